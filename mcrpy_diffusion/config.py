@@ -1,0 +1,245 @@
+"""Settings of every stage: frozen dataclasses, checked when made, written to and read from JSON.
+
+The same objects travel from the command line into the checkpoint and the report. Unknown keys are errors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
+
+from mcrpy_diffusion.errors import InputError
+
+S = TypeVar("S", bound="Settings")
+
+PRESETS = ("quick", "paper")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings: JSON in and out, checks that name the value given and the values allowed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as a dictionary that `json.dumps` takes (tuples become lists)."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls: type[S], values: dict[str, Any]) -> S:
+        """Make the settings from a dictionary.
+
+        Raises
+        ------
+        InputError
+            If a key is not a field of these settings, or a value is out of range.
+        """
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise InputError(f"unknown {cls.__name__} {', '.join(unknown)}; known are {', '.join(sorted(known))}")
+        return cls(**{k: _as_tuple(v) for k, v in values.items()})
+
+    def replace(self: S, **changes: Any) -> S:
+        """Return a copy with some fields changed; `None` values are left as they are."""
+        return self.from_dict({**self.to_dict(), **{k: v for k, v in changes.items() if v is not None}})
+
+    def _at_least(self, low: float, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or math.isnan(value) or value < low:
+                raise InputError(f"{name} is {value!r}; allowed is a number of at least {low}")
+
+    def _between(self, low: float, high: float, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or math.isnan(value) or not low <= value <= high:
+                raise InputError(f"{name} is {value!r}; allowed is {low} to {high}")
+
+    def _one_of(self, allowed: tuple[str, ...], *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value not in allowed:
+                raise InputError(f"{name} is {value!r}; allowed are {', '.join(allowed)}")
+
+
+@dataclass(frozen=True)
+class GenerationSettings(Settings):
+    """Stage 1: how the training data are made from a reference.
+
+    The names that MCRpy also has (`descriptor_types` ... `use_multigrid_descriptor`) mean what they mean there.
+    """
+
+    extent_x: int = 64
+    extent_y: int = 64
+    training_data: str = "auto"  # crops of the micrograph, MCRpy's descriptor-based reconstruction, or auto
+    n_training_samples: int = 2000
+    held_out_fraction: float = 0.25  # part of a micrograph that no training crop touches
+    periodic: bool = True
+    use_multiphase: bool = False
+    grey_values: bool = False
+    isotropic: bool = False
+    descriptor_types: tuple[str, ...] = ("FFTCorrelations",)
+    descriptor_weights: tuple[float, ...] | None = None
+    limit_to: int | None = None  # None: half of the smaller extent, so that S2 holds over the whole window
+    optimizer_type: str = "LBFGSB"
+    loss_type: str = "MSE"
+    max_iter: int = 300
+    use_multigrid_descriptor: bool = False
+    volume_fraction_tolerance: float = 0.01  # absolute, after rounding
+    two_point_tolerance_percent: float = 10.0
+    lineal_path_tolerance_percent: float = 25.0
+    copy_tolerance: float = 0.1  # of 2 phi (1 - phi), the pixel MSE of two independent structures
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._one_of(("auto", "crops", "descriptors"), "training_data")
+        self._at_least(8, "extent_x", "extent_y")
+        self._at_least(2, "n_training_samples")
+        self._at_least(1, "max_iter")
+        self._at_least(0, "seed", "volume_fraction_tolerance", "two_point_tolerance_percent")
+        self._at_least(0, "lineal_path_tolerance_percent")
+        self._between(0.0, 0.5, "held_out_fraction")
+        self._between(0.0, 1.0, "copy_tolerance")
+        if self.grey_values and self.use_multiphase:
+            raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns (I, J) of one sample; MCRpy calls them x and y."""
+        return (self.extent_x, self.extent_y)
+
+
+@dataclass(frozen=True)
+class TrainingSettings(Settings):
+    """Stage 2: network, diffusion process and optimisation. The defaults are the paper's recipe."""
+
+    # network
+    channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 2, 2, 2, 2)
+    n_residual_blocks: int = 3
+    attention_levels: tuple[int, ...] = (2,)  # 16 x 16 of 64 x 64
+    n_heads: int = 1
+    dropout: float = 0.1
+    patch_size: int = 1  # blocks of p x p pixels become channels
+    condition_on_volume_fraction: bool = False
+    # diffusion
+    n_timesteps: int = 4000
+    schedule: str = "linear"
+    prediction: str = "epsilon"
+    learned_variance: bool = True
+    # optimisation
+    learning_rate: float = 1e-4
+    learning_rate_schedule: str = "constant"  # or cosine, to a fiftieth
+    warmup_steps: int = 0
+    n_training_steps: int = 100_000
+    batch_size: int = 32
+    ema_decay: float = 0.9999
+    gradient_clip: float = 1.0
+    precision: str = "auto"  # bfloat16 where the processor has it
+    checkpoint_seconds: float = 600.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._one_of(("linear", "cosine"), "schedule")
+        self._one_of(("epsilon", "v", "x_0"), "prediction")
+        self._one_of(("constant", "cosine"), "learning_rate_schedule")
+        self._one_of(("auto", "float32", "bfloat16"), "precision")
+        self._at_least(1, "channels", "n_residual_blocks", "n_heads", "patch_size", "n_training_steps", "batch_size")
+        self._at_least(21, "n_timesteps")
+        self._at_least(0, "seed", "warmup_steps", "checkpoint_seconds")
+        self._between(0.0, 0.9, "dropout")
+        self._between(0.0, 0.999999, "ema_decay")
+        self._between(1e-9, 1.0, "learning_rate")
+        self._between(1e-9, 1e9, "gradient_clip")
+        if not self.channel_multipliers or min(self.channel_multipliers) < 1:
+            raise InputError(f"channel_multipliers is {self.channel_multipliers}; allowed are numbers of at least 1")
+
+    @property
+    def stride(self) -> int:
+        """Extents must be multiples of this: the network folds patches, then halves once per further level."""
+        return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+
+    def check_extent(self, extent: tuple[int, int]) -> None:
+        """Raise InputError where the network cannot halve the extent often enough."""
+        if any(e % self.stride for e in extent):
+            raise InputError(
+                f"the extent is {extent[0]} x {extent[1]}; this network allows multiples of {self.stride}: "
+                f"its {len(self.channel_multipliers)} levels and patches of {self.patch_size} halve it that often"
+            )
+
+
+@dataclass(frozen=True)
+class SamplingSettings(Settings):
+    """Stage 3: how many structures, by which sampler."""
+
+    n_samples: int = 16
+    sampler: str = "ddim"
+    n_sampling_steps: int = 150
+    eta: float = 0.0
+    seed: int = 0  # structure i is drawn from seed + i alone
+    batch_size: int = 16
+
+    def __post_init__(self) -> None:
+        self._one_of(("ddim",), "sampler")
+        self._at_least(1, "n_samples", "n_sampling_steps", "batch_size")
+        self._at_least(0, "seed")
+        self._between(0.0, 1.0, "eta")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of all three stages under one name."""
+
+    generation: GenerationSettings = field(default_factory=GenerationSettings)
+    training: TrainingSettings = field(default_factory=TrainingSettings)
+    sampling: SamplingSettings = field(default_factory=SamplingSettings)
+
+
+def preset(name: str) -> Preset:
+    """Return the settings called "quick" (minutes on a laptop's CPU) or "paper" (the published recipe, for a GPU).
+
+    Raises
+    ------
+    InputError
+        If there is no such preset.
+    """
+    if name == "paper":
+        return Preset(generation=GenerationSettings(n_training_samples=1000))
+    if name == "quick":
+        return Preset(
+            training=TrainingSettings(
+                channels=64,
+                channel_multipliers=(1, 2, 2),
+                n_residual_blocks=1,
+                attention_levels=(),
+                n_heads=4,
+                dropout=0.0,
+                patch_size=4,
+                condition_on_volume_fraction=True,
+                n_timesteps=1000,
+                schedule="cosine",
+                prediction="v",
+                learned_variance=False,
+                learning_rate=1e-3,
+                learning_rate_schedule="cosine",
+                warmup_steps=50,
+                n_training_steps=1500,
+                batch_size=16,
+                ema_decay=0.995,
+                checkpoint_seconds=20.0,
+            ),
+            sampling=SamplingSettings(n_sampling_steps=50),
+        )
+    raise InputError(f"preset is {name!r}; allowed are {', '.join(PRESETS)}")
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name what differs between two settings, as "key: old -> new"."""
+    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys]
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value

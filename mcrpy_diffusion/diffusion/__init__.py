@@ -1,0 +1,1 @@
+"""The diffusion maths: torch only, no paths, no settings."""

@@ -1,0 +1,224 @@
+"""The U-Net of Ho et al. (2020) as extended by Nichol & Dhariwal (2021): predicts from (x_t, t).
+
+Two options beyond the paper make a network that a CPU can train in minutes: `patch_size` folds blocks of pixels into
+channels before the first convolution, and `n_conditions` numbers per image (volume fractions) join the time embedding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> Tensor:
+    """Cosines and sines of t at `dim` / 2 geometric frequencies from 1 to 1 / max_period, shape (B, dim), float32."""
+    half = dim // 2
+    frequencies = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device) / half)
+    angles = t[:, None].float() * frequencies[None]
+    return torch.cat([angles.cos(), angles.sin()], dim=1)
+
+
+class ResidualBlock(nn.Module):
+    """GroupNorm, SiLU, convolution, twice; the embedding scales and shifts the second norm."""
+
+    def __init__(self, n_in: int, n_out: int, n_embedding: int, dropout: float, padding: str) -> None:
+        super().__init__()
+        self.norm_1 = nn.GroupNorm(n_groups(n_in), n_in)
+        self.conv_1 = nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode=padding)
+        self.embedding = nn.Linear(n_embedding, 2 * n_out)
+        self.norm_2 = nn.GroupNorm(n_groups(n_out), n_out)
+        self.dropout = nn.Dropout(dropout)
+        self.conv_2 = zeroed(nn.Conv2d(n_out, n_out, 3, padding=1, padding_mode=padding))
+        self.skip = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        h = self.conv_1(functional.silu(self.norm_1(x)))
+        scale, shift = self.embedding(embedding)[:, :, None, None].chunk(2, dim=1)
+        h = torch.addcmul(shift, self.norm_2(h), 1 + scale)
+        return self.skip(x) + self.conv_2(self.dropout(functional.silu(h)))
+
+
+class Attention(nn.Module):
+    """Self-attention over all pixels, residual."""
+
+    def __init__(self, channels: int, n_heads: int) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.norm = nn.GroupNorm(n_groups(channels), channels)
+        self.qkv = nn.Conv2d(channels, 3 * channels, 1)
+        self.out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, channels, height, width = x.shape
+        qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.n_heads, channels // self.n_heads, height * width)
+        query, key, value = qkv.transpose(-1, -2).unbind(1)
+        h = functional.scaled_dot_product_attention(query, key, value)
+        return x + self.out(h.transpose(-1, -2).reshape(batch, channels, height, width))
+
+
+class Downsample(nn.Module):
+    """Convolution with stride 2."""
+
+    def __init__(self, channels: int, padding: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, padding_mode=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x)
+
+
+class Upsample(nn.Module):
+    """Nearest neighbour times 2, then a convolution."""
+
+    def __init__(self, channels: int, padding: str) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """A residual block and, on some levels, attention."""
+
+    def __init__(self, block: ResidualBlock, attention: Attention | None) -> None:
+        super().__init__()
+        self.block = block
+        self.attention = attention
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        x = self.block(x, embedding)
+        return x if self.attention is None else self.attention(x)
+
+
+class UNet(nn.Module):
+    """Predict from a noisy image x_t and its time t.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+        Channels of x_t and of the prediction (twice as many where the variance is learned).
+    channels : int
+        Width of the first level.
+    channel_multipliers : sequence of int
+        Width of each level over `channels`; each level has half the resolution of the one before.
+    n_residual_blocks : int
+        Residual blocks per level on the way down; one more on the way up.
+    attention_levels : sequence of int
+        Levels (0 is the finest) with self-attention; between the two ways there always is one.
+    n_heads : int
+    dropout : float, in [0, 1)
+    patch_size : int
+        p: blocks of p x p pixels become p^2 channels (pixel unshuffle).
+    padding : "zeros" or "circular"
+        Circular for periodic structures.
+    n_conditions : int
+        Numbers per image that condition the prediction.
+    time_scale : float
+        Multiplies t before its embedding; 1000 / T makes embeddings independent of T.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        channels: int = 128,
+        channel_multipliers: Sequence[int] = (1, 2, 2, 2, 2),
+        n_residual_blocks: int = 3,
+        attention_levels: Sequence[int] = (2,),
+        n_heads: int = 1,
+        dropout: float = 0.1,
+        patch_size: int = 1,
+        padding: str = "zeros",
+        n_conditions: int = 0,
+        time_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.channels, self.patch_size, self.time_scale = channels, patch_size, time_scale
+        self.stride = patch_size * 2 ** (len(channel_multipliers) - 1)
+        n_embedding = 4 * channels
+        self.time = nn.Sequential(nn.Linear(channels, n_embedding), nn.SiLU(), nn.Linear(n_embedding, n_embedding))
+        self.condition = (
+            nn.Sequential(nn.Linear(n_conditions, n_embedding), nn.SiLU(), nn.Linear(n_embedding, n_embedding))
+            if n_conditions
+            else None
+        )
+
+        def level(n_in: int, n_out: int, attend: bool) -> Level:
+            block = ResidualBlock(n_in, n_out, n_embedding, dropout, padding)
+            return Level(block, Attention(n_out, n_heads) if attend else None)
+
+        width = channels * channel_multipliers[0]
+        self.first = nn.Conv2d(in_channels * patch_size**2, width, 3, padding=1, padding_mode=padding)
+        self.down = nn.ModuleList()
+        skips = [width]
+        for i, multiplier in enumerate(channel_multipliers):
+            for _ in range(n_residual_blocks):
+                self.down.append(level(width, channels * multiplier, i in attention_levels))
+                width = channels * multiplier
+                skips.append(width)
+            if i + 1 < len(channel_multipliers):
+                self.down.append(Downsample(width, padding))
+                skips.append(width)
+        self.middle = nn.ModuleList([level(width, width, True), level(width, width, False)])
+        self.up = nn.ModuleList()
+        for i, multiplier in reversed(list(enumerate(channel_multipliers))):
+            for _ in range(n_residual_blocks + 1):
+                self.up.append(level(width + skips.pop(), channels * multiplier, i in attention_levels))
+                width = channels * multiplier
+            if i > 0:
+                self.up.append(Upsample(width, padding))
+        self.last_norm = nn.GroupNorm(n_groups(width), width)
+        self.last = zeroed(nn.Conv2d(width, out_channels * patch_size**2, 3, padding=1, padding_mode=padding))
+
+    def forward(self, x: Tensor, t: Tensor, conditions: Tensor | None = None) -> Tensor:
+        """Predict.
+
+        Parameters
+        ----------
+        x : Tensor, shape (B, in_channels, I, J)
+            I and J are multiples of `stride`.
+        t : Tensor, shape (B,)
+        conditions : Tensor, shape (B, n_conditions), where the network was made with some
+
+        Returns
+        -------
+        Tensor, shape (B, out_channels, I, J)
+        """
+        if x.shape[-1] % self.stride or x.shape[-2] % self.stride:
+            raise ValueError(f"images are {tuple(x.shape[-2:])}; allowed are multiples of {self.stride}")
+        embedding = self.time(timestep_embedding(t * self.time_scale, self.channels))
+        if self.condition is not None:
+            if conditions is None:
+                raise ValueError("this network needs its conditions; none were given")
+            embedding = embedding + self.condition(conditions)
+        embedding = functional.silu(embedding)
+        h = self.first(functional.pixel_unshuffle(x, self.patch_size))
+        skips = [h]
+        for module in self.down:
+            h = module(h) if isinstance(module, Downsample) else module(h, embedding)
+            skips.append(h)
+        for module in self.middle:
+            h = module(h, embedding)
+        for module in self.up:
+            h = module(h) if isinstance(module, Upsample) else module(torch.cat([h, skips.pop()], dim=1), embedding)
+        h = self.last(functional.silu(self.last_norm(h)))
+        return functional.pixel_shuffle(h, self.patch_size)
+
+
+def n_groups(channels: int) -> int:
+    """32 groups, as in the paper's network, or the largest number below that divides the channels."""
+    return next(g for g in range(min(32, channels), 0, -1) if channels % g == 0)
+
+
+def zeroed(module: nn.Conv2d) -> nn.Conv2d:
+    """Set weights and bias to zero: residual branches start as the identity, the network as zero."""
+    nn.init.zeros_(module.weight)
+    if module.bias is not None:
+        nn.init.zeros_(module.bias)
+    return module
