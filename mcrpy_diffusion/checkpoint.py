@@ -1,0 +1,165 @@
+"""Models on disk: tensors as safetensors, everything needed to rebuild and to sample in the metadata as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcrpy_diffusion.config import TrainingSettings
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import write_atomically
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mcrpy_diffusion.diffusion.unet import UNet
+
+FORMAT_VERSION = 1
+KEY = "mcrpy_diffusion"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a checkpoint says of itself.
+
+    Attributes
+    ----------
+    settings : TrainingSettings
+    n_phases : int
+        0 for grey values.
+    extent : tuple of int
+        Rows and columns of the training images.
+    periodic, isotropic : bool
+    conditions : list of list of float
+        Volume fractions of phases 1, 2, ... of the training images, thinned out to at most 256 and sorted: the
+        distribution that samples draw their target from. Empty where the network is not conditioned.
+    provenance : dict
+        How the training data were made: settings, hashes of the references and of the data set.
+    step : int
+        Optimisation steps done.
+    """
+
+    settings: TrainingSettings
+    n_phases: int
+    extent: tuple[int, int]
+    periodic: bool
+    isotropic: bool = False
+    conditions: list[list[float]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    training_seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into the metadata."""
+        values = {k: getattr(self, k) for k in self.__dataclass_fields__}
+        return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelInfo:
+        """Rebuild from the metadata."""
+        values = dict(values)
+        found = values.pop("format_version", None)
+        if found != FORMAT_VERSION:
+            raise InputError(f"the model's format version is {found!r}; this package reads {FORMAT_VERSION}")
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown or "settings" not in values:
+            raise InputError(f"the model's settings are not understood: {', '.join(unknown) or 'they are missing'}")
+        settings = TrainingSettings.from_dict(values.pop("settings"))
+        values["extent"] = tuple(values["extent"])
+        return cls(settings=settings, **values)
+
+
+def build_network(info: ModelInfo) -> UNet:
+    """Make the network that the settings describe, with fresh weights."""
+    from mcrpy_diffusion.data.phase_encoding import n_channels
+    from mcrpy_diffusion.diffusion.unet import UNet
+
+    s = info.settings
+    channels = n_channels(info.n_phases)
+    return UNet(
+        channels,
+        channels * (2 if s.learned_variance else 1),
+        channels=s.channels,
+        channel_multipliers=s.channel_multipliers,
+        n_residual_blocks=s.n_residual_blocks,
+        attention_levels=s.attention_levels,
+        n_heads=s.n_heads,
+        dropout=s.dropout,
+        patch_size=s.patch_size,
+        padding="circular" if info.periodic else "zeros",
+        n_conditions=max(info.n_phases, 2) - 1 if s.condition_on_volume_fraction else 0,
+        time_scale=1000 / s.n_timesteps,
+    )
+
+
+def save_model(path: str | os.PathLike[str], weights: dict[str, Tensor], info: ModelInfo) -> None:
+    """Write weights and settings to a .safetensors file."""
+    from safetensors.torch import save
+
+    tensors = {k: v.detach().to("cpu").contiguous() for k, v in weights.items()}
+    data = save(tensors, metadata={KEY: json.dumps(info.to_dict())})
+    write_atomically(path, lambda file: file.write(data))
+
+
+def read_info(path: str | os.PathLike[str]) -> ModelInfo:
+    """Read a model's settings without its weights.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no safetensors file, or was not made by this package.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such model; give a .safetensors file made by this package")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable .safetensors file ({_one_line(error)})") from error
+    if KEY not in metadata:
+        raise InputError(f"{path}: a .safetensors file, but its metadata holds no {KEY} settings")
+    try:
+        return ModelInfo.from_dict(json.loads(metadata[KEY]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[UNet, ModelInfo]:
+    """Rebuild the network of a checkpoint with its weights, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        As `read_info`, or if the weights do not fit the settings.
+    """
+    from safetensors.torch import load_file
+
+    info = read_info(path)
+    network = build_network(info)
+    try:
+        network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    except RuntimeError as error:
+        raise InputError(f"{path}: the weights do not fit the settings ({_one_line(error)})") from error
+    return network.eval(), info
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Versions of installed packages, this one included; those that are missing are left out."""
+    found = {}
+    for name in ("mcrpy_diffusion", *names):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

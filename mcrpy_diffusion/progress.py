@@ -1,0 +1,58 @@
+"""Progress of long work: a tqdm bar on a terminal, a line a minute in the log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+LOG_EVERY_SECONDS = 60.0
+
+
+class Progress:
+    """A bar with rate and time left; use as a context manager.
+
+    Parameters
+    ----------
+    total : int
+    description : str
+    initial : int
+        Units done before this run.
+    unit : str
+    """
+
+    def __init__(self, total: int, description: str, *, initial: int = 0, unit: str = "it") -> None:
+        from tqdm import tqdm
+
+        self.total, self.description, self.done, self.initial = total, description, initial, initial
+        self._log = logging.getLogger("mcrpy_diffusion")
+        self._started = self._logged = time.monotonic()
+        disable = not sys.stderr.isatty()
+        self._bar = tqdm(total=total, desc=description, initial=initial, unit=unit, disable=disable, leave=True)
+
+    def update(self, n: int = 1, **facts: Any) -> None:
+        """Move on by n units; facts are shown behind the bar."""
+        self.done += n
+        self._bar.update(n)
+        if facts:
+            self._bar.set_postfix(facts, refresh=False)
+        now = time.monotonic()
+        if now - self._logged >= LOG_EVERY_SECONDS or (self.done == self.total and n):
+            self._logged = now
+            self._log.info("%s", self.line(**facts))
+
+    def line(self, **facts: Any) -> str:
+        """Say in one line how far it is."""
+        seconds = time.monotonic() - self._started
+        rate = (self.done - self.initial) / seconds if seconds > 0 else 0.0
+        left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left unknown"
+        extra = "".join(f", {k} {v}" for k, v in facts.items())
+        return f"{self.description}: {self.done} of {self.total}, {rate:.3g} a second, {left}{extra}"
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self._bar.close()

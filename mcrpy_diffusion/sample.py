@@ -1,0 +1,189 @@
+"""Stage 3: a checkpoint and seeds -> microstructures."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mcrpy_diffusion.checkpoint import ModelInfo, load_network
+from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.data.phase_encoding import decode, n_channels
+from mcrpy_diffusion.diffusion import ddim
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.unet import UNet
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import make_folder, write_atomically
+from mcrpy_diffusion.progress import Progress
+from mcrpy_diffusion.train import normalise_conditions
+
+GOLDEN_RATIO = (1 + 5**0.5) / 2
+
+
+class Model:
+    """A trained diffusion model, ready to sample.
+
+    Parameters
+    ----------
+    network : UNet
+    info : ModelInfo
+    device : str, optional
+        "cuda" or "cpu"; the first where there is one.
+    """
+
+    def __init__(self, network: UNet, info: ModelInfo, *, device: str | None = None) -> None:
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.info = info
+        self.schedule = NoiseSchedule.named(info.settings.schedule, info.settings.n_timesteps)
+
+    def sample(
+        self,
+        n: int,
+        shape: tuple[int, int] | None = None,
+        n_steps: int = 150,
+        sampler: str = "ddim",
+        seed: int = 0,
+        *,
+        eta: float = 0.0,
+        batch_size: int = 16,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> np.ndarray:
+        """Draw new microstructures.
+
+        Parameters
+        ----------
+        n : int
+            Number of structures.
+        shape : tuple of int, optional
+            Rows and columns, multiples of the network's stride; those of the training images by default.
+        n_steps : int, in 1 ... T
+            Network evaluations per structure.
+        sampler : str
+            "ddim".
+        seed : int
+            Structure i depends on `seed` + i alone, not on n or the batch size.
+        eta : float, in [0, 1]
+        batch_size : int
+        callback : callable, optional
+            See `ddim.sample`; called in every batch.
+
+        Returns
+        -------
+        ndarray, shape (n, I, J)
+            Phases as uint8; grey values in [0, 1] as float32.
+
+        Raises
+        ------
+        InputError
+            If a value is out of range.
+        """
+        settings = SamplingSettings(
+            n_samples=n, sampler=sampler, n_sampling_steps=n_steps, eta=eta, seed=seed, batch_size=batch_size
+        )
+        return np.concatenate([phases for _, phases in self.batches(range(seed, seed + n), settings, shape, callback)])
+
+    def batches(
+        self,
+        seeds: Sequence[int],
+        settings: SamplingSettings,
+        shape: tuple[int, int] | None = None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        """Yield (seeds, structures) batch by batch; arguments as in `sample`."""
+        shape = shape or self.info.extent
+        self.info.settings.check_extent(shape)
+        if settings.n_sampling_steps > self.schedule.num_timesteps:
+            raise InputError(
+                f"n_sampling_steps is {settings.n_sampling_steps}; this model allows 1 to {self.schedule.num_timesteps}"
+            )
+        pairs = ddim.timestep_pairs(self.schedule.num_timesteps, settings.n_sampling_steps)
+        for start in range(0, len(seeds), settings.batch_size):
+            chosen = seeds[start : start + settings.batch_size]
+            generators = [torch.Generator().manual_seed(seed) for seed in chosen]
+            template = torch.empty(len(chosen), n_channels(self.info.n_phases), *shape)
+            x = ddim.sample(
+                self.conditioned_network(self.conditions(chosen, shape)),
+                ddim.noise_like(template, generators).to(self.device),
+                self.schedule,
+                pairs,
+                eta=settings.eta,
+                generator=generators,
+                callback=callback,
+                prediction=self.info.settings.prediction,  # type: ignore[arg-type]
+            )
+            yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
+
+    def conditioned_network(self, conditions: Tensor | None) -> ddim.Network:
+        """The network as a function of (x_t, t) in its own memory format."""
+
+        def network(x: Tensor, t: Tensor) -> Tensor:
+            return self.network(x.to(memory_format=torch.channels_last), t, conditions).float()
+
+        return network
+
+    def conditions(self, seeds: Sequence[int], shape: tuple[int, int]) -> Tensor | None:
+        """Volume fractions to aim at, drawn from those of the training images; None where the model has no use for any.
+
+        Seed s takes the quantile frac(1/2 + s / golden ratio): consecutive seeds spread evenly over the distribution,
+        so that the mean over a set has less scatter than with independent draws. In a window of other size the
+        deviations from the mean shrink with the square root of the area.
+        """
+        if not self.info.conditions:
+            return None
+        table = torch.tensor(self.info.conditions, dtype=torch.float64)
+        quantiles = [(0.5 + seed / GOLDEN_RATIO) % 1.0 for seed in seeds]
+        chosen = table[[int(q * len(table)) for q in quantiles]]
+        shrink = (self.info.extent[0] * self.info.extent[1] / (shape[0] * shape[1])) ** 0.5
+        mean = table.mean(0)
+        return normalise_conditions(mean + (chosen - mean) * shrink, self.info.conditions).to(self.device)
+
+
+def save_structure(path: str | os.PathLike[str], structure: np.ndarray) -> None:
+    """Write one structure whole or not at all."""
+    write_atomically(path, lambda file: np.save(file, structure, allow_pickle=False))
+
+
+def sample_to_folder(
+    model: Model, settings: SamplingSettings, folder: str | os.PathLike[str], shape: tuple[int, int] | None = None
+) -> Path:
+    """Write the structures of seeds seed ... seed + n - 1 as <seed>.npy; those that are there are kept.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written to, or a setting is out of range.
+    """
+    folder = make_folder(folder)
+    missing = [
+        s for s in range(settings.seed, settings.seed + settings.n_samples) if not (folder / f"{s}.npy").exists()
+    ]
+    with Progress(settings.n_samples, "sampling", initial=settings.n_samples - len(missing)) as bar:
+        for seeds, structures in model.batches(missing, settings, shape):
+            for seed, structure in zip(seeds, structures, strict=True):
+                save_structure(folder / f"{seed}.npy", structure)
+            bar.update(len(seeds))
+    return folder
+
+
+def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Model:
+    """Load a checkpoint for sampling.
+
+    Raises
+    ------
+    InputError
+        If the file is no checkpoint of this package.
+
+    Examples
+    --------
+    >>> model = load_model("results/model.safetensors")  # doctest: +SKIP
+    >>> model.sample(16, seed=0).shape  # doctest: +SKIP
+    (16, 64, 64)
+    """
+    network, info = load_network(path)
+    return Model(network, info, device=device)
