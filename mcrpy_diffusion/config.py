@@ -127,7 +127,7 @@ class TrainingSettings(Settings):
     # diffusion
     n_timesteps: int = 4000
     schedule: str = "linear"
-    prediction: str = "epsilon"
+    prediction: str = "epsilon"  # or v, x_0, log_odds (phases only)
     learned_variance: bool = True
     # optimisation
     learning_rate: float = 1e-4
@@ -143,7 +143,9 @@ class TrainingSettings(Settings):
 
     def __post_init__(self) -> None:
         self._one_of(("linear", "cosine"), "schedule")
-        self._one_of(("epsilon", "v", "x_0"), "prediction")
+        self._one_of(("epsilon", "v", "x_0", "log_odds"), "prediction")
+        if self.prediction == "log_odds" and self.learned_variance:
+            raise InputError("prediction is 'log_odds' with learned_variance; allowed with it are epsilon, v, x_0")
         self._one_of(("constant", "cosine"), "learning_rate_schedule")
         self._one_of(("auto", "float32", "bfloat16"), "precision")
         self._at_least(1, "channels", "n_residual_blocks", "n_heads", "patch_size", "n_training_steps", "batch_size")
@@ -220,7 +222,7 @@ def preset(name: str) -> Preset:
                 condition_on_volume_fraction=True,
                 n_timesteps=1000,
                 schedule="cosine",
-                prediction="v",
+                prediction="log_odds",
                 learned_variance=False,
                 learning_rate=1e-3,
                 learning_rate_schedule="cosine",

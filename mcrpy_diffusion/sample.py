@@ -5,24 +5,22 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
-from mcrpy_diffusion.diffusion import ddim
-from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion import conditioning, ddim
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.unet import UNet
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.progress import Progress
-from mcrpy_diffusion.train import normalise_conditions
-
-GOLDEN_RATIO = (1 + 5**0.5) / 2
 
 
 class Model:
@@ -38,7 +36,7 @@ class Model:
 
     def __init__(self, network: UNet, info: ModelInfo, *, device: str | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.network = network.to(self.device, memory_format=torch.channels_last).eval()
+        self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
         self.info = info
         self.schedule = NoiseSchedule.named(info.settings.schedule, info.settings.n_timesteps)
 
@@ -115,7 +113,7 @@ class Model:
                 eta=settings.eta,
                 generator=generators,
                 callback=callback,
-                prediction=self.info.settings.prediction,  # type: ignore[arg-type]
+                prediction=cast(Prediction, self.info.settings.prediction),
             )
             yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
 
@@ -128,20 +126,12 @@ class Model:
         return network
 
     def conditions(self, seeds: Sequence[int], shape: tuple[int, int]) -> Tensor | None:
-        """Volume fractions to aim at, drawn from those of the training images; None where the model has no use for any.
-
-        Seed s takes the quantile frac(1/2 + s / golden ratio): consecutive seeds spread evenly over the distribution,
-        so that the mean over a set has less scatter than with independent draws. In a window of other size the
-        deviations from the mean shrink with the square root of the area.
-        """
+        """Normalised volume fractions to aim at, drawn from those of the training images; None without any."""
         if not self.info.conditions:
             return None
-        table = torch.tensor(self.info.conditions, dtype=torch.float64)
-        quantiles = [(0.5 + seed / GOLDEN_RATIO) % 1.0 for seed in seeds]
-        chosen = table[[int(q * len(table)) for q in quantiles]]
-        shrink = (self.info.extent[0] * self.info.extent[1] / (shape[0] * shape[1])) ** 0.5
-        mean = table.mean(0)
-        return normalise_conditions(mean + (chosen - mean) * shrink, self.info.conditions).to(self.device)
+        area_ratio = shape[0] * shape[1] / (self.info.extent[0] * self.info.extent[1])
+        fractions = conditioning.draw(seeds, self.info.conditions, area_ratio=area_ratio)
+        return conditioning.normalise(fractions, self.info.conditions).to(self.device)
 
 
 def save_structure(path: str | os.PathLike[str], structure: np.ndarray) -> None:
@@ -185,5 +175,6 @@ def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Mo
     >>> model.sample(16, seed=0).shape  # doctest: +SKIP
     (16, 64, 64)
     """
+    frameworks.before_torch()
     network, info = load_network(path)
     return Model(network, info, device=device)

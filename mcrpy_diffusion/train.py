@@ -13,20 +13,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network, package_versions, read_info, save_model
 from mcrpy_diffusion.config import TrainingSettings, differences
 from mcrpy_diffusion.data.augmentation import augment
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.phase_encoding import encode, volume_fractions
+from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
-from mcrpy_diffusion.diffusion.losses import hybrid_loss, simple_loss
-from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.losses import cross_entropy_loss, hybrid_loss, simple_loss
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
 from mcrpy_diffusion.progress import Progress
@@ -35,7 +37,6 @@ log = logging.getLogger(__name__)
 
 STATE_NAME = "training_state.pt"
 MODEL_NAME = "model.safetensors"
-N_CONDITIONS_KEPT = 256
 HISTORY_EVERY = 10
 
 
@@ -101,16 +102,20 @@ def train(
     KeyboardInterrupt
         After the state was saved, at Ctrl-C or SIGTERM.
     """
+    frameworks.before_torch()
     folder = Path(folder)
     extent = (int(data.phases.shape[1]), int(data.phases.shape[2]))
     settings.check_extent(extent)
+    if settings.prediction == "log_odds" and data.n_phases == 0:
+        raise InputError("prediction is 'log_odds', which grey values do not have; allowed are epsilon, v, x_0")
+    fractions = volume_fractions(data.phases, data.n_phases)
     info = ModelInfo(
         settings=settings,
         n_phases=data.n_phases,
         extent=extent,
         periodic=data.periodic,
         isotropic=data.isotropic,
-        conditions=condition_table(data, settings),
+        conditions=condition_table(fractions) if settings.condition_on_volume_fraction else [],
         provenance=data.provenance,
         versions=package_versions("torch", "numpy"),
     )
@@ -166,14 +171,14 @@ class TrainingRun:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             network = build_network(info)
-        self.network = network.to(device, memory_format=torch.channels_last).train()
+        self.network = network.to(device).to(memory_format=torch.channels_last).train()
         self.ema = ExponentialMovingAverage(self.network, settings.ema_decay)
         self.schedule = NoiseSchedule.named(settings.schedule, settings.n_timesteps)
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=settings.learning_rate, fused=True)
         self.autocast = precision(settings.precision, device)
         self.images = torch.from_numpy(np.ascontiguousarray(data.phases))
         fractions = volume_fractions(data.phases, data.n_phases)
-        self.conditions = normalise_conditions(torch.from_numpy(fractions), info.conditions)
+        self.conditions = normalise(torch.from_numpy(fractions), info.conditions)
         self.step, self.seconds = 0, 0.0
         self.history: list[tuple[int, float]] = []
         self._recent: list[float] = []
@@ -203,8 +208,9 @@ class TrainingRun:
         return value
 
     def loss(self, generator: torch.Generator) -> Tensor:
-        """Loss of a batch drawn with `generator`: L_hybrid, or L_simple where the variance is not learned."""
+        """Loss of a batch drawn with `generator`: L_hybrid, cross entropy for log odds, else L_simple."""
         settings, schedule = self.info.settings, self.schedule
+        prediction = cast(Prediction, settings.prediction)
         chosen = torch.randint(len(self.images), (settings.batch_size,), generator=generator)
         x_0 = torch.as_tensor(encode(self.images[chosen], self.info.n_phases))
         x_0 = augment(x_0, periodic=self.info.periodic, isotropic=self.info.isotropic, generator=generator)
@@ -217,8 +223,10 @@ class TrainingRun:
             output = self.network(x_t, t, conditions)
         output = output.float()
         if settings.learned_variance:
-            return hybrid_loss(output, x_0, x_t, t, noise, schedule, prediction=settings.prediction).total.mean()
-        return simple_loss(output, schedule.target(x_0, noise, t, settings.prediction)).mean()
+            return hybrid_loss(output, x_0, x_t, t, noise, schedule, prediction=prediction).total.mean()
+        if prediction == "log_odds":
+            return cross_entropy_loss(output, x_0, x_t, t, schedule).mean()
+        return simple_loss(output, schedule.target(x_0, noise, t, prediction)).mean()
 
     def mean_loss(self) -> float:
         """Mean loss of the last few steps."""
@@ -281,25 +289,6 @@ def check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
     if changed:
         what = "; ".join(changed)
         raise InputError(f"{path} was made with other settings ({what}); give another folder or delete it")
-
-
-def condition_table(data: TrainingData, settings: TrainingSettings) -> list[list[float]]:
-    """Volume fractions of the training images, sorted by the first and thinned out evenly."""
-    if not settings.condition_on_volume_fraction:
-        return []
-    fractions = volume_fractions(data.phases, data.n_phases)
-    fractions = fractions[np.lexsort(fractions.T[::-1])]
-    n = min(len(fractions), N_CONDITIONS_KEPT)
-    chosen = ((np.arange(n) + 0.5) * len(fractions) / n).astype(int)
-    return [[round(float(v), 8) for v in row] for row in fractions[chosen]]
-
-
-def normalise_conditions(fractions: Tensor, table: list[list[float]]) -> Tensor:
-    """Volume fractions in units of their spread over the training images, at least 0.01. Shape (N, C), float32."""
-    if not table:
-        return fractions.float()
-    known = torch.tensor(table, dtype=torch.float64)
-    return ((fractions - known.mean(0)) / known.std(0, correction=0).clamp(min=0.01)).float()
 
 
 def stratified_timesteps(batch_size: int, num_timesteps: int, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,13 @@ import torch
 from diffusers import DDPMScheduler
 
 from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
-from mcrpy_diffusion.diffusion.losses import discretised_gaussian_nll, hybrid_loss, normal_kl, vlb_term
+from mcrpy_diffusion.diffusion.losses import (
+    cross_entropy_loss,
+    discretised_gaussian_nll,
+    hybrid_loss,
+    normal_kl,
+    vlb_term,
+)
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 
 
@@ -110,3 +116,23 @@ def test_the_variance_runs_from_beta_tilde_to_beta():
         output = torch.cat([x_t, torch.full_like(x_t, v)], dim=1)
         _, log_variance, _ = reverse_distribution(output, x_t, t, schedule)
         np.testing.assert_allclose(log_variance.exp(), float(expected), rtol=1e-12)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_without_surroundings_the_phase_probabilities_are_bayes_rule(channels):
+    """A network that adds nothing: the odds are those of normal densities around the coded phases."""
+    schedule = NoiseSchedule.named("cosine", 100)
+    t, n = torch.tensor([60]), 2 if channels == 1 else channels
+    codes = np.array([[-1.0], [1.0]]) if channels == 1 else 2 * np.eye(n) - 1
+    x_t = np.random.default_rng(0).normal(size=channels)
+    a = float(schedule.alpha_bar[60])
+    likelihood = np.exp(-((x_t - a**0.5 * codes) ** 2).sum(1) / (2 * (1 - a)))
+    expected = likelihood / likelihood.sum()
+    x = torch.from_numpy(x_t).reshape(1, channels, 1, 1)
+    found = schedule.phase_probabilities(torch.zeros_like(x), x, t)[0, :, 0, 0].numpy()
+    np.testing.assert_allclose(found, expected[1:] if channels == 1 else expected, rtol=1e-9)
+    x_0 = schedule.predict_x_0(torch.zeros_like(x), x, t, "log_odds")[0, :, 0, 0].numpy()
+    np.testing.assert_allclose(x_0, (expected[:, None] * codes).sum(0), rtol=1e-9)
+    for true, probability in zip(codes, expected):
+        loss = cross_entropy_loss(torch.zeros_like(x), torch.from_numpy(true).reshape(x.shape), x, t, schedule)
+        np.testing.assert_allclose(loss, -np.log(probability), rtol=1e-9)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
@@ -31,6 +32,21 @@ def mean_per_image(x: Tensor) -> Tensor:
 def simple_loss(prediction: Tensor, target: Tensor) -> Tensor:
     """Mean squared error per image, L_simple of eq. (11), shape (B,)."""
     return mean_per_image((prediction - target) ** 2)
+
+
+def cross_entropy_loss(output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Minus log probability of the true phases per pixel, in nats, for the prediction `log_odds`. Shape (B,).
+
+    Parameters
+    ----------
+    output, x_0, x_t : Tensor, shape (B, C, ...)
+        x_0 is -1 or 1: one channel for two phases, else one-hot.
+    t : Tensor, shape (B,)
+    """
+    log_odds = schedule.phase_log_odds(output, x_t, t)
+    if x_0.shape[1] == 1:
+        return mean_per_image(functional.softplus(-log_odds * x_0))
+    return mean_per_image(-(log_odds.log_softmax(dim=1) * (x_0 > 0)).sum(dim=1))
 
 
 def normal_kl(mean_1: Tensor, log_variance_1: Tensor, mean_2: Tensor, log_variance_2: Tensor) -> Tensor:

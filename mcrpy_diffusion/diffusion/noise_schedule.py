@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Prediction = Literal["epsilon", "v", "x_0"]
+Prediction = Literal["epsilon", "v", "x_0", "log_odds"]
 
 
 def linear_beta_schedule(num_timesteps: int) -> Tensor:
@@ -121,16 +121,35 @@ class NoiseSchedule:
             return noise
         if prediction == "x_0":
             return x_0
+        if prediction != "v":
+            raise ValueError(f"prediction is {prediction!r}; a target have epsilon, v, x_0")
         return at(self.alpha_bar.sqrt(), t, x_0) * noise - at((1 - self.alpha_bar).sqrt(), t, x_0) * x_0
 
     def predict_x_0(self, output: Tensor, x_t: Tensor, t: Tensor, prediction: Prediction = "epsilon") -> Tensor:
-        """Solve eq. (3) for x_0, given what the network predicted at x_t."""
+        """Expected x_0, given what the network predicted at x_t: eq. (3) solved for it, or `phase_probabilities`."""
         signal, sigma = at(self.alpha_bar.sqrt(), t, x_t), at((1 - self.alpha_bar).sqrt(), t, x_t)
         if prediction == "epsilon":
             return (x_t - sigma * output) / signal
         if prediction == "x_0":
             return output
+        if prediction == "log_odds":
+            return 2 * self.phase_probabilities(output, x_t, t) - 1
         return signal * x_t - sigma * output
+
+    def phase_log_odds(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Log odds of the phases of each pixel, where the network predicts what its surroundings say (`log_odds`).
+
+        Phases are -1 and 1 in each channel, so eq. (3) gives each pixel's own evidence exactly, by Bayes' rule:
+        2 sqrt(alpha_bar) x_t / (1 - alpha_bar). The network adds the log odds that follow from everything else; it
+        need not learn the first part.
+        """
+        evidence = at(self.alpha_bar.sqrt() / (1 - self.alpha_bar), t, x_t) * x_t
+        return 2 * (evidence + output)
+
+    def phase_probabilities(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
+        """Probability of each phase, shape (B, C, ...): of phase 1 where there is one channel, else of phase c."""
+        log_odds = self.phase_log_odds(output, x_t, t)
+        return log_odds.sigmoid() if x_t.shape[1] == 1 else log_odds.softmax(dim=1)
 
     def predict_noise(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Solve eq. (3) for the noise."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +23,13 @@ def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> T
     return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
+Padding = Literal["zeros", "circular"]
+
+
 class ResidualBlock(nn.Module):
     """GroupNorm, SiLU, convolution, twice; the embedding scales and shifts the second norm."""
 
-    def __init__(self, n_in: int, n_out: int, n_embedding: int, dropout: float, padding: str) -> None:
+    def __init__(self, n_in: int, n_out: int, n_embedding: int, dropout: float, padding: Padding) -> None:
         super().__init__()
         self.norm_1 = nn.GroupNorm(n_groups(n_in), n_in)
         self.conv_1 = nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode=padding)
@@ -63,7 +67,7 @@ class Attention(nn.Module):
 class Downsample(nn.Module):
     """Convolution with stride 2."""
 
-    def __init__(self, channels: int, padding: str) -> None:
+    def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, padding_mode=padding)
 
@@ -74,7 +78,7 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Nearest neighbour times 2, then a convolution."""
 
-    def __init__(self, channels: int, padding: str) -> None:
+    def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding)
 
@@ -134,7 +138,7 @@ class UNet(nn.Module):
         n_heads: int = 1,
         dropout: float = 0.1,
         patch_size: int = 1,
-        padding: str = "zeros",
+        padding: Padding = "zeros",
         n_conditions: int = 0,
         time_scale: float = 1.0,
     ) -> None:

@@ -1,0 +1,9 @@
+"""`python -m mcrpy_diffusion`."""
+
+from __future__ import annotations
+
+import sys
+
+from mcrpy_diffusion.cli import main
+
+sys.exit(main())

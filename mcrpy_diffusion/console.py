@@ -1,0 +1,43 @@
+"""From errors to exit statuses, for every command of the package."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from mcrpy_diffusion.errors import InputError
+
+DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
+CONTINUES = "stopped; the same command continues"
+
+
+def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:
+    """Call a command's function and return its exit status.
+
+    Parameters
+    ----------
+    function : callable
+        Does the work; returns an exit status, or None for done.
+    stopped : str
+        What is said after Ctrl-C.
+
+    Returns
+    -------
+    int
+        0 done, 2 wrong input (`InputError`), 130 stopped by Ctrl-C; the latter two with one line on stderr. Any other
+        error is a fault of the program and passes through.
+    """
+    try:
+        return function() or DONE
+    except InputError as error:
+        say_error(f"error: {error}")
+        return WRONG_INPUT
+    except KeyboardInterrupt:
+        say_error(stopped)
+        return INTERRUPTED
+
+
+def say_error(message: str) -> None:
+    """Print one line on stderr, after everything that went to stdout."""
+    sys.stdout.flush()
+    print(" ".join(message.split()), file=sys.stderr, flush=True)

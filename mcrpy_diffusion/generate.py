@@ -1,0 +1,194 @@
+"""Stage 1: references -> a data set of training structures, by crops or by MCRpy's descriptor-based reconstruction."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.checkpoint import package_versions
+from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data.micrograph import Micrograph
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.materials import crops
+from mcrpy_diffusion.progress import Progress
+
+HELD_OUT_SEED = 7919  # so that held-out crops are drawn apart from training crops
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What new structures shall be like: micrographs, or an MCRpy characterization.
+
+    Attributes
+    ----------
+    name : str
+        First part of the names of all results.
+    n_phases : int
+        0 for grey values.
+    sha256 : tuple of str
+        Hashes of the micrographs or of the characterization.
+    micrographs : tuple of Micrograph
+    characterization : dict or None
+    """
+
+    name: str
+    n_phases: int
+    sha256: tuple[str, ...]
+    micrographs: tuple[Micrograph, ...] = ()
+    characterization: dict[str, Any] | None = None
+
+    @property
+    def images(self) -> list[np.ndarray]:
+        """The micrographs' phases."""
+        return [m.phases for m in self.micrographs]
+
+
+def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSettings:
+    """Decide what `auto` means for a reference, and what follows from it.
+
+    Crops where each micrograph leaves a held-out part beside the training part, else MCRpy's reconstruction. Crops of
+    a micrograph are not periodic, so the network and the statistics are not either.
+
+    Raises
+    ------
+    InputError
+        If a micrograph is smaller than the extent, or crops are asked for without a micrograph.
+    """
+    kind = settings.training_data
+    for m in reference.micrographs:
+        if any(size < extent for size, extent in zip(m.phases.shape, settings.extent, strict=True)):
+            raise InputError(
+                f"{m.path} is {m.phases.shape[0]} x {m.phases.shape[1]} pixels, smaller than the extent "
+                f"{settings.extent_x} x {settings.extent_y}; give a larger image or a smaller --extent_x and --extent_y"
+            )
+    if not reference.micrographs:
+        if kind == "crops":
+            raise InputError("training_data is 'crops', but there is no micrograph to crop; allowed is 'descriptors'")
+        kind = "descriptors"
+    if kind == "auto":
+        kind = "crops" if all(held is not None for _, held in split_all(settings, reference)) else "descriptors"
+    if kind == "descriptors" and reference.n_phases == 0:
+        raise InputError(
+            "grey values have no descriptor-based training data yet; give a micrograph of twice the extent"
+        )
+    if kind == "crops":
+        return settings.replace(training_data=kind, periodic=False)
+    limit_to = settings.limit_to or min(settings.extent) // 2
+    return settings.replace(training_data=kind, limit_to=limit_to)
+
+
+def split_all(settings: GenerationSettings, reference: Reference) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """Training part and held-out part of each micrograph."""
+    fraction = settings.held_out_fraction
+    return [crops.split(m, extent=settings.extent, held_out_fraction=fraction) for m in reference.images]
+
+
+def held_out_crops(settings: GenerationSettings, reference: Reference, n: int) -> np.ndarray | None:
+    """Crops of the parts that no training crop touches, shape (n, I, J); None where there are none."""
+    if settings.training_data != "crops":
+        return None
+    parts = [held for _, held in split_all(settings, reference) if held is not None]
+    return crops.random_crops(parts, n, extent=settings.extent, seed=settings.seed + HELD_OUT_SEED) if parts else None
+
+
+def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]:
+    """All that decides what the samples are; settings that the chosen way does not use are left out."""
+    values = settings.to_dict()
+    of_crops = {"held_out_fraction"}
+    shared = {
+        "extent_x",
+        "extent_y",
+        "training_data",
+        "n_training_samples",
+        "periodic",
+        "use_multiphase",
+        "grey_values",
+    }
+    shared |= {"isotropic", "seed"}
+    keep = shared | of_crops if settings.training_data == "crops" else set(values) - of_crops
+    kept = {k: v for k, v in values.items() if k in keep}
+    return {**kept, "n_phases": reference.n_phases, "reference_sha256": list(reference.sha256)}
+
+
+def generate(
+    settings: GenerationSettings,
+    reference: Reference,
+    folder: str | os.PathLike[str],
+    *,
+    n_jobs: int = -1,
+    log_path: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Make the training structures, or go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    settings : GenerationSettings
+        As `resolve` returns them.
+    reference : Reference
+    folder : path
+        The data set's folder.
+    n_jobs : int
+        Worker processes for MCRpy; -1: one per core.
+    log_path : path, optional
+        Gets what MCRpy prints.
+
+    Returns
+    -------
+    Path
+        The folder, with a complete data set.
+
+    Raises
+    ------
+    InputError
+        If the folder holds samples of another recipe, or too few reconstructions pass their check.
+    """
+    versions = package_versions("mcrpy", "numpy", "tensorflow")
+    made = recipe(settings, reference)
+    with Dataset.create_or_resume(folder, made, settings=settings.to_dict(), versions=versions) as dataset:
+        if not dataset.is_complete:
+            with Progress(settings.n_training_samples, "training data", initial=dataset.n_accepted) as bar:
+                if settings.training_data == "crops":
+                    _crop(dataset, settings, reference, bar)
+                else:
+                    _reconstruct(dataset, settings, reference, bar, n_jobs, log_path)
+            dataset.finish()
+    return Path(folder)
+
+
+def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, bar: Progress) -> None:
+    parts = [training for training, _ in split_all(settings, reference)]
+    images = crops.random_crops(parts, settings.n_training_samples, extent=settings.extent, seed=settings.seed)
+    for i, image in enumerate(images):
+        if i not in dataset.tried:
+            dataset.append(i, image, volume_fraction=float(image.mean()) if reference.n_phases in (0, 2) else None)
+            bar.update()
+
+
+def _reconstruct(
+    dataset: Dataset,
+    settings: GenerationSettings,
+    reference: Reference,
+    bar: Progress,
+    n_jobs: int,
+    log_path: str | os.PathLike[str] | None,
+) -> None:
+    from mcrpy_diffusion.materials import descriptor_based
+
+    def progress(accepted: int, rejected: int) -> None:
+        bar.update(accepted - bar.done, rejected=rejected)
+
+    descriptor_based.generate(
+        dataset,
+        settings,
+        references=reference.images or None,
+        characterizations=None if reference.characterization is None else [reference.characterization],
+        n_samples=settings.n_training_samples,
+        n_jobs=n_jobs,
+        log_path=log_path,
+        progress=progress,
+    )

@@ -1,0 +1,71 @@
+"""Settings: checks, JSON, presets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mcrpy_diffusion.config import GenerationSettings, SamplingSettings, TrainingSettings, differences, preset
+from mcrpy_diffusion.errors import InputError
+
+
+@pytest.mark.parametrize("name", ["quick", "paper"])
+def test_settings_survive_json(name):
+    for settings in (preset(name).generation, preset(name).training, preset(name).sampling):
+        assert type(settings).from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_the_paper_preset_is_the_papers_recipe():
+    training, sampling = preset("paper").training, preset("paper").sampling
+    assert (training.n_timesteps, training.schedule, training.prediction) == (4000, "linear", "epsilon")
+    assert training.learned_variance
+    assert (training.channels, training.channel_multipliers) == (128, (1, 2, 2, 2, 2))
+    assert (training.n_residual_blocks, training.attention_levels, training.n_heads) == (3, (2,), 1)
+    assert (training.dropout, training.learning_rate, training.ema_decay) == (0.1, 1e-4, 0.9999)
+    assert (training.n_training_steps, training.batch_size) == (100_000, 32)
+    assert (sampling.sampler, sampling.n_sampling_steps, sampling.eta) == ("ddim", 150, 0.0)
+    assert preset("paper").generation.n_training_samples == 1000
+
+
+@pytest.mark.parametrize(
+    ("settings", "values", "message"),
+    [
+        (SamplingSettings, {"n_samples": 0}, "n_samples is 0; allowed is a number of at least 1"),
+        (SamplingSettings, {"eta": 1.5}, "eta is 1.5; allowed is 0.0 to 1.0"),
+        (SamplingSettings, {"eta": float("nan")}, "eta is nan"),
+        (SamplingSettings, {"sampler": "euler"}, "sampler is 'euler'; allowed are ddim"),
+        (TrainingSettings, {"schedule": "sigmoid"}, "allowed are linear, cosine"),
+        (TrainingSettings, {"learning_rate": -1.0}, "learning_rate is -1.0"),
+        (TrainingSettings, {"channel_multipliers": []}, "channel_multipliers"),
+        (TrainingSettings, {"nonsense": 1}, "unknown TrainingSettings nonsense"),
+        (GenerationSettings, {"extent_x": 4}, "extent_x is 4; allowed is a number of at least 8"),
+        (GenerationSettings, {"training_data": "magic"}, "allowed are auto, crops, descriptors"),
+        (GenerationSettings, {"grey_values": True, "use_multiphase": True}, "one of them"),
+    ],
+)
+def test_impossible_values_are_named_with_what_is_allowed(settings, values, message):
+    with pytest.raises(InputError, match=message) as caught:
+        settings.from_dict(values)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_preset_is_refused():
+    with pytest.raises(InputError, match="preset is 'fast'; allowed are quick, paper"):
+        preset("fast")
+
+
+def test_an_extent_must_be_halved_by_all_levels():
+    settings = preset("paper").training
+    settings.check_extent((64, 128))
+    with pytest.raises(InputError, match="60 x 64; this network allows multiples of 16"):
+        settings.check_extent((60, 64))
+
+
+def test_replace_keeps_what_is_not_given():
+    settings = SamplingSettings(n_samples=3).replace(eta=0.5, seed=None)
+    assert (settings.n_samples, settings.eta, settings.seed) == (3, 0.5, 0)
+
+
+def test_differences_name_keys_with_both_values():
+    assert differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == ["b: 2 -> 3", "c: None -> 4"]

@@ -1,0 +1,157 @@
+"""Sampling from checkpoints: seeds, shapes, volume fractions, bad files."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from test_train import TINY
+
+from mcrpy_diffusion.checkpoint import ModelInfo, build_network, load_network, save_model
+from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.data.phase_encoding import volume_fractions
+from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.sample import Model, load_model, sample_to_folder
+
+
+def make_model(path, **changes):
+    settings = replace(TINY, **{"prediction": "v", "schedule": "cosine", "learned_variance": False, **changes})
+    table = [[v] for v in np.linspace(0.1, 0.5, 33).tolist()] if settings.condition_on_volume_fraction else []
+    info = ModelInfo(settings=settings, n_phases=2, extent=(8, 8), periodic=True, conditions=table)
+    torch.manual_seed(0)
+    network = build_network(info)
+    for parameter in network.parameters():
+        parameter.data.normal_(0, 0.1)
+    save_model(path, network.state_dict(), info)
+    return path
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_a_structure_depends_on_its_seed_alone(tmp_path, conditioned, eta):
+    model = load_model(make_model(tmp_path / "m.safetensors", condition_on_volume_fraction=conditioned))
+    many = model.sample(7, n_steps=6, seed=10, eta=eta, batch_size=3)
+    alone = model.sample(1, n_steps=6, seed=14, eta=eta)
+    np.testing.assert_array_equal(many[4], alone[0])
+    assert not np.array_equal(many[3], many[4])
+
+
+def test_other_shapes_than_the_training_images(tmp_path):
+    model = load_model(make_model(tmp_path / "m.safetensors"))
+    images = model.sample(2, (8, 24), n_steps=3)
+    assert images.shape == (2, 8, 24)
+    assert images.dtype == np.uint8
+    with pytest.raises(InputError, match="multiples of 2"):
+        model.sample(1, (7, 8), n_steps=3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [({"n_steps": 101}, "allows 1 to 100"), ({"n": 0}, "n_samples is 0"), ({"sampler": "x"}, "sampler is 'x'")],
+)
+def test_impossible_arguments_are_named(tmp_path, arguments, message):
+    model = load_model(make_model(tmp_path / "m.safetensors"))
+    with pytest.raises(InputError, match=message):
+        model.sample(**{"n": 1, "n_steps": 3, **arguments})
+
+
+def test_consecutive_seeds_spread_evenly_over_the_volume_fractions(tmp_path):
+    model = load_model(make_model(tmp_path / "m.safetensors", condition_on_volume_fraction=True))
+    fractions = np.array(model.info.conditions)[:, 0]
+    conditions = model.conditions(range(100, 164), (8, 8))
+    assert conditions is not None
+    wanted = conditions[:, 0].numpy() * fractions.std() + fractions.mean()
+    # independent draws would miss the mean by std / 8
+    assert abs(wanted.mean() - fractions.mean()) < 0.4 * fractions.std() / 8
+    np.testing.assert_allclose(wanted.std(), fractions.std(), rtol=0.05)
+    larger = model.conditions(range(100, 164), (16, 16))
+    assert larger is not None
+    np.testing.assert_allclose(larger.std(), conditions.std() / 2, rtol=0.01)
+
+
+def test_conditions_are_sorted_thinned_and_normalised():
+    phases = np.zeros((1000, 8, 8), dtype=np.uint8)
+    for i, image in enumerate(phases):
+        image.flat[: i % 60] = 1
+    table = condition_table(volume_fractions(phases, 2))
+    values = np.array(table)[:, 0]
+    assert len(values) == 256
+    assert np.all(np.diff(values) >= 0)
+    np.testing.assert_allclose([values.mean(), values.std()], [29.1 / 64, 17.3 / 64], rtol=0.03)
+    normal = normalise(torch.tensor(table, dtype=torch.float64), table)
+    np.testing.assert_allclose([normal.mean(), normal.std(correction=0)], [0, 1], atol=1e-6)
+    constant = normalise(torch.tensor([[0.31]], dtype=torch.float64), [[0.3]] * 5)
+    np.testing.assert_allclose(constant, 1, rtol=1e-6)  # a spread of nothing counts as 0.01
+
+
+def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
+    model = load_model(make_model(tmp_path / "m.safetensors"))
+    settings = SamplingSettings(n_samples=3, n_sampling_steps=3, seed=5)
+    folder = sample_to_folder(model, settings, tmp_path / "out")
+    assert sorted(p.name for p in folder.iterdir()) == ["5.npy", "6.npy", "7.npy"]
+    np.save(folder / "6.npy", np.zeros((1, 1)))
+    sample_to_folder(model, settings.replace(n_samples=4), folder)
+    assert np.load(folder / "6.npy").shape == (1, 1)
+    np.testing.assert_array_equal(np.load(folder / "8.npy"), model.sample(1, n_steps=3, seed=8)[0])
+
+
+class Payload:
+    def __reduce__(self):
+        return (open, ("hacked", "w"))
+
+
+def test_files_that_are_no_model_are_refused_and_run_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    good = make_model(tmp_path / "good.safetensors")
+    cases = {
+        "missing": None,
+        "empty": b"",
+        "pickle": pickle.dumps(Payload()),
+        "truncated": good.read_bytes()[:-100],
+        "noise": bytes(range(256)) * 4,
+    }
+    for name, content in cases.items():
+        path = tmp_path / f"{name}.safetensors"
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(InputError) as caught:
+            load_model(path)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
+    assert not (tmp_path / "hacked").exists()
+
+
+def test_foreign_and_inconsistent_safetensors_are_refused(tmp_path):
+    path = tmp_path / "m.safetensors"
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="holds no mcrpy_diffusion settings"):
+        load_model(path)
+    network, info = load_network(make_model(path))
+    for change, message in (
+        ({"format_version": 99}, "format version is 99"),
+        ({"settings": {"unknown": 1}}, "unknown TrainingSettings unknown"),
+        ({"extra": 1}, "not understood: extra"),
+    ):
+        metadata = {"mcrpy_diffusion": json.dumps({**info.to_dict(), **change})}
+        save_file(network.state_dict(), path, metadata=metadata)
+        with pytest.raises(InputError, match=message):
+            load_model(path)
+    wrong = replace(info, settings=replace(info.settings, channels=16))
+    save_model(path, network.state_dict(), wrong)
+    with pytest.raises(InputError, match="do not fit"):
+        load_model(path)
+
+
+def test_half_precision_weights_can_be_loaded(tmp_path):
+    network, info = load_network(make_model(tmp_path / "m.safetensors"))
+    save_model(tmp_path / "half.safetensors", {k: v.half() for k, v in network.state_dict().items()}, info)
+    half = load_model(tmp_path / "half.safetensors")
+    assert isinstance(half, Model)
+    agree = half.sample(2, n_steps=4) == load_model(tmp_path / "m.safetensors").sample(2, n_steps=4)
+    assert agree.mean() > 0.9

@@ -1,0 +1,215 @@
+"""Training: it learns, it resumes bit for bit, it refuses to mix."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mcrpy_diffusion import train as training
+from mcrpy_diffusion.checkpoint import read_info
+from mcrpy_diffusion.config import TrainingSettings
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.sample import load_model
+from mcrpy_diffusion.train import TrainingData, learning_rate, read_history, stratified_timesteps, train
+
+TINY = TrainingSettings(
+    channels=8,
+    channel_multipliers=(1, 2),
+    n_residual_blocks=1,
+    attention_levels=(),
+    dropout=0.1,
+    n_timesteps=100,
+    n_training_steps=12,
+    batch_size=4,
+    warmup_steps=2,
+    checkpoint_seconds=0.0,
+    precision="float32",
+)
+
+
+def stripes(n=20, size=8, seed=0):
+    """Vertical stripes of period 4 with a random phase: one number describes an image."""
+    offsets = np.random.default_rng(seed).integers(0, 4, n)
+    columns = (np.arange(size)[None] + offsets[:, None]) % 4 < 2
+    return np.repeat(columns[:, None], size, axis=1).astype(np.uint8)
+
+
+def data(phases=None, **provenance):
+    phases = stripes() if phases is None else phases
+    return TrainingData(phases, n_phases=int(phases.max()) + 1, periodic=True, isotropic=False, provenance=provenance)
+
+
+class Killed(Exception):
+    """Stands for kill -9."""
+
+
+@pytest.mark.parametrize(("prediction", "conditioned"), [("epsilon", False), ("log_odds", True)])
+def test_a_killed_run_continued_equals_an_uninterrupted_one_bit_for_bit(tmp_path, prediction, conditioned):
+    settings = replace(
+        TINY, prediction=prediction, condition_on_volume_fraction=conditioned, learned_variance=not conditioned
+    )
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    whole = train(data(), settings, tmp_path / "whole")
+
+    def kill(step, loss):
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(data(), settings, tmp_path / "parts", on_step=kill)
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    seen = []
+    parts = train(data(), settings, tmp_path / "parts", on_step=lambda step, loss: seen.append(step))
+    assert seen == list(range(5, 13))  # the state of step 4 was the last one on disk
+    a, b = load_file(whole), load_file(parts)
+    assert a.keys() == b.keys()
+    assert all(torch.equal(a[k], b[k]) for k in a)
+    assert read_history(tmp_path / "whole") == read_history(tmp_path / "parts")
+
+
+def test_a_small_network_learns_stripes(tmp_path):
+    settings = replace(
+        TINY,
+        channels=16,
+        dropout=0.0,
+        prediction="v",
+        schedule="cosine",
+        learned_variance=False,
+        learning_rate=2e-3,
+        learning_rate_schedule="cosine",
+        n_training_steps=250,
+        batch_size=16,
+        ema_decay=0.98,
+        condition_on_volume_fraction=True,
+    )
+    settings = replace(settings, checkpoint_seconds=1e9)
+    model = load_model(train(data(), settings, tmp_path))
+    images = model.sample(16, n_steps=20)
+    same_in_each_column = (images == images[:, :1]).mean()
+    assert same_in_each_column > 0.95
+    assert abs(images.mean() - 0.5) < 0.05
+    assert len({tuple(image[0]) for image in images}) >= 3  # not always the same offset
+    history = read_history(tmp_path)
+    assert history[-1][1] < 0.5 * history[0][1]
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"learning_rate": 5e-4}, "learning_rate: 0.0001 -> 0.0005"),
+        ({"seed": 3}, "seed: 0 -> 3"),
+        ({"n_training_steps": 14}, "n_training_steps: 12 -> 14"),
+    ],
+)
+def test_changed_settings_are_named_and_refused(tmp_path, change, named):
+    train(data(), TINY, tmp_path)
+    before = (tmp_path / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=named):
+        train(data(), replace(TINY, **change), tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=named):
+        train(data(), replace(TINY, **change), tmp_path)
+    assert before
+    with pytest.raises(InputError, match="reference_sha256: None -> 'other'"):
+        train(data(reference_sha256="other"), TINY, tmp_path)
+
+
+def test_a_finished_model_is_not_trained_again(tmp_path):
+    train(data(), TINY, tmp_path)
+    train(data(), TINY, tmp_path, on_step=lambda step, loss: pytest.fail("trained again"))
+
+
+def test_the_model_carries_its_settings(tmp_path):
+    settings = replace(TINY, condition_on_volume_fraction=True)
+    info = read_info(train(data(origin="stripes"), settings, tmp_path))
+    assert info.settings == settings
+    assert (info.n_phases, info.extent, info.periodic, info.step) == (2, (8, 8), True, 12)
+    assert info.provenance == {"origin": "stripes"}
+    assert info.conditions == [[0.5]] * 20
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_hint(tmp_path, monkeypatch):
+    class Exploding(training.TrainingRun):
+        def do_step(self):
+            value = super().do_step()
+            return float("nan") if self.step == 3 else value
+
+    monkeypatch.setattr(training, "TrainingRun", Exploding)
+    with pytest.raises(FloatingPointError, match="at step 3.*smaller learning_rate"):
+        train(data(), TINY, tmp_path)
+
+
+def test_a_damaged_state_is_named(tmp_path):
+    (tmp_path / "training_state.pt").write_bytes(b"no state")
+    with pytest.raises(InputError, match="not a readable training state"):
+        train(data(), TINY, tmp_path)
+
+
+def test_three_phases_and_grey_values_can_be_trained(tmp_path):
+    three = stripes() + (np.arange(8) < 2)[None, :, None].astype(np.uint8)
+    (tmp_path / "three").mkdir()
+    (tmp_path / "grey").mkdir()
+    settings = replace(TINY, condition_on_volume_fraction=True)
+    images = load_model(train(data(three), settings, tmp_path / "three")).sample(2, n_steps=3)
+    assert images.dtype == np.uint8
+    assert images.max() <= 2
+    grey = TrainingData(stripes() * np.float32(0.7), 0, True, False, {})
+    images = load_model(train(grey, settings, tmp_path / "grey")).sample(2, n_steps=3)
+    assert images.dtype == np.float32
+    assert 0 <= images.min() <= images.max() <= 1
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from test_train import TINY, data
+from dataclasses import replace
+from mcrpy_diffusion.train import train
+settings = replace(TINY, n_training_steps=100000, checkpoint_seconds=1e9)
+train(data(), settings, Path({folder!r}), on_step=lambda step, loss: print(step, flush=True))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_the_state_of_a_whole_step(tmp_path, number):
+    script = SCRIPT.format(tests=os.path.dirname(__file__), folder=str(tmp_path))
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "3":
+            process.send_signal(number)
+            break
+    rest, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in errors
+    last = int(rest.split()[-1]) if rest.split() else 3
+    assert training.read_state(tmp_path / "training_state.pt")["step"] == last
+
+
+def test_timesteps_are_spread_evenly_and_uniform():
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.stack([stratified_timesteps(8, 1000, generator) for _ in range(500)])
+    assert bool((drawn.diff(dim=1) >= 124).all())
+    counts = torch.bincount(drawn.flatten() // 100, minlength=10)
+    np.testing.assert_allclose(counts / counts.sum(), 0.1, atol=0.02)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth():
+    settings = replace(TINY, n_training_steps=100, warmup_steps=10, learning_rate_schedule="cosine")
+    rates = [learning_rate(step, settings) for step in range(100)]
+    assert rates[0] == pytest.approx(1e-5)
+    assert max(rates) == pytest.approx(1e-4, rel=0.05)
+    assert rates[-1] == pytest.approx(2e-6, rel=0.05)
+    assert learning_rate(99, replace(settings, learning_rate_schedule="constant")) == 1e-4
