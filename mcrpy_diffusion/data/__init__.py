@@ -1,0 +1,1 @@
+"""Data: reading micrographs, the folder of training samples, the encoding of phases, and augmentation."""

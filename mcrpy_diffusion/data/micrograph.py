@@ -1,0 +1,383 @@
+"""Reading a user's micrograph, from numpy arrays or images, into phases or grey values.
+
+Files are not trusted: pickled objects are refused, and sizes are read from the headers before memory is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import stat
+import struct
+import warnings
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib import format as npy_format
+
+from mcrpy_diffusion.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+MAX_PIXELS = 2**27
+"""Larger images are refused (134 million pixels; Pillow's own limit is a little above)."""
+MAX_PHASES = 10
+"""Images with more levels than this are grey images."""
+IMAGE_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG"}
+SUFFIXES = (".npy", ".npz", *IMAGE_FORMATS)
+
+_MAX_HEADER_BYTES = 10_000  # what numpy itself accepts
+_BLOCK_PIXELS = 2**20
+_N_BINS = 1024  # of Otsu's histogram, where there are more grey levels than that
+_MAX_VALUE = {"b": 1.0, "i": 2.0**53, "u": 2.0**53, "f": 1e300}  # float64 counts to 2^53; differences stay finite
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's own conversion to grey
+
+
+@dataclass(frozen=True, eq=False)
+class Micrograph:
+    """A micrograph that has been read and checked.
+
+    Attributes
+    ----------
+    name : str
+        The file's name without its suffix.
+    phases : (I, J)
+        uint8 phases 0 .. n_phases - 1, or float32 grey values in [0, 1].
+    n_phases : int
+        Number of phases, 0 for grey values.
+    threshold : float or None
+        Otsu's threshold in the file's own grey values (phase 1 is above it), where one was needed.
+    sha256 : str
+        Hash of the phases' shape, kind and values: equal for equal micrographs, whatever file they come from.
+    path : str
+        The file.
+    """
+
+    name: str
+    phases: np.ndarray
+    n_phases: int
+    threshold: float | None
+    sha256: str
+    path: str
+
+
+def read_micrograph(
+    path: str | os.PathLike[str], *, grey_values: bool = False, use_multiphase: bool = False
+) -> Micrograph:
+    """Read one micrograph.
+
+    Integers (or floats) with the levels 0 .. n - 1 and two-level masks are phases; in an image file, the lower of
+    exactly two grey levels is phase 0. Colours become luminance, transparency is ignored. An image with more grey
+    levels is thresholded by Otsu's method, unless `grey_values`, and the threshold is logged.
+
+    Parameters
+    ----------
+    path : path of a .npy, .npz, .png, .tif, .tiff, .jpg or .jpeg file
+        A .npz file holds one array, or one named `phases`.
+    grey_values : bool
+        Keep grey values, scaled to [0, 1].
+    use_multiphase : bool
+        Allow more than two phases.
+
+    Returns
+    -------
+    Micrograph
+
+    Raises
+    ------
+    InputError
+        If the file cannot be used; the message is one line that says why and what is allowed.
+    """
+    if grey_values and use_multiphase:
+        raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
+    file = Path(path)
+    shown = repr(os.fspath(path))
+    suffix = file.suffix.lower()
+    _check_file(file, shown, suffix)
+    try:
+        values = _read_image(file, shown, suffix) if suffix in IMAGE_FORMATS else _read_numpy(file, shown, suffix)
+    except OSError as error:
+        raise InputError(f"{shown} cannot be read: {_one_line(error)}") from error
+    _check_values(values, shown)
+    threshold = None
+    if grey_values:
+        phases, n_phases = _scale_grey(values, shown), 0
+    else:
+        phases, n_phases, threshold = _to_phases(values, shown, is_image=suffix in IMAGE_FORMATS)
+        if threshold is not None and use_multiphase:
+            allowed = f"with --use_multiphase, allowed are up to {MAX_PHASES} phases 0 .. n - 1"
+            raise InputError(f"{shown} is a grey image; {allowed}; without it, the image is thresholded")
+        if n_phases > 2 and not use_multiphase:
+            raise InputError(f"{shown} has {n_phases} phases; allowed are 2, or more with --use_multiphase")
+    if threshold is not None:
+        logger.info("%s is a grey image: Otsu's threshold is %.6g, phase 1 is above it", shown, threshold)
+    return Micrograph(file.stem, phases, n_phases, threshold, hash_phases(phases), os.fspath(path))
+
+
+def hash_phases(phases: np.ndarray) -> str:
+    """Return the SHA-256 of an array's shape, kind and values, independent of its memory layout and byte order."""
+    native = np.ascontiguousarray(phases, dtype=phases.dtype.newbyteorder("<"))
+    digest = hashlib.sha256(f"{native.dtype.str} {native.shape}".encode())
+    digest.update(native.data)
+    return digest.hexdigest()
+
+
+def otsu_threshold(values: np.ndarray) -> float:
+    r"""Return the grey value that best separates an image in two classes; the upper class lies above it.
+
+    Parameters
+    ----------
+    values : array of integers or floats
+        Finite grey values, at least two different ones.
+
+    Returns
+    -------
+    float
+        In [min, max). Where a range of thresholds is equally good, its middle.
+
+    Notes
+    -----
+    The threshold maximises the variance between the classes, :math:`w_0 w_1 (\mu_1 - \mu_0)^2`. Integers with fewer
+    than 1024 levels between minimum and maximum are sorted exactly, others into 1024 bins.
+
+    References
+    ----------
+    N. Otsu, "A threshold selection method from gray-level histograms", IEEE Trans. Syst. Man Cybern. 9 (1979) 62.
+    """
+    low, high = values.min().item(), values.max().item()
+    exact = values.dtype.kind in "biu" and high - low < _N_BINS
+    n_bins = high - low + 1 if exact else _N_BINS
+    counts = np.zeros(n_bins)
+    for rows in _row_blocks(values):
+        position = (rows.astype(np.float64) - float(low)) / (float(high) - float(low))
+        bins = np.rint(position * (n_bins - 1)) if exact else np.minimum(position * n_bins, n_bins - 1)
+        counts += np.bincount(bins.astype(np.intp).ravel(), minlength=n_bins)
+    weight = np.cumsum(counts)[:-1] / counts.sum()
+    moment = np.cumsum(counts * np.arange(n_bins))
+    mean_below = moment[:-1] / (weight * counts.sum())  # the lowest bin is never empty
+    mean_above = (moment[-1] - moment[:-1]) / ((1 - weight) * counts.sum())  # nor is the highest
+    between = weight * (1 - weight) * (mean_above - mean_below) ** 2
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
+    last_below = (best[0] + best[-1]) / 2  # the bin; its upper edge is the threshold
+    threshold = low + last_below if exact else low + (high - low) * ((last_below + 1) / n_bins)
+    return float(min(threshold, np.nextafter(float(high), float(low))))  # rounding must not empty the upper class
+
+
+def _row_blocks(values: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield an image in blocks of rows, so that large ones need no second large array."""
+    n_rows = max(_BLOCK_PIXELS // values[:1].size, 1)
+    return (values[start : start + n_rows] for start in range(0, len(values), n_rows))
+
+
+def _check_file(file: Path, shown: str, suffix: str) -> None:
+    """Refuse whatever is not a regular, non-empty file with a known suffix."""
+    try:
+        info = file.stat()
+    except FileNotFoundError:
+        raise InputError(f"{shown} does not exist; give an existing file ({', '.join(SUFFIXES)})") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{shown} cannot be read: {_one_line(error)}") from error
+    if stat.S_ISDIR(info.st_mode):
+        raise InputError(f"{shown} is a folder; give one file ({', '.join(SUFFIXES)})")
+    if not stat.S_ISREG(info.st_mode):
+        raise InputError(f"{shown} is not a regular file; give one ({', '.join(SUFFIXES)})")
+    if suffix not in SUFFIXES:
+        raise InputError(f"{shown} has the suffix {suffix!r}; allowed are {', '.join(SUFFIXES)}")
+    if info.st_size == 0:
+        raise InputError(f"{shown} is empty; give a file with an image in it")
+
+
+def _check_values(values: np.ndarray, shown: str) -> None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{shown} holds NaN or infinite values; allowed are finite ones")
+    low, high = values.min(), values.max()
+    if low == high:
+        raise InputError(f"{shown} holds only the value {low}; at least two phases or grey levels are needed")
+    if max(-low.item(), high.item()) > _MAX_VALUE[values.dtype.kind]:
+        raise InputError(f"{shown} holds values from {low} to {high}; allowed is what a float64 can tell apart")
+
+
+# --- from values to phases or grey ---------------------------------------------------------------------------------
+
+
+def _to_phases(values: np.ndarray, shown: str, *, is_image: bool) -> tuple[np.ndarray, int, float | None]:
+    """Return uint8 phases, their number, and Otsu's threshold if the values had to be thresholded."""
+    levels = _few_levels(values)
+    if levels is not None and np.array_equal(levels, np.arange(len(levels))):
+        return values.astype(np.uint8), len(levels), None
+    if levels is not None and len(levels) == 2 and (is_image or levels.tolist() in ([0, 255], [0, 65535])):
+        return (values == levels[1]).astype(np.uint8), 2, None  # a black and white mask
+    if levels is not None and np.array_equal(levels, np.rint(levels)):
+        listed = ", ".join(f"{level:g}" for level in levels.tolist())
+        allowed = f"phases are numbered 0 .. {len(levels) - 1}; renumber them, or use --grey_values for a grey image"
+        raise InputError(f"{shown} holds the values {listed}; {allowed}")
+    threshold = otsu_threshold(values)
+    phases = np.empty(values.shape, dtype=np.uint8)
+    for rows, out in zip(_row_blocks(values), _row_blocks(phases), strict=True):
+        out[:] = rows.astype(np.float64) > threshold
+    return phases, 2, threshold
+
+
+def _few_levels(values: np.ndarray) -> np.ndarray | None:
+    """Return the sorted levels, or None if there are more than `MAX_PHASES`; without sorting all pixels."""
+    found: np.ndarray = np.unique(values[:1])
+    for rows in _row_blocks(values):
+        if len(found) <= MAX_PHASES and not np.isin(rows, found).all():
+            found = np.union1d(found, rows)
+        if len(found) > MAX_PHASES:
+            return None
+    return found
+
+
+def _scale_grey(values: np.ndarray, shown: str) -> np.ndarray:
+    """Scale to [0, 1]: 8 and 16 bits by their white, floats in [0, 1] as they are, phases and others by their range."""
+    white = {"uint8": 255, "uint16": 65535}.get(values.dtype.name)
+    low, high = values.min().item(), values.max().item()
+    levels = _few_levels(values)
+    if white is not None and (levels is None or high >= MAX_PHASES):
+        low, high = 0, white
+    elif values.dtype.kind == "f" and low >= 0 and high <= 1:
+        low, high = 0, 1
+    else:
+        logger.info("%s: grey values %.6g .. %.6g become 0 .. 1", shown, low, high)
+    grey = np.empty(values.shape, dtype=np.float32)
+    for rows, out in zip(_row_blocks(values), _row_blocks(grey), strict=True):
+        out[:] = ((rows.astype(np.float64) - low) / (high - low)).clip(0, 1)
+    return grey
+
+
+# --- numpy files ---------------------------------------------------------------------------------------------------
+
+
+def _read_numpy(file: Path, shown: str, suffix: str) -> np.ndarray:
+    try:
+        with open(file, "rb") as stream:
+            if suffix == ".npy":
+                return _read_npy(stream, shown, os.fstat(stream.fileno()).st_size)
+            return _read_npz(stream, shown)
+    except InputError:
+        raise
+    except PermissionError:
+        raise
+    except Exception as error:  # broken files raise many kinds, from struct.error to zlib.error
+        raise InputError(f"{shown} is not a valid {suffix} file: {_one_line(error)}") from error
+
+
+def _read_npz(stream: IO[bytes], shown: str) -> np.ndarray:
+    """Read the only array, or the one named `phases`, of a .npz file."""
+    with zipfile.ZipFile(stream) as archive:
+        members = {info.filename[:-4]: info for info in archive.infolist() if info.filename.endswith(".npy")}
+        name = next(iter(members)) if len(members) == 1 else "phases"
+        if name not in members:
+            listed = ", ".join(sorted(members)[:8]) or "none"
+            raise InputError(f"{shown} holds the arrays {listed}; allowed is a single one, or one named phases")
+        with archive.open(members[name]) as member:
+            return _read_npy(member, shown, members[name].file_size)
+
+
+def _read_npy(stream: IO[bytes], shown: str, n_bytes: int) -> np.ndarray:
+    """Read one array, after its header has been checked against what is allowed and against the size of the file."""
+    version = npy_format.read_magic(stream)
+    length_format = {(1, 0): "<H", (2, 0): "<I"}.get(version)
+    if length_format is None:
+        raise InputError(f"{shown} is a .npy file of version {version}; allowed are 1.0 and 2.0, plain arrays")
+    length_bytes = stream.read(struct.calcsize(length_format))
+    (header_length,) = struct.unpack(length_format, length_bytes)
+    if header_length > _MAX_HEADER_BYTES:
+        raise InputError(f"{shown} has a header of {header_length} bytes; allowed are {_MAX_HEADER_BYTES}")
+    header = _Prefixed(length_bytes + stream.read(header_length))
+    read_header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+    shape, fortran_order, dtype = read_header(header)
+    _check_header(shape, dtype, shown)
+    wanted = prod(shape) * dtype.itemsize
+    held = n_bytes - npy_format.MAGIC_LEN - len(length_bytes) - header_length
+    if held < wanted:
+        raise InputError(f"{shown} ends early: {held} of {wanted} bytes are there; write the file again")
+    data = stream.read(wanted)
+    if len(data) != wanted:
+        raise InputError(f"{shown} ends early: {len(data)} of {wanted} bytes are there; write the file again")
+    values = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran_order else "C")
+    return np.ascontiguousarray(values, dtype=dtype.newbyteorder("="))
+
+
+class _Prefixed:
+    """The bytes of a header as the stream that numpy's header readers want."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._position = data, 0
+
+    def read(self, size: int) -> bytes:
+        part = self._data[self._position : self._position + size]
+        self._position += len(part)
+        return part
+
+
+def _check_header(shape: tuple[int, ...], dtype: np.dtype, shown: str) -> None:
+    if dtype.hasobject:
+        raise InputError(f"{shown} holds Python objects, which could run code when read; allowed are numbers")
+    if dtype.kind not in "biuf" or dtype.itemsize > 8:
+        raise InputError(f"{shown} holds {dtype}; allowed are integers, bool and floats of up to 64 bits")
+    _check_shape(shape, shown)
+
+
+def _check_shape(shape: tuple[int, ...], shown: str) -> None:
+    size = " x ".join(map(str, shape))
+    if any(n < 1 for n in shape):
+        raise InputError(f"{shown} has the shape {shape}; allowed are two axes of at least one pixel")
+    if len(shape) == 3:
+        raise InputError(f"{shown} has three axes ({size}); 3D is not there yet, allowed are two (I, J)")
+    if len(shape) != 2:
+        raise InputError(f"{shown} has {len(shape)} axes; allowed are two (I, J)")
+    if prod(shape) > MAX_PIXELS:
+        raise InputError(f"{shown} claims {size} pixels; allowed are up to {MAX_PIXELS} in all; cut out a part")
+
+
+# --- image files ---------------------------------------------------------------------------------------------------
+
+
+def _read_image(file: Path, shown: str, suffix: str) -> np.ndarray:
+    """Read an image file with Pillow; colours become luminance."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings(), open(file, "rb") as stream:
+            warnings.simplefilter("ignore")  # Pillow's warnings on size: ours is an error, below
+            with Image.open(stream, formats=(IMAGE_FORMATS[suffix],)) as image:
+                _check_shape((image.height, image.width), shown)
+                n_frames = getattr(image, "n_frames", 1)
+                if n_frames != 1 and image.format in ("TIFF", "PNG"):  # phones hide a preview in their JPEGs
+                    raise InputError(f"{shown} has {n_frames} pages; 3D is not there yet, allowed is one image")
+                image.load()
+                return _luminance(image)
+    except InputError:
+        raise
+    except PermissionError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{shown} claims more than {MAX_PIXELS} pixels, the most allowed; cut out a part") from error
+    except Exception as error:  # Pillow's decoders raise many kinds on broken files
+        raise InputError(f"{shown} is not a valid {suffix} image: {_one_line(error)}") from error
+
+
+def _luminance(image: Any) -> np.ndarray:
+    if image.mode in ("1", "L", "F", "I") or image.mode.startswith("I;16"):
+        values = np.asarray(image)
+        return np.ascontiguousarray(values, dtype=values.dtype.newbyteorder("="))
+    if image.mode in ("LA", "La"):
+        return np.asarray(image.convert("LA"))[..., 0].copy()
+    colours = np.asarray(image.convert("RGB"))
+    if (colours[..., 0] == colours[..., 1]).all() and (colours[..., 0] == colours[..., 2]).all():
+        return colours[..., 0].copy()  # grey already
+    luminance = sum(weight * colours[..., k] for k, weight in enumerate(_LUMINANCE))
+    return np.rint(luminance).astype(np.uint8)
+
+
+def _one_line(error: BaseException) -> str:
+    text = (error.strerror or "") if isinstance(error, OSError) else ""  # without the path, which is named already
+    return " ".join((text or str(error)).split())[:200] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Sources of training structures, one module per source."""

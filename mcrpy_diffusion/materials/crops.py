@@ -1,0 +1,100 @@
+"""Training structures that are crops of the user's own micrographs, with a part held out for the evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mcrpy_diffusion.errors import InputError
+
+
+def split(
+    phases: np.ndarray, *, extent: tuple[int, int], held_out_fraction: float
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Split a micrograph into a part to train on and a part that no training crop touches.
+
+    The cut is across the longer axis (the first, if both are equal); the last part is held out. Its length is
+    `held_out_fraction` of the axis, rounded, and at least the extent, so that one crop fits.
+
+    Parameters
+    ----------
+    phases : (I, J)
+        The micrograph, at least as large as `extent`.
+    extent : (int, int)
+        Rows and columns of one crop.
+    held_out_fraction : float
+        In [0, 1); 0 holds nothing out.
+
+    Returns
+    -------
+    training, held_out : (I, J) views of `phases`
+        `held_out` is None, and `training` everything, where the training part would fall below the extent.
+
+    Raises
+    ------
+    InputError
+        If the micrograph is smaller than the extent, or the fraction out of range.
+    """
+    _check_extent([phases], extent)
+    if not 0 <= held_out_fraction < 1:
+        raise InputError(f"held_out_fraction is {held_out_fraction!r}; allowed is 0 to below 1")
+    axis = 0 if phases.shape[0] >= phases.shape[1] else 1
+    length = phases.shape[axis]
+    cut = length - max(extent[axis], round(held_out_fraction * length))
+    if held_out_fraction == 0 or cut < extent[axis]:
+        return phases, None
+    return (phases[:cut], phases[cut:]) if axis == 0 else (phases[:, :cut], phases[:, cut:])
+
+
+def random_crops(phases_list: Sequence[np.ndarray], n: int, *, extent: tuple[int, int], seed: int) -> np.ndarray:
+    """Draw crops uniformly from all positions of all micrographs.
+
+    Crop i depends on (`seed`, i) alone, not on `n`.
+
+    Parameters
+    ----------
+    phases_list : sequence of (I, J)
+        Micrographs, each at least as large as `extent`, all of one dtype.
+    n : int
+        Number of crops, at least 0.
+    extent : (int, int)
+        Rows and columns of one crop.
+    seed : int
+        Seed, at least 0.
+
+    Returns
+    -------
+    (n, *extent) of the micrographs' dtype
+
+    Raises
+    ------
+    InputError
+        If there is no micrograph, one is smaller than the extent or of another dtype, or `n` or `seed` is negative.
+    """
+    _check_extent(phases_list, extent)
+    if n < 0 or seed < 0:
+        raise InputError(f"n is {n!r} and seed is {seed!r}; allowed is at least 0")
+    n_columns = [phases.shape[1] - extent[1] + 1 for phases in phases_list]
+    n_positions = [(phases.shape[0] - extent[0] + 1) * k for phases, k in zip(phases_list, n_columns, strict=True)]
+    starts = np.concatenate([[0], np.cumsum(n_positions)])
+    crops = np.empty((n, *extent), dtype=phases_list[0].dtype)
+    for i in range(n):
+        position = int(np.random.default_rng([seed, i]).integers(starts[-1]))
+        k = int(np.searchsorted(starts, position, side="right")) - 1
+        row, column = divmod(position - int(starts[k]), n_columns[k])
+        crops[i] = phases_list[k][row : row + extent[0], column : column + extent[1]]
+    return crops
+
+
+def _check_extent(phases_list: Sequence[np.ndarray], extent: tuple[int, int]) -> None:
+    if len(phases_list) == 0:
+        raise InputError("no micrograph was given; at least one is needed to cut crops from")
+    if len(extent) != 2 or min(extent) < 1:
+        raise InputError(f"extent is {extent!r}; allowed are two numbers of at least 1")
+    for phases in phases_list:
+        if phases.ndim != 2 or phases.shape[0] < extent[0] or phases.shape[1] < extent[1]:
+            size = " x ".join(map(str, phases.shape))
+            raise InputError(f"the micrograph is {size}; allowed is at least the extent {extent[0]} x {extent[1]}")
+        if phases.dtype != phases_list[0].dtype:
+            raise InputError(f"micrographs are {phases_list[0].dtype} and {phases.dtype}; allowed is one kind")

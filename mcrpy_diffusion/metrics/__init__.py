@@ -1,0 +1,1 @@
+"""Measures of microstructures: mathematics only, on arrays."""
