@@ -212,13 +212,13 @@ def preset(name: str) -> Preset:
     if name == "quick":
         return Preset(
             training=TrainingSettings(
-                channels=64,
+                channels=48,
                 channel_multipliers=(1, 2, 2),
                 n_residual_blocks=1,
                 attention_levels=(),
                 n_heads=4,
                 dropout=0.0,
-                patch_size=4,
+                patch_size=2,
                 condition_on_volume_fraction=True,
                 n_timesteps=1000,
                 schedule="cosine",
@@ -227,8 +227,8 @@ def preset(name: str) -> Preset:
                 learning_rate=1e-3,
                 learning_rate_schedule="cosine",
                 warmup_steps=50,
-                n_training_steps=1500,
-                batch_size=16,
+                n_training_steps=1200,
+                batch_size=8,
                 ema_decay=0.995,
                 checkpoint_seconds=20.0,
             ),

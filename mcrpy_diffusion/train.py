@@ -27,7 +27,7 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.phase_encoding import encode, volume_fractions
 from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
-from mcrpy_diffusion.diffusion.losses import cross_entropy_loss, hybrid_loss, simple_loss
+from mcrpy_diffusion.diffusion.losses import hybrid_loss, simple_loss, velocity_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
@@ -208,7 +208,7 @@ class TrainingRun:
         return value
 
     def loss(self, generator: torch.Generator) -> Tensor:
-        """Loss of a batch drawn with `generator`: L_hybrid, cross entropy for log odds, else L_simple."""
+        """Loss of a batch drawn with `generator`: L_hybrid, or without learned variance L_simple."""
         settings, schedule = self.info.settings, self.schedule
         prediction = cast(Prediction, settings.prediction)
         chosen = torch.randint(len(self.images), (settings.batch_size,), generator=generator)
@@ -225,7 +225,8 @@ class TrainingRun:
         if settings.learned_variance:
             return hybrid_loss(output, x_0, x_t, t, noise, schedule, prediction=prediction).total.mean()
         if prediction == "log_odds":
-            return cross_entropy_loss(output, x_0, x_t, t, schedule).mean()
+            predicted = schedule.predict_x_0(output, x_t, t, prediction)
+            return velocity_loss(predicted, x_0, t, schedule).mean()
         return simple_loss(output, schedule.target(x_0, noise, t, prediction)).mean()
 
     def mean_loss(self) -> float:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
-from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction, at
 
 VLB_WEIGHT = 0.001  # lambda of eq. (12)
 
@@ -34,19 +33,12 @@ def simple_loss(prediction: Tensor, target: Tensor) -> Tensor:
     return mean_per_image((prediction - target) ** 2)
 
 
-def cross_entropy_loss(output: Tensor, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Minus log probability of the true phases per pixel, in nats, for the prediction `log_odds`. Shape (B,).
+def velocity_loss(predicted_x_0: Tensor, x_0: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Error of a predicted x_0, weighted as if v had been predicted: |x_0 - x_0_hat|^2 / (1 - alpha_bar_t). Shape (B,).
 
-    Parameters
-    ----------
-    output, x_0, x_t : Tensor, shape (B, C, ...)
-        x_0 is -1 or 1: one channel for two phases, else one-hot.
-    t : Tensor, shape (B,)
+    With v = (sqrt(alpha_bar) x_t - x_0) / sqrt(1 - alpha_bar), from eq. (3); Salimans & Ho (2022), appendix D.
     """
-    log_odds = schedule.phase_log_odds(output, x_t, t)
-    if x_0.shape[1] == 1:
-        return mean_per_image(functional.softplus(-log_odds * x_0))
-    return mean_per_image(-(log_odds.log_softmax(dim=1) * (x_0 > 0)).sum(dim=1))
+    return mean_per_image((predicted_x_0 - x_0) ** 2 / at(1 - schedule.alpha_bar, t, x_0))
 
 
 def normal_kl(mean_1: Tensor, log_variance_1: Tensor, mean_2: Tensor, log_variance_2: Tensor) -> Tensor:
