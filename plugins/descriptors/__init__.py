@@ -1,0 +1,1 @@
+"""MCRpy descriptor plugins, one class and one module each."""

@@ -1,0 +1,1 @@
+"""MCRpy optimizer plugins, one class and one module each."""
