@@ -1,0 +1,121 @@
+"""Two folders of structures -> the report of one against the other: the stages evaluate and report on files."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluate import evaluate
+from mcrpy_diffusion.materials.crops import random_crops
+from mcrpy_diffusion.report import console_table, write_report
+
+N_CROPS = 1000
+
+
+def compare_folders(
+    original: str | os.PathLike[str],
+    generated: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    periodic: bool = True,
+    *,
+    seed: int = 0,
+) -> str:
+    """Compare generated structures with original ones and write the report.
+
+    Parameters
+    ----------
+    original, generated : path
+        Folders with .npy structures, or data sets. Generated structures are of one extent. Originals are of that
+        extent too, or larger: then random crops of them are compared, which are not periodic.
+    out : path
+        Folder for report.html, metrics.json and the pictures.
+    periodic : bool
+        Whether the structures continue across their edges.
+    seed : int
+        Seed of the crops.
+
+    Returns
+    -------
+    str
+        The closing table and the files written.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no structures, or they do not fit together.
+    """
+    started = time.monotonic()
+    structures, references = read_structures(generated), read_structures(original)
+    extents = {s.shape for s in structures}
+    if len(extents) > 1:
+        raise InputError(f"{generated}: structures of different extents {sorted(extents)}; allowed is one extent")
+    if len({s.dtype for s in [*structures, *references]}) > 1:
+        raise InputError(f"{original}, {generated}: some are phases, others grey values; allowed is one kind")
+    extent = (structures[0].shape[0], structures[0].shape[1])
+    made = np.stack(structures)
+    if all(r.shape == extent for r in references):
+        real = training = np.stack(references)
+        micrographs = None
+    else:
+        real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
+        periodic = False
+    n_phases = 0 if made.dtype.kind == "f" else max(int(max(made.max(), real.max())) + 1, 2)
+    metrics = evaluate(real, made, n_phases=n_phases, periodic=periodic, training=training, micrographs=micrographs)
+    settings = {"original": str(original), "generated": str(generated), "periodic": periodic, "seed": seed}
+    seconds = {"evaluation": time.monotonic() - started}
+    written = write_report(
+        out,
+        name=Path(original).resolve().name,
+        metrics=metrics,
+        original=real,
+        generated=made,
+        settings=settings,
+        seconds=seconds,
+    )
+    return "\n".join([console_table(metrics, seconds), *(f"  {path}" for path in written)])
+
+
+def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
+    """Read the .npy structures of a folder, or of its subfolder `samples`, in the order of their names and numbers.
+
+    Parameters
+    ----------
+    folder : path
+        A folder of structures, or a data set.
+
+    Returns
+    -------
+    list of (I, J) uint8 or float32
+        Phases, or grey values in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If there are none, or a file holds anything else.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give a folder with .npy structures")
+    files = [*folder.glob("*.npy")] or [*folder.glob("samples/*.npy")]
+    if not files:
+        raise InputError(f"{folder}: no structures; give a folder with .npy files, or a data set")
+    return [_read(file) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
+
+
+def _read(file: Path) -> np.ndarray:
+    try:
+        structure = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{file}: not a readable .npy array ({' '.join(str(error).split())[:100]})") from error
+    if structure.ndim != 2 or structure.dtype.kind not in "biuf" or structure.size == 0:
+        raise InputError(f"{file}: {structure.dtype} of shape {structure.shape}; allowed are numbers of shape (I, J)")
+    grey = structure.dtype.kind == "f"
+    low, high = structure.min(), structure.max()
+    if not (0 <= low and high <= (1 if grey else 255)):
+        kind = "grey values 0 to 1" if grey else "phases 0, 1, 2, ..."
+        raise InputError(f"{file}: values from {low} to {high}; allowed are {kind}")
+    return structure.astype(np.float32 if grey else np.uint8)

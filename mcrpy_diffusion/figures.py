@@ -1,0 +1,173 @@
+"""Pictures of structures and of their statistics: PNG files, and data URIs for the report."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mcrpy_diffusion.files import write_atomically
+
+MEASURES = {"two_point_correlation": ("S2", "two-point correlation"), "lineal_path": ("L", "lineal path")}
+SET_NAMES = {"original": "original", "generated": "generated", "held_out": "held-out part"}
+N_COLUMNS = 8
+MAX_SHOWN = 16  # structures of each kind on the contact sheet
+FRAME_COLOUR = (120, 160, 190)  # neither black nor white: the edges of white regions stay visible
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; line styles say the same a second time.
+LIGHT = {"paper": "#ffffff", "ink": "#1b1f24", "generated": "#0072b2", "original": "#1b1f24", "held_out": "#d55e00"}
+DARK = {"paper": "#14171a", "ink": "#e6e8ea", "generated": "#56b4e9", "original": "#e6e8ea", "held_out": "#e69f00"}
+LINE_STYLES = {"original": "-", "generated": "--", "held_out": ":"}
+
+
+def contact_sheet(original: np.ndarray, generated: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Draw originals above, generated structures below, as a PNG file.
+
+    Parameters
+    ----------
+    original, generated : (N, I, J), (M, I, J)
+        Integer phases or grey values in [0, 1]; the first `MAX_SHOWN` of each are drawn, phase 0 black and the last
+        phase white.
+    path : path
+        File to write.
+    """
+    n_phases = 0 if generated.dtype.kind == "f" else int(max(original.max(), generated.max())) + 1
+    n_columns = min(max(len(original), len(generated)), N_COLUMNS)
+    levels = [_grey_levels(images[:MAX_SHOWN], max(n_phases, 2)) for images in (original, generated)]
+    sheets = [_mosaic(pixels, n_columns) for pixels in levels]
+    heights = [sheet.shape[0] / sheet.shape[1] for sheet in sheets]
+    figure = Figure(figsize=(10, 10 * sum(heights) + 0.8), dpi=120, facecolor=LIGHT["paper"], layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 1, height_ratios=heights)
+    for ax, sheet, images, name in zip(axes, sheets, (original, generated), ("Original", "Generated")):
+        ax.imshow(sheet, interpolation="nearest")
+        ax.set_title(f"{name} ({min(len(images), MAX_SHOWN)} of {len(images)})", loc="left", fontsize=12)
+        ax.set_axis_off()
+    png = _png(figure)
+    write_atomically(path, lambda file: file.write(png))
+
+
+def statistics_figure(metrics: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Draw S2(r) and L(r), mean and spread of each set, one row per phase, as a PNG file.
+
+    Parameters
+    ----------
+    metrics : mapping
+        What `evaluate` returned.
+    path : path
+        File to write.
+    """
+    phases = _phases(metrics)
+    size = (10, 3.9 * len(phases))
+    figure = Figure(figsize=size, dpi=120, facecolor=LIGHT["paper"], layout="constrained")
+    FigureCanvasAgg(figure)
+    for row, phase in zip(figure.subplots(len(phases), 2, squeeze=False), phases):
+        for ax, measure in zip(row, MEASURES):
+            _draw_curves(ax, metrics, phase, measure, LIGHT)
+    png = _png(figure)
+    write_atomically(path, lambda file: file.write(png))
+
+
+def _phases(metrics: Mapping[str, Any]) -> list[str]:
+    return [key for key in metrics["curves"] if key != "distance"]
+
+
+def _draw_curves(ax: Axes, metrics: Mapping[str, Any], phase: str, measure: str, colours: Mapping[str, str]) -> None:
+    """Draw the curves of one measure and phase: lines are means, bands hold 80 % of the structures."""
+    symbol, name = MEASURES[measure]
+    distance = metrics["curves"]["distance"]
+    for key, curve in metrics["curves"][phase][measure].items():
+        label = f"{SET_NAMES[key]} ({metrics['n_images'][key]})"
+        ax.plot(distance, curve["mean"], LINE_STYLES[key], color=colours[key], label=label, linewidth=1.8)
+        if key != "held_out":
+            ax.fill_between(distance, curve["low"], curve["high"], color=colours[key], alpha=0.18, linewidth=0)
+    ax.set(xlabel="r in pixels", ylabel=f"{symbol}(r)", xlim=(0, distance[-1]))
+    ax.set_ylim(bottom=0)
+    title = f"{name.capitalize()}, phase {phase}" if len(_phases(metrics)) > 1 else name.capitalize()
+    ax.set_title(title, loc="left", color=colours["ink"], fontsize=11)
+    ax.set_facecolor(colours["paper"])
+    ax.tick_params(colors=colours["ink"])
+    for part in (ax.xaxis.label, ax.yaxis.label):
+        part.set_color(colours["ink"])
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["bottom", "left"]].set_color(colours["ink"])
+    ax.legend(frameon=False, labelcolor=colours["ink"], fontsize=9)
+
+
+def curve_pictures(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Draw each curve for light and for dark screens."""
+    low_high = "the bands hold the middle 80 % of the structures"
+    pictures = []
+    for phase in _phases(metrics):
+        for measure, (symbol, name) in MEASURES.items():
+            drawn = {}
+            for scheme, colours in (("light", LIGHT), ("dark", DARK)):
+                figure = Figure(figsize=(5, 3.6), dpi=150, facecolor=colours["paper"], layout="constrained")
+                FigureCanvasAgg(figure)
+                _draw_curves(figure.subplots(), metrics, phase, measure, colours)
+                drawn[scheme] = _data_uri(_png(figure))
+            sets = ", ".join(SET_NAMES[key] for key in metrics["curves"][phase][measure])
+            value = metrics.get("phases", {}).get(phase, metrics)[measure]["discrepancy_percent"]
+            differ = (
+                "Their discrepancy is not known" if value is None else f"Generated and original differ by {value:.2g} %"
+            )
+            alt = f"{symbol} of phase {phase} over the distance r: {sets}. {differ}."
+            caption = f"{symbol}(r), {name} of phase {phase}: lines are means over all structures, {low_high}."
+            pictures.append({**drawn, "alt": alt, "caption": caption})
+    return pictures
+
+
+def structure_pictures(name: str, images: np.ndarray, n_phases: int, labels: Sequence[str]) -> dict[str, Any]:
+    """Return the pictures of a set with labels and alternative texts."""
+    shown = _grey_levels(images[:MAX_SHOWN], max(n_phases, 2))
+    pictures = []
+    for label, pixels, values in zip(labels, shown, images):
+        level = f"volume fraction {np.mean(values == 1):.3f}" if n_phases == 2 else f"mean value {values.mean():.3f}"
+        height, width = pixels.shape
+        alt = f"{name} structure, {label}, {level}"
+        data = _data_uri(_grey_png(pixels))
+        pictures.append({"data": data, "alt": alt, "label": label, "width": width, "height": height})
+    return {"title": f"{name} ({len(pictures)} of {len(images)})", "images": pictures}
+
+
+def _grey_levels(images: np.ndarray, n_phases: int) -> np.ndarray:
+    """Return 8-bit grey levels: phase 0 black, the last white; grey values 0 to 1 likewise."""
+    top = 1.0 if images.dtype.kind == "f" else n_phases - 1
+    return np.rint(np.clip(images / top, 0, 1) * 255).astype(np.uint8)
+
+
+def _mosaic(pixels: np.ndarray, n_columns: int) -> np.ndarray:
+    """Lay images (N, I, J) on rows of `n_columns`, each in a frame: (rows, columns, 3) RGB."""
+    n, height, width = pixels.shape
+    frame = max(round(0.03 * width), 1)
+    row_step, column_step = height + frame, width + frame
+    sheet = np.full((-(-n // n_columns) * row_step + frame, n_columns * column_step + frame, 3), 255, dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        top, left = (i // n_columns) * row_step, (i % n_columns) * column_step
+        sheet[top : top + height + 2 * frame, left : left + width + 2 * frame] = FRAME_COLOUR
+        sheet[top + frame : top + row_step, left + frame : left + column_step] = image[..., None]
+    return sheet
+
+
+def _png(figure: Figure) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def _grey_png(pixels: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
+    return stream.getvalue()
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,81 @@
+"""Comparing two folders: what is read, cut and refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mcrpy_diffusion.compare import compare_folders, read_structures
+from mcrpy_diffusion.errors import InputError
+
+
+def folder(path: Path, images: dict[str, Any]) -> Path:
+    path.mkdir(parents=True)
+    for name, image in images.items():
+        np.save(path / name, image)
+    return path
+
+
+def noise(shape: tuple[int, ...], *, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(2, size=shape).astype(np.uint8)
+
+
+def test_structures_of_one_extent_are_compared_as_they_are(tmp_path: Path) -> None:
+    images = noise((12, 8, 8), seed=0)
+    images[7, 0] = 2  # a phase that no original has
+    original = folder(tmp_path / "original" / "samples", {f"{i:06d}": x for i, x in enumerate(images[:3])})
+    generated = folder(tmp_path / "generated", {str(i): x for i, x in enumerate(images)})
+    text = compare_folders(original.parent, generated, tmp_path / "out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["n_images"] == {"original": 3, "generated": 12}
+    assert metrics["phases"]["2"]["volume_fraction"]["difference"] == pytest.approx((images == 2).mean())
+    assert (metrics["periodic"], metrics["n_phases"]) == (True, 3)
+    assert metrics["nearest_training_image"]["minimum_mse"] == 0
+    assert str(tmp_path / "out" / "report.html") in text
+
+
+def test_larger_originals_are_cut_to_crops_and_copies_found_anywhere(tmp_path: Path) -> None:
+    micrograph = noise((20, 30), seed=1)
+    original = folder(tmp_path / "original", {"micrograph": micrograph})
+    generated = folder(tmp_path / "generated", {"0": noise((8, 8), seed=2), "1": micrograph[7:15, 11:19]})
+    compare_folders(original, generated, tmp_path / "out")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["n_images"]["original"] == 1000
+    assert metrics["periodic"] is False
+    assert metrics["nearest_training_image"]["generated_index"] == 1
+    assert metrics["nearest_training_image"]["minimum_mse"] == 0
+
+
+def test_structures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    given = folder(tmp_path / "x", {str(i): np.full((4, 4), i, dtype=np.int64) for i in (10, 2, 1)})
+    assert [int(s[0, 0]) for s in read_structures(given)] == [1, 2, 10]
+    assert {s.dtype for s in read_structures(given)} == {np.dtype("uint8")}
+
+
+@pytest.mark.parametrize(
+    ("original", "generated", "words"),
+    [
+        (None, {"0": noise((4, 4), seed=0)}, "no such folder"),
+        ({}, {"0": noise((4, 4), seed=0)}, "no structures"),
+        ({"0": noise((4, 4), seed=0)}, {"0": noise((4, 4), seed=0), "1": noise((5, 4), seed=0)}, "different extents"),
+        ({"0": noise((4, 4), seed=0)}, {"0": noise((5, 5), seed=0)}, "allowed is at least the extent"),
+        ({"0": np.ones((4, 4), dtype=np.float32)}, {"0": noise((4, 4), seed=0)}, "grey values"),
+        ({"0": np.full((4, 4), np.nan)}, {"0": noise((4, 4), seed=0)}, "allowed are grey values 0 to 1"),
+        ({"0": np.full((4, 4), -1)}, {"0": noise((4, 4), seed=0)}, "allowed are phases"),
+        ({"0": noise((4, 4, 4), seed=0)}, {"0": noise((4, 4), seed=0)}, "shape"),
+        ({"0": np.array([None])}, {"0": noise((4, 4), seed=0)}, "not a readable .npy array"),
+    ],
+)
+def test_folders_that_cannot_be_compared(
+    tmp_path: Path, original: dict[str, Any] | None, generated: dict[str, Any], words: str
+) -> None:
+    if original is not None:
+        folder(tmp_path / "original", original)
+    folder(tmp_path / "generated", generated)
+    with pytest.raises(InputError, match=words):
+        compare_folders(tmp_path / "original", tmp_path / "generated", tmp_path / "out")
+    assert not (tmp_path / "out").exists()

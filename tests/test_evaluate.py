@@ -1,0 +1,221 @@
+"""Evaluation: closed forms for sets of uniform images, the floor's distribution, copies, phases, bad input."""
+
+from __future__ import annotations
+
+import json
+from math import comb
+
+import numpy as np
+import pytest
+
+from mcrpy_diffusion import evaluate as evaluation
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluate import evaluate, floor, set_statistics
+from mcrpy_diffusion.materials.crops import random_crops
+
+EXTENT = (8, 12)
+
+
+def uniform(*values: int) -> np.ndarray:
+    """Images of one phase each: S2(r) and L(r) of phase p are 1 for all r where the value is p, else 0."""
+    return np.stack([np.full(EXTENT, value, dtype=np.uint8) for value in values])
+
+
+def noise(n: int, *, seed: int, fraction: float = 0.4, extent: tuple[int, int] = EXTENT) -> np.ndarray:
+    return (np.random.default_rng(seed).random((n, *extent)) < fraction).astype(np.uint8)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_a_set_against_itself_differs_in_nothing(periodic: bool) -> None:
+    images = noise(5, seed=0)
+    metrics = evaluate(images, images.copy(), n_phases=2, periodic=periodic, training=images, held_out=images.copy())
+    assert metrics["volume_fraction"]["difference"] == 0
+    assert metrics["volume_fraction"]["held_out_difference"] == 0
+    for measure in ("two_point_correlation", "lineal_path"):
+        assert metrics[measure]["discrepancy_percent"] == 0
+        assert metrics[measure]["held_out_discrepancy_percent"] == 0
+        assert metrics[measure]["original_to_held_out_percent"] == 0
+    assert metrics["nearest_training_image"]["minimum_mse"] == 0
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_closed_form_of_uniform_images(periodic: bool) -> None:
+    """Curves are flat at 1/2 (original), 3/4 (generated), 1 (held out), 1/4 (training): eq. (23) by hand."""
+    metrics = evaluate(
+        uniform(0, 1),
+        uniform(1, 1, 1, 0),
+        n_phases=2,
+        periodic=periodic,
+        held_out=uniform(1, 1, 1),
+        training=uniform(0, 0, 0, 1),
+    )
+    fraction = metrics["volume_fraction"]
+    assert (fraction["original"], fraction["generated"], fraction["held_out"]) == (0.5, 0.75, 1.0)
+    assert (fraction["original_std"], fraction["held_out_std"]) == (0.5, 0.0)
+    assert (fraction["difference"], fraction["held_out_difference"]) == (0.25, -0.25)
+    for measure in ("two_point_correlation", "lineal_path"):
+        assert metrics[measure]["discrepancy_percent"] == pytest.approx(50)
+        assert metrics[measure]["held_out_discrepancy_percent"] == pytest.approx(25)
+        assert metrics[measure]["original_to_held_out_percent"] == pytest.approx(100)
+        assert metrics[measure]["original_to_training_percent"] == pytest.approx(50)
+    assert metrics["n_images"] == {"original": 2, "generated": 4, "training": 4, "held_out": 3}
+    assert metrics["nearest_training_image"]["independent_mse"] == 0.5
+
+
+def test_lineal_path_is_the_mean_of_rows_and_columns_and_reaches_half_the_extent() -> None:
+    rows = np.zeros(EXTENT, dtype=np.uint8)
+    rows[:4] = 1  # a band of 4 of 8 rows: along the rows' direction always inside, across it 4 pixels long
+    statistics = set_statistics(rows[None], phase=1, periodic=True)
+    across = np.array([4, 3, 2, 1]) / 8
+    assert statistics.lineal_path.shape == statistics.two_point_correlation.shape == (1, 4)
+    np.testing.assert_allclose(statistics.lineal_path[0], (across + 0.5) / 2)
+    assert statistics.volume_fraction == [0.5]
+
+
+def test_statistics_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = noise(7, seed=1)
+    whole = set_statistics(images, phase=1, periodic=False)
+    monkeypatch.setattr(evaluation, "_BLOCK_IMAGES", 3)
+    blocks = set_statistics(images, phase=1, periodic=False)
+    np.testing.assert_array_equal(whole.two_point_correlation, blocks.two_point_correlation)
+    np.testing.assert_array_equal(whole.lineal_path, blocks.lineal_path)
+
+
+@pytest.mark.parametrize("n_images", [1, 4, 16])
+def test_floor_has_the_mean_of_the_binomial_distribution(n_images: int) -> None:
+    """Half of the curves are 0, half are 1: a draw's discrepancy is 100 abs(k / n - 1/2) / (1/2), k binomial."""
+    curves = np.repeat([[0.0] * 5, [1.0] * 5], 50, axis=0)
+    found = floor(curves, n_images, n_draws=4000, seed=3)
+    expected = sum(comb(n_images, k) / 2**n_images * 200 * abs(k / n_images - 0.5) for k in range(n_images + 1))
+    assert found.shape == (4000,)
+    assert abs(found.mean() - expected) <= 4 * found.std() / 4000**0.5 + 1e-9
+
+
+def test_floor_belongs_to_as_many_images_as_were_generated() -> None:
+    original = uniform(*[0, 1] * 50)
+    floors = {n: evaluate(original, uniform(*[0, 1] * (n // 2)), n_phases=2, periodic=True) for n in (4, 16, 64)}
+    for n, metrics in floors.items():
+        expected = sum(comb(n, k) / 2**n * abs(k / n - 0.5) for k in range(n + 1))
+        assert metrics["volume_fraction"]["floor"] == pytest.approx(expected, rel=0.2)
+        for measure in ("two_point_correlation", "lineal_path"):
+            assert metrics[measure]["floor_percent"] == pytest.approx(200 * expected, rel=0.2)
+
+
+def test_what_was_not_given_is_none_and_all_is_plain_json() -> None:
+    metrics = evaluate(uniform(1), uniform(1, 0), n_phases=2, periodic=True)
+    assert metrics["volume_fraction"]["floor"] is None
+    assert metrics["volume_fraction"]["held_out_difference"] is None
+    assert metrics["two_point_correlation"]["floor_percent"] is None
+    assert metrics["lineal_path"]["held_out_discrepancy_percent"] is None
+    assert metrics["nearest_training_image"]["minimum_mse"] is None
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+def test_a_phase_that_the_held_out_part_lacks_has_no_discrepancy_to_it() -> None:
+    metrics = evaluate(uniform(0, 1), uniform(1), n_phases=2, periodic=True, held_out=uniform(0))
+    assert metrics["two_point_correlation"]["held_out_discrepancy_percent"] is None
+    assert metrics["two_point_correlation"]["discrepancy_percent"] == pytest.approx(100)
+
+
+def test_three_phases_show_the_one_that_fits_worst() -> None:
+    original, generated = uniform(0, 1, 2, 2), uniform(0, 1, 1, 2)
+    metrics = evaluate(original, generated, n_phases=3, periodic=True)
+    percent = {p: values["two_point_correlation"]["discrepancy_percent"] for p, values in metrics["phases"].items()}
+    assert percent == {"0": 0, "1": pytest.approx(100), "2": pytest.approx(50)}
+    assert metrics["two_point_correlation"]["phase"] == metrics["lineal_path"]["phase"] == 1
+    assert metrics["two_point_correlation"]["discrepancy_percent"] == pytest.approx(100)
+    assert abs(metrics["volume_fraction"]["difference"]) == 0.25
+    assert metrics["nearest_training_image"]["independent_mse"] == pytest.approx(1 - 1 / 16 - 1 / 16 - 1 / 4)
+    assert set(metrics["curves"]) == {"distance", "0", "1", "2"}
+
+
+def test_grey_values_are_cut_at_the_threshold_of_the_originals() -> None:
+    original, generated = noise(6, seed=2), noise(5, seed=3, fraction=0.5)
+    phases = evaluate(original, generated, n_phases=2, periodic=True)
+    as_grey = [(0.2 + 0.3 * images).astype(np.float32) for images in (original, generated)]
+    grey = evaluate(*as_grey, n_phases=0, periodic=True)
+    assert 0.2 < grey["grey_threshold"] < 0.5
+    for measure in ("volume_fraction", "two_point_correlation", "lineal_path"):
+        assert grey[measure] == phases[measure]
+    assert grey["nearest_training_image"]["independent_mse"] == pytest.approx(2 * as_grey[0].var(dtype=float))
+
+
+def test_curves_hold_mean_and_percentiles() -> None:
+    original = noise(11, seed=4)
+    metrics = evaluate(original, noise(3, seed=5), n_phases=2, periodic=True, held_out=noise(4, seed=6))
+    curve = metrics["curves"]["1"]["lineal_path"]["original"]
+    of_each = set_statistics(original, phase=1, periodic=True).lineal_path
+    assert metrics["curves"]["distance"] == [0, 1, 2, 3]
+    np.testing.assert_allclose(curve["mean"], of_each.mean(axis=0))
+    np.testing.assert_allclose(curve["low"], np.sort(of_each, axis=0)[1])  # of 11 values, the 10th percentile
+    np.testing.assert_allclose(curve["high"], np.sort(of_each, axis=0)[-2])
+
+
+def test_a_copied_crop_is_found_and_named_even_if_turned() -> None:
+    micrograph = noise(1, seed=7, extent=(20, 30))[0]
+    generated = noise(6, seed=8)
+    generated[4] = micrograph[5:13, 9:21][::-1, ::-1]
+    held_out = noise(9, seed=9)
+    held_out[7] = micrograph[:8, :12]  # beyond the number of generated ones: does not count
+    metrics = evaluate(
+        random_crops([micrograph], 20, extent=EXTENT, seed=0),
+        generated,
+        n_phases=2,
+        periodic=False,
+        held_out=held_out,
+        micrographs=[micrograph],
+    )
+    nearest = metrics["nearest_training_image"]
+    assert (nearest["minimum_mse"], nearest["generated_index"]) == (0, 4)
+    assert nearest["n_images"] == {"generated": 6, "training": 13 * 19}
+    crops = np.stack([micrograph[i : i + 8, j : j + 12] for i in range(13) for j in range(19)])
+    both = np.concatenate([crops, crops[:, ::-1, ::-1]])
+    real = min((image != both).mean(axis=(1, 2)).min() for image in held_out[:6])  # as many as were generated
+    assert nearest["held_out_minimum_mse"] == pytest.approx(real)
+
+
+def test_a_shifted_training_image_is_a_copy_only_if_periodic() -> None:
+    training = noise(3, seed=10)
+    generated = np.concatenate([noise(2, seed=11), np.roll(training[1:2], (3, 5), axis=(1, 2))])
+    found = {
+        periodic: evaluate(training, generated, n_phases=2, periodic=periodic, training=training)[
+            "nearest_training_image"
+        ]
+        for periodic in (True, False)
+    }
+    assert (found[True]["minimum_mse"], found[True]["generated_index"], found[True]["training_index"]) == (0, 2, 1)
+    assert found[False]["minimum_mse"] > 0.1
+
+
+def test_an_original_of_another_extent_is_compared_up_to_the_smaller_one() -> None:
+    larger = np.repeat(uniform(0, 1), 2, axis=1)
+    assert larger.shape[1:] == (16, 12)
+    for original in (larger, uniform(0, 1)[:, :6]):
+        metrics = evaluate(original, uniform(1), n_phases=2, periodic=True)
+        assert metrics["extent"] == [8, 12]
+        assert metrics["curves"]["distance"] == list(range(min(8, *original.shape[1:]) // 2))
+        assert metrics["lineal_path"]["discrepancy_percent"] == pytest.approx(100)
+
+
+def test_training_images_that_are_the_originals_are_measured_once() -> None:
+    images = noise(4, seed=12)
+    metrics = evaluate(images, noise(2, seed=13), n_phases=2, periodic=True, training=images)
+    assert "training" not in metrics["n_images"]
+    assert metrics["nearest_training_image"]["n_images"] == {"generated": 2, "training": 4}
+
+
+@pytest.mark.parametrize(
+    ("original", "generated", "held_out", "words"),
+    [
+        (noise(0, seed=0), noise(2, seed=0), None, "no original structures"),
+        (noise(2, seed=0), noise(0, seed=0), None, "no generated structures"),
+        (noise(2, seed=0)[0], noise(2, seed=0), None, "original structures have shape"),
+        (noise(2, seed=0), noise(2, seed=0), noise(2, seed=0, extent=(12, 8)), "held_out structures have shape"),
+        (noise(2, seed=0, extent=(3, 9)), noise(2, seed=0, extent=(3, 9)), None, "4 x 4"),
+    ],
+)
+def test_sets_that_cannot_be_compared(
+    original: np.ndarray, generated: np.ndarray, held_out: np.ndarray | None, words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        evaluate(original, generated, n_phases=2, periodic=True, held_out=held_out)

@@ -1,0 +1,227 @@
+"""Report: what is drawn and written is what was measured, and the page needs no other file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+from PIL import Image
+
+from mcrpy_diffusion import figures
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluate import evaluate
+from mcrpy_diffusion.report import console_table, contact_sheet, statistics_figure, write_report
+
+SECONDS = {"training data": 1.25, "training": 240.0, "sampling": 8.75}
+
+
+def noise(n: int, *, seed: int, n_phases: int = 2) -> np.ndarray:
+    return np.random.default_rng(seed).integers(n_phases, size=(n, 8, 12)).astype(np.uint8)
+
+
+def measured(n_phases: int = 2, **more: Any) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+    original, generated = noise(20, seed=0, n_phases=n_phases), noise(17, seed=1, n_phases=n_phases)
+    return evaluate(original, generated, n_phases=n_phases, periodic=True, **more), original, generated
+
+
+class Page(HTMLParser):
+    """Collects the start tags of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def decoded(uri: str | None) -> np.ndarray:
+    head = "data:image/png;base64,"
+    assert uri is not None
+    assert uri.startswith(head)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(head)))))
+
+
+def report(folder: Path, **changes: Any) -> tuple[list[Path], dict[str, Any], np.ndarray]:
+    metrics, original, generated = measured(held_out=noise(5, seed=2))
+    given: dict[str, Any] = {
+        "name": "alloy <b>7</b> & more",
+        "metrics": metrics,
+        "original": original,
+        "generated": generated,
+        "settings": {"model": None, "sampling": {"seed": 30, "eta": 0.5}, "training": {"channels": [1, 2, 2]}},
+        "seconds": SECONDS,
+        "suffix": "_a",
+    }
+    return write_report(folder, **{**given, **changes}), metrics, generated
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], dict[str, Any], np.ndarray]:
+    return report(tmp_path_factory.mktemp("report") / "new" / "folder")
+
+
+@pytest.fixture(scope="module")
+def page(written: tuple[list[Path], dict[str, Any], np.ndarray]) -> Page:
+    return Page(written[0][0].read_text(encoding="utf-8"))
+
+
+def test_files_are_whole_and_nothing_else_is_left(written: tuple[list[Path], dict[str, Any], np.ndarray]) -> None:
+    files, metrics, _generated = written
+    names = ["report_a.html", "contact_sheet_a.png", "statistics_a.png", "metrics_a.json"]
+    assert [path.name for path in files] == names
+    assert sorted(path.name for path in files[0].parent.iterdir()) == sorted(names)
+    assert json.loads(files[3].read_text()) == {**metrics, "seconds": SECONDS}
+
+
+def test_same_input_gives_the_same_files(
+    tmp_path: Path, written: tuple[list[Path], dict[str, Any], np.ndarray]
+) -> None:
+    for one, other in zip(written[0], report(tmp_path)[0]):
+        assert one.read_bytes() == other.read_bytes()
+
+
+def test_page_needs_no_other_file(written: tuple[list[Path], dict[str, Any], np.ndarray], page: Page) -> None:
+    assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "b"})
+    for attributes in page.attributes("img"):
+        assert decoded(attributes["src"]).size > 0
+        assert attributes["alt"]
+    for attributes in page.attributes("source"):
+        assert attributes["media"] == "(prefers-color-scheme: dark)"
+        assert decoded(attributes["srcset"]).size > 0
+    head = written[0][0].read_text(encoding="utf-8").split("<body>")[0]
+    for words in ("http", "@import", "url("):
+        assert words not in head
+
+
+def test_page_shows_the_structures_pixel_for_pixel_with_their_seeds(
+    written: tuple[list[Path], dict[str, Any], np.ndarray], page: Page
+) -> None:
+    generated = written[2]
+    shown = [a for a in page.attributes("img") if (a["alt"] or "").startswith("Generated structure")]
+    assert len(shown) == 16  # of 17
+    for i, attributes in enumerate(shown):
+        np.testing.assert_array_equal(decoded(attributes["src"]), 255 * generated[i])
+        assert f"seed {30 + i}, volume fraction {generated[i].mean():.3f}" in (attributes["alt"] or "")
+    assert "Generated (16 of 17)" in page.text
+
+
+def test_page_says_what_was_measured_and_set(
+    written: tuple[list[Path], dict[str, Any], np.ndarray], page: Page
+) -> None:
+    metrics = written[1]
+    assert f"{metrics['lineal_path']['discrepancy_percent']:.1f} %" in page.text
+    assert f"{metrics['volume_fraction']['held_out_difference']:+.4f}" in page.text
+    assert "17 generated, 20 original, 5 held-out structures of 8 x 12 pixels" in page.text
+    assert "New microstructures like alloy <b>7</b> & more" in page.text
+    for words in ("1, 2, 2", "30 to 46", "240.0 s", "250.0 s", "numpy", "Held-out part"):
+        assert words in page.text
+    assert "no training images were given" in page.text
+    assert "no part of the original was held out" not in page.text
+
+
+def test_dark_and_light_pictures_differ(page: Page) -> None:
+    light = [decoded(a["src"]) for a in page.attributes("img") if "over the distance r" in (a["alt"] or "")]
+    dark = [decoded(a["srcset"]) for a in page.attributes("source")]
+    assert len(light) == len(dark) == 2
+    for bright, dim in zip(light, dark):
+        assert bright[..., :3].mean() > 200 > 60 > dim[..., :3].mean()
+
+
+def test_three_phases_are_shown_as_three_grey_levels() -> None:
+    phases = noise(2, seed=3, n_phases=3)
+    pictures = figures.structure_pictures("Original", phases, 3, ["a", "b"])["images"]
+    for picture, values in zip(pictures, phases):
+        np.testing.assert_array_equal(decoded(picture["data"]), np.array([0, 128, 255])[values])
+
+
+def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    with pytest.raises(InputError, match="taken"):
+        report(tmp_path / "taken")
+
+
+def test_contact_sheet_has_originals_above(tmp_path: Path) -> None:
+    dark, bright = np.zeros((3, 8, 8), dtype=np.uint8), np.ones((9, 8, 8), dtype=np.uint8)
+    dark[:, 0, 0] = 1
+    contact_sheet(dark, bright, tmp_path / "sheet.png")
+    pixels = np.asarray(Image.open(tmp_path / "sheet.png").convert("L")).astype(float)
+    black = np.flatnonzero((pixels < 10).mean(axis=1) > 0.2)  # rows of pixels through the three black images
+    white = np.flatnonzero((pixels > 245).mean(axis=1) > 0.8)  # and those through eight white ones
+    assert len(black) > 50
+    assert black.max() < np.median(white)
+
+
+def test_mosaic_places_images_row_by_row_in_frames() -> None:
+    pixels = np.stack([np.full((2, 3), level, dtype=np.uint8) for level in (10, 20, 30)])
+    sheet = figures._mosaic(pixels, 2)
+    assert sheet.shape == (2 * 3 + 1, 2 * 4 + 1, 3)
+    assert (sheet[1:3, 1:4] == 10).all()
+    assert (sheet[1:3, 5:8] == 20).all()
+    assert (sheet[4:6, 1:4] == 30).all()
+    assert (sheet[4:, 5:] == 255).all()  # no fourth image
+    assert (sheet[0, :] == figures.FRAME_COLOUR).all()
+
+
+def test_drawn_curves_are_the_measured_ones() -> None:
+    metrics, *_ = measured(held_out=noise(4, seed=2))
+    ax = Figure().subplots()
+    figures._draw_curves(ax, metrics, "1", "two_point_correlation", figures.LIGHT)
+    curves = metrics["curves"]["1"]["two_point_correlation"]
+    assert [line.get_label() for line in ax.lines] == ["original (20)", "generated (17)", "held-out part (4)"]
+    for line, name in zip(ax.lines, ("original", "generated", "held_out")):
+        np.testing.assert_array_equal(line.get_ydata(), curves[name]["mean"])
+    band = np.asarray(ax.collections[1].get_paths()[0].vertices)
+    assert band[:, 1].max() == pytest.approx(max(curves["generated"]["high"]))
+    assert band[:, 1].min() == pytest.approx(min(curves["generated"]["low"]))
+
+
+@pytest.mark.parametrize("n_phases", [2, 3])
+def test_statistics_figure_has_a_row_per_phase(tmp_path: Path, n_phases: int) -> None:
+    statistics_figure(measured(n_phases)[0], tmp_path / "curves.png")
+    width, height = Image.open(tmp_path / "curves.png").size
+    assert height / width == pytest.approx(0.39 * (1 if n_phases == 2 else 3), rel=0.01)
+
+
+def test_console_table_states_each_measure_beside_held_out_and_floor() -> None:
+    held_out = noise(6, seed=2)
+    metrics, original, _generated = measured(held_out=held_out, micrographs=[np.tile(noise(1, seed=5)[0], (2, 2))])
+    lines = console_table(metrics, SECONDS).splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[0].split() == ["generated", "against", "original", "held-out", "part", "floor"]
+    fraction, s2 = metrics["volume_fraction"], metrics["two_point_correlation"]
+    assert lines[2].split()[2:] == [
+        f"{fraction['difference']:+.4f}",
+        f"({original.mean():.4f})",
+        f"{fraction['held_out_difference']:+.4f}",
+        f"({held_out.mean():.4f})",
+        f"±{fraction['floor']:.4f}",
+    ]
+    shown = [float(word) for word in lines[3].split("eps_S2")[1].replace("%", "").split()]
+    wanted = [s2[f"{key}_percent"] for key in ("discrepancy", "held_out_discrepancy", "floor")]
+    assert shown == pytest.approx(wanted, abs=0.051)
+    nearest = metrics["nearest_training_image"]
+    assert lines[5].split()[-2:] == [f"{nearest['minimum_mse']:.4f}", f"{nearest['held_out_minimum_mse']:.4f}"]
+    assert lines[-1] == "seconds: training data 1.2, training 240.0, sampling 8.8, together 250.0"
+
+
+def test_console_table_marks_what_was_not_measured() -> None:
+    metrics = evaluate(noise(1, seed=0), noise(2, seed=1), n_phases=2, periodic=True)
+    lines = console_table(metrics, {}).splitlines()
+    assert lines[4].split()[-2:] == ["–", "–"]
+    assert "floor" not in lines[-2]
