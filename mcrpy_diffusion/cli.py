@@ -7,11 +7,12 @@ import sys
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NoReturn
 
 from mcrpy_diffusion import __version__
 from mcrpy_diffusion.config import PRESETS, GenerationSettings, SamplingSettings, Settings, TrainingSettings, preset
 from mcrpy_diffusion.console import run
+from mcrpy_diffusion.errors import InputError
 
 MCRPY_COMMANDS = {
     "match": "new structures like a micrograph, the whole way (mcrpy_match)",
@@ -24,6 +25,13 @@ MCRPY_COMMANDS = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """Reports wrong arguments as every other wrong input: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; {self.prog} -h lists what is allowed")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 2 wrong input, 1 anything else."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -32,14 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.argv = [f"mcrpy_diffusion {given[0]}", *given[1:]]
         return int(getattr(commands, given[0])() or 0)
-    options = vars(make_parser().parse_args(given))
-    function: Callable[..., None] = options.pop("function")
-    return run(lambda: function({k: v for k, v in options.items() if v is not None}))
+
+    def start() -> None:
+        options = vars(make_parser().parse_args(given))
+        function: Callable[[dict[str, Any]], None] = options.pop("function")
+        function({k: v for k, v in options.items() if v is not None})
+
+    return run(start)
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """The parser of all commands that need no MCRpy."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="mcrpy_diffusion",
         description="New microstructures that are statistically equivalent to a given one, by a diffusion model.",
         epilog="Further commands, which take MCRpy's options: "
@@ -79,7 +91,6 @@ def make_parser() -> argparse.ArgumentParser:
 
 def generate(options: dict[str, Any]) -> None:
     """Make a data set."""
-    from mcrpy_diffusion.errors import InputError
     from mcrpy_diffusion.generate import generate as run_generate
     from mcrpy_diffusion.generate import resolve
     from mcrpy_diffusion.pipeline import reference_from_characterization, reference_from_micrographs
@@ -125,7 +136,9 @@ def evaluate(options: dict[str, Any]) -> None:
     print(compare_folders(options["original"], options["generated"], options["out"], options.get("periodic", True)))
 
 
-def _command(commands: Any, name: str, function: Callable[..., None], text: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, function: Callable[[dict[str, Any]], None], text: str
+) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(function=function, command=None)
     return parser

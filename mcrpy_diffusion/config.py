@@ -16,6 +16,7 @@ from mcrpy_diffusion.errors import InputError
 S = TypeVar("S", bound="Settings")
 
 PRESETS = ("quick", "paper")
+N_CROPS, N_RECONSTRUCTIONS = 2000, 400
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class GenerationSettings(Settings):
     extent_x: int = 64
     extent_y: int = 64
     training_data: str = "auto"  # crops of the micrograph, MCRpy's descriptor-based reconstruction, or auto
-    n_training_samples: int = 2000
+    n_training_samples: int | None = None  # None: N_CROPS or N_RECONSTRUCTIONS, as crops cost nothing
     held_out_fraction: float = 0.25  # part of a micrograph that no training crop touches
     periodic: bool = True
     use_multiphase: bool = False
@@ -96,7 +97,8 @@ class GenerationSettings(Settings):
     def __post_init__(self) -> None:
         self._one_of(("auto", "crops", "descriptors"), "training_data")
         self._at_least(8, "extent_x", "extent_y")
-        self._at_least(2, "n_training_samples")
+        if self.n_training_samples is not None:
+            self._at_least(2, "n_training_samples")
         self._at_least(1, "max_iter")
         self._at_least(0, "seed", "volume_fraction_tolerance", "two_point_tolerance_percent")
         self._at_least(0, "lineal_path_tolerance_percent")

@@ -1,8 +1,9 @@
-"""PyTorch and TensorFlow in one process.
+"""PyTorch and TensorFlow in one process: PyTorch has to be loaded first.
 
-Both carry LLVM: PyTorch in Triton's libtriton, which its optimisers load on the way, TensorFlow in its own library.
-Where TensorFlow comes first, loading Triton ends the process ("LLVM ERROR: inconsistency in registered CommandLine
-options", seen with torch 2.15 and tensorflow 2.21); Triton first and TensorFlow second works.
+Where TensorFlow comes first, PyTorch finds no GPU ("CUDA initialization: Unexpected error from cudaGetDeviceCount()"),
+because it is given TensorFlow's CUDA stubs; and the process ends as soon as one of PyTorch's optimisers loads Triton
+("LLVM ERROR: inconsistency in registered CommandLine options"), because both carry LLVM. Seen with torch 2.15 and
+tensorflow 2.21.
 """
 
 from __future__ import annotations
@@ -18,15 +19,16 @@ TRITON_LIBRARY = "triton._C.libtriton"
 
 
 def before_tensorflow() -> None:
-    """Load Triton, where it is installed, so that TensorFlow can follow. Call this before TensorFlow is imported."""
+    """Load PyTorch and Triton, where they are installed, so that TensorFlow can follow."""
     if "tensorflow" not in sys.modules and "triton" not in sys.modules:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(TRITON_LIBRARY)
+        for library in ("torch", TRITON_LIBRARY):
+            with contextlib.suppress(ImportError):
+                importlib.import_module(library)
 
 
 def before_torch() -> None:
     """Keep PyTorch from loading Triton where TensorFlow was imported first: torch.compile is then not to be had."""
     if "tensorflow" in sys.modules and TRITON_LIBRARY not in sys.modules and sys.modules.get("triton") is None:
         if "triton" not in sys.modules:
-            log.info("TensorFlow was imported before Triton: torch.compile is off in this process")
+            log.warning("TensorFlow was imported before PyTorch: no torch.compile and no GPU in this process")
         sys.modules["triton"] = None  # type: ignore[assignment]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.checkpoint import package_versions
-from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.config import N_CROPS, N_RECONSTRUCTIONS, GenerationSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import Micrograph
 from mcrpy_diffusion.errors import InputError
@@ -72,14 +72,19 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
         kind = "descriptors"
     if kind == "auto":
         kind = "crops" if all(held is not None for _, held in split_all(settings, reference)) else "descriptors"
+    sizes = {m.phases.shape for m in reference.micrographs}
+    if kind == "descriptors" and len(sizes) > 1:
+        found = ", ".join(f"{i} x {j}" for i, j in sorted(sizes))
+        raise InputError(f"the micrographs are {found} pixels; allowed with descriptor-based training data is one size")
     if kind == "descriptors" and reference.n_phases == 0:
         raise InputError(
             "grey values have no descriptor-based training data yet; give a micrograph of twice the extent"
         )
     if kind == "crops":
-        return settings.replace(training_data=kind, periodic=False)
-    limit_to = settings.limit_to or min(settings.extent) // 2
-    return settings.replace(training_data=kind, limit_to=limit_to)
+        n = settings.n_training_samples or N_CROPS
+        return settings.replace(training_data=kind, periodic=False, n_training_samples=n)
+    n, limit_to = settings.n_training_samples or N_RECONSTRUCTIONS, settings.limit_to or min(settings.extent) // 2
+    return settings.replace(training_data=kind, limit_to=limit_to, n_training_samples=n)
 
 
 def split_all(settings: GenerationSettings, reference: Reference) -> list[tuple[np.ndarray, np.ndarray | None]]:
@@ -94,6 +99,12 @@ def held_out_crops(settings: GenerationSettings, reference: Reference, n: int) -
         return None
     parts = [held for _, held in split_all(settings, reference) if held is not None]
     return crops.random_crops(parts, n, extent=settings.extent, seed=settings.seed + HELD_OUT_SEED) if parts else None
+
+
+def training_crops(settings: GenerationSettings, reference: Reference) -> np.ndarray:
+    """Crops of the training parts, shape (n, I, J)."""
+    parts = [training for training, _ in split_all(settings, reference)]
+    return crops.random_crops(parts, settings.n_training_samples or N_CROPS, extent=settings.extent, seed=settings.seed)
 
 
 def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]:
@@ -147,6 +158,8 @@ def generate(
     InputError
         If the folder holds samples of another recipe, or too few reconstructions pass their check.
     """
+    if settings.n_training_samples is None:
+        raise ValueError("the settings are not resolved; call resolve first")
     versions = package_versions("mcrpy", "numpy", "tensorflow")
     made = recipe(settings, reference)
     with Dataset.create_or_resume(folder, made, settings=settings.to_dict(), versions=versions) as dataset:
@@ -161,9 +174,7 @@ def generate(
 
 
 def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, bar: Progress) -> None:
-    parts = [training for training, _ in split_all(settings, reference)]
-    images = crops.random_crops(parts, settings.n_training_samples, extent=settings.extent, seed=settings.seed)
-    for i, image in enumerate(images):
+    for i, image in enumerate(training_crops(settings, reference)):
         if i not in dataset.tried:
             dataset.append(i, image, volume_fraction=float(image.mean()) if reference.n_phases in (0, 2) else None)
             bar.update()
@@ -187,7 +198,7 @@ def _reconstruct(
         settings,
         references=reference.images or None,
         characterizations=None if reference.characterization is None else [reference.characterization],
-        n_samples=settings.n_training_samples,
+        n_samples=settings.n_training_samples or N_RECONSTRUCTIONS,
         n_jobs=n_jobs,
         log_path=log_path,
         progress=progress,

@@ -23,7 +23,7 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_json
-from mcrpy_diffusion.generate import Reference, generate, held_out_crops, recipe, resolve, split_all
+from mcrpy_diffusion.generate import Reference, generate, held_out_crops, recipe, resolve, split_all, training_crops
 from mcrpy_diffusion.progress import Progress
 
 log = logging.getLogger("mcrpy_diffusion")
@@ -323,10 +323,7 @@ def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray:
     if generation.training_data == "crops" and reference.micrographs:
         if training is not None:
             return training
-        from mcrpy_diffusion.materials.crops import random_crops
-
-        parts = [part for part, _ in split_all(generation, reference)]
-        return random_crops(parts, generation.n_training_samples, extent=generation.extent, seed=generation.seed)
+        return training_crops(generation, reference)
     if reference.micrographs:
         return np.stack(reference.images)
     if training is None:

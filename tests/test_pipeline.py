@@ -213,6 +213,14 @@ def test_several_micrographs_and_three_phases(tmp_path):
     assert set(metrics["phases"]) == {"0", "1", "2"}
 
 
+def test_small_micrographs_of_different_sizes_are_refused(tmp_path, capsys):
+    for i, size in enumerate((20, 24)):
+        np.save(tmp_path / f"{i}.npy", blobs((size, size)))
+    files = [str(tmp_path / f"{i}.npy") for i in (0, 1)]
+    assert run(lambda: pipeline.match({**SMALL, "microstructure_filenames": files, "dry_run": True})) == 2
+    assert "20 x 20, 24 x 24 pixels; allowed" in capsys.readouterr().err
+
+
 def bad_files(folder):
     good = blobs()
     np.save(folder / "good.npy", good)
