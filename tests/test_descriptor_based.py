@@ -343,6 +343,17 @@ def test_wrong_settings_are_reported_from_the_worker(tmp_path: Path) -> None:
         grow(tmp_path, blobs(), 2, n_jobs=1, settings=SMALL.replace(descriptor_types=["Nonsense"]))
 
 
+def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    n_workers = descriptor_based._n_workers
+    monkeypatch.setattr(descriptor_based, "_available_bytes", lambda: None)
+    assert (n_workers(8, 3), n_workers(2, 100), n_workers(1, 0)) == (3, 2, 1)
+    assert n_workers(-1, 10**6) >= 1
+    monkeypatch.setattr(descriptor_based, "_available_bytes", lambda: int(3.5 * descriptor_based.WORKER_BYTES))
+    assert n_workers(8, 100) == 3
+    monkeypatch.setattr(descriptor_based, "_available_bytes", lambda: 1000)
+    assert n_workers(8, 100) == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     code = (

@@ -17,6 +17,7 @@ from PIL import Image
 
 from mcrpy_diffusion import pipeline
 from mcrpy_diffusion.console import run
+from mcrpy_diffusion.mcrpy_bridge import commands
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 
 EXTENT = 16
@@ -144,6 +145,25 @@ def test_information_keeps_other_sampling_settings_apart_and_a_model_can_be_give
     names = (tmp_path / "blobs_reconstructed.npy", finished / "blobs_reconstructed_0.npy")
     assert np.array_equal(*(np.load(name) for name in names))
     assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_a_characterization_alone_is_enough(tmp_path, capsys):
+    """MCRpy's pickle -> MCRpy's reconstructions -> a periodic model -> structures measured against S2 of the pickle."""
+    np.save(tmp_path / "blobs.npy", blobs((32, 32), seed=3))
+    whole = [str(tmp_path / "blobs.npy")]
+    commands.characterize(
+        ["--microstructure_filenames", *whole, "--data_folder", str(tmp_path), "--limit_to", "8"]
+        + ["--descriptor_types", "FFTCorrelations", "--no_multiphase", "--no_multigrid_descriptor"]
+    )
+    given = {**SMALL, "descriptor_filename": str(tmp_path / "blobs_characterization.pickle"), "n_jobs": 1}
+    given |= {"extent_x": 32, "extent_y": 32, "volume_fraction_tolerance": 0.03}
+    pipeline.reconstruct({**given, "data_folder": str(tmp_path / "out"), "n_training_samples": 4})
+    assert len(structures(tmp_path / "out")) == 3
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["periodic"]
+    assert metrics["n_images"]["original"] == 4
+    assert abs(metrics["volume_fraction"]["original"] - 0.5) < 0.03
+    assert "eps_S2" in capsys.readouterr().out
 
 
 def command(micrograph, folder):

@@ -551,11 +551,18 @@ def _n_workers(n_jobs: int, n_samples: int) -> int:
     from joblib import effective_n_jobs
 
     wanted = max(1, min(effective_n_jobs(n_jobs), n_samples))
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):
-        return wanted
-    fitting = max(1, int(free / WORKER_BYTES))
+    available = _available_bytes()
+    fitting = wanted if available is None else max(1, int(available / WORKER_BYTES))
     if fitting < wanted:
         log.warning("memory for %d worker processes instead of %d", fitting, wanted)
     return min(wanted, fitting)
+
+
+def _available_bytes() -> int | None:
+    """Return the memory that can be had without swapping, None where the system does not say."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as file:
+            values = dict(line.split(":", 1) for line in file)
+        return int(values["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
