@@ -152,7 +152,7 @@ def test_a_characterization_alone_is_enough(tmp_path, capsys):
     np.save(tmp_path / "blobs.npy", blobs((32, 32), seed=3))
     whole = [str(tmp_path / "blobs.npy")]
     commands.characterize(
-        ["--microstructure_filenames", *whole, "--data_folder", str(tmp_path), "--limit_to", "8"]
+        ["--microstructure_filenames", *whole, "--data_folder", str(tmp_path), "--limit_to", "16"]
         + ["--descriptor_types", "FFTCorrelations", "--no_multiphase", "--no_multigrid_descriptor"]
     )
     given = {**SMALL, "descriptor_filename": str(tmp_path / "blobs_characterization.pickle"), "n_jobs": 1}
