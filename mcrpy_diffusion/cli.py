@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given and given[0] in MCRPY_COMMANDS:
         from mcrpy_diffusion.mcrpy_bridge import commands
 
-        sys.argv = [f"mcrpy_diffusion {given[0]}", *given[1:]]
+        name = sys.argv[0] if given[0] == "gui" else f"mcrpy_diffusion {given[0]}"  # the GUI runs that file again
+        sys.argv = [name, *given[1:]]
         return int(getattr(commands, given[0])() or 0)
 
     def start() -> None:

@@ -360,7 +360,9 @@ def denoising_frames(plan: Plan, model_path: Path, start: int) -> list[tuple[int
         pass
     chosen = sorted({round(i) for i in np.linspace(0, len(predicted) - 1, N_FRAMES)})
     final = predicted[-1]
-    return [(start + i, float(np.mean((predicted[i] - final) ** 2)), predicted[i]) for i in chosen]
+    spacing = max(1, start // 50)  # so that the points stand apart beside the training curve
+    errors = [float(np.mean((predicted[i] - final) ** 2)) for i in chosen]
+    return [(start + k * spacing, error, predicted[i]) for k, (i, error) in enumerate(zip(chosen, errors))]
 
 
 @contextlib.contextmanager

@@ -18,16 +18,14 @@ from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import descriptor_based
-from mcrpy_diffusion.materials.descriptor_based import (
-    Result,
+from mcrpy_diffusion.materials.acceptance import (
     Target,
     check,
-    generate,
     independent,
-    job_of_characterization,
     target_of_characterization,
     target_of_micrograph,
 )
+from mcrpy_diffusion.materials.descriptor_based import Result, generate, job_of_characterization
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor

@@ -14,7 +14,7 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,13 +22,18 @@ import numpy as np
 from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.metrics.copying import nearest_crop_distance, nearest_distance
+from mcrpy_diffusion.materials.acceptance import (
+    Target,
+    check,
+    independent,
+    target_of_characterization,
+    target_of_micrograph,
+    two_point_of,
+    volume_fraction_of,
+)
+from mcrpy_diffusion.metrics.copying import nearest_distance
 from mcrpy_diffusion.metrics.spatial_statistics import (
-    default_max_distance,
     discrepancy,
-    lineal_path,
-    radial_average,
-    two_point_correlation,
 )
 
 SEEDS_PER_SET = 1_000_000  # sample k of the settings' seed s is drawn from s * SEEDS_PER_SET + k
@@ -37,32 +42,8 @@ MAX_LOSS_RATIO = 10.0  # to the median so far, where nothing else is known to ch
 N_COMPARED = 64  # accepted structures a new one must not be a copy of, where there is no micrograph
 WORKER_BYTES = 0.8e9  # one worker with TensorFlow and MCRpy
 _EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.4  # parts of the tolerances below which the optimisation ends early
-_CENTRE_SHARE = 0.75  # MCRpy's threshold in Correlations
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a structure must be like; None where it is not known.
-
-    Attributes
-    ----------
-    n_phases : int
-    volume_fraction : (n_phases - 1,) fractions of phases 1, 2, ...
-    two_point : (n_phases - 1, r) radial averages of S2
-    lineal_path : (n_phases - 1, r) L, averaged over the directions
-    periodic : bool
-        Whether the curves were measured across the edges, and a structure is to be too.
-    references : list of (A, B) micrographs that it must not be a copy of
-    """
-
-    n_phases: int
-    volume_fraction: np.ndarray | None = None
-    two_point: np.ndarray | None = None
-    lineal_path: np.ndarray | None = None
-    periodic: bool = True
-    references: list[np.ndarray] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -147,151 +128,6 @@ def generate(
             if dataset.n_accepted >= n_samples:
                 return
             judge.check_acceptance()
-
-
-# --- what a structure must be like -----------------------------------------------------------------------------------
-
-
-def target_of_micrograph(phases: np.ndarray, settings: GenerationSettings, references: Sequence[np.ndarray]) -> Target:
-    """Measure a micrograph; all micrographs are what a new structure must not be a copy of."""
-    n_phases = int(max(np.max(each) for each in references)) + 1
-    last = default_max_distance((*settings.extent, *phases.shape))
-    return Target(
-        max(n_phases, 2),
-        volume_fraction=_volume_fraction(phases, n_phases),
-        two_point=_two_point(phases, n_phases, settings.periodic, last),
-        lineal_path=_lineal_path(phases, n_phases, settings.periodic, last),
-        periodic=settings.periodic,
-        references=[np.asarray(each) for each in references],
-    )
-
-
-def target_of_characterization(characterization: Mapping[str, Any], settings: GenerationSettings) -> Target:
-    """Read volume fraction and S2 out of descriptors, where they hold them.
-
-    Notes
-    -----
-    FFTCorrelations is the map of periodic S2 with shift zero in the middle. The diagonal of Correlations is the mean
-    square of softly thresholded pair means: with c the thresholded value of one pixel out of two, for phases it is
-    S2 + 2 c^2 (phi - S2), solved here for S2. Only the finest multigrid level counts, as in MCRpy's loss.
-    """
-    own = characterization["settings"]
-    n_phases = max(int(own.n_phases), 2)
-    periodic, maps = bool(getattr(own, "periodic", True)), None
-    if "FFTCorrelations" in characterization:
-        maps = np.fft.ifftshift(_of_phases(characterization["FFTCorrelations"], n_phases), axes=(-2, -1))
-        periodic = True  # whatever the settings say
-    elif "Correlations" in characterization:
-        steepness = float(getattr(own, "threshold_steepness", 10.0))
-        maps = _map_of_correlations(_of_phases(characterization["Correlations"], n_phases), steepness)
-    if maps is None:
-        known = characterization.get("VolumeFractions")
-        fraction = None if known is None else _of_phases(known, n_phases).reshape(n_phases - 1)
-        return Target(n_phases, fraction, periodic=periodic)
-    last = min(min(maps.shape[-2:]) // 2, default_max_distance(settings.extent))
-    return Target(n_phases, maps[:, 0, 0], radial_average(maps, max_distance=last), periodic=periodic)
-
-
-def _of_phases(descriptor: np.ndarray, n_phases: int) -> np.ndarray:
-    """Return the descriptor of phases 1, 2, ... on the finest level; MCRpy's single-phase one is of phase 1."""
-    if len(descriptor) not in (1 if n_phases == 2 else n_phases, n_phases):
-        raise InputError(f"the descriptor has {len(descriptor)} phases, its settings {n_phases}; characterize again")
-    return np.asarray(descriptor[-(n_phases - 1) :, 0], dtype=np.float64)
-
-
-def _map_of_correlations(descriptor: np.ndarray, steepness: float) -> np.ndarray:
-    """Return S2 (phases, 2 L - 1, 2 L - 1), shift zero first, of MCRpy's Correlations (phases, K, K)."""
-    diagonal = np.diagonal(descriptor, axis1=-2, axis2=-1)
-    limit_to = round(0.5 + np.sqrt(0.5 * diagonal.shape[-1] - 0.25))
-    low, half, high = (1 / (1 + np.exp(-(x - _CENTRE_SHARE) * steepness)) for x in (0.0, 0.5, 1.0))
-    share = 2 * ((half - low) / (high - low)) ** 2
-    values = (diagonal - share * diagonal[:, :1]) / (1 - share)
-    i, j = (a.ravel() for a in np.indices((limit_to, limit_to)))
-    k, m = (a.ravel() + 1 for a in np.indices((limit_to - 1, limit_to - 1)))
-    rows, columns = np.concatenate([i, k]), np.concatenate([j, -m])
-    maps = np.empty((len(values), 2 * limit_to - 1, 2 * limit_to - 1))
-    maps[:, rows, columns] = values
-    maps[:, -rows, -columns] = values
-    return maps
-
-
-def _volume_fraction(phases: np.ndarray, n_phases: int) -> np.ndarray:
-    return np.array([np.mean(phases == phase) for phase in range(1, max(n_phases, 2))])
-
-
-def _two_point(phases: np.ndarray, n_phases: int, periodic: bool, last: int) -> np.ndarray:
-    maps = [two_point_correlation(phases, phase=phase, periodic=periodic) for phase in range(1, max(n_phases, 2))]
-    return np.stack([radial_average(each, max_distance=last) for each in maps])
-
-
-def _lineal_path(phases: np.ndarray, n_phases: int, periodic: bool, last: int) -> np.ndarray:
-    paths = [
-        lineal_path(phases, phase=phase, periodic=periodic, max_length=last) for phase in range(1, max(n_phases, 2))
-    ]
-    return np.stack([each.mean(axis=0) for each in paths])
-
-
-# --- the check -------------------------------------------------------------------------------------------------------
-
-
-def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> tuple[str, dict[str, Any]]:
-    """Compare a structure with what it was made from.
-
-    Parameters
-    ----------
-    phases : (I, J) integer
-    target : Target
-    settings : GenerationSettings
-        With the tolerances.
-
-    Returns
-    -------
-    reason : str
-        Why it is refused: "phases", "volume fraction", "two-point correlation", "lineal path", "copy"; else "".
-    facts : dict
-        What was measured: `volume_fraction` (per phase from 1), `discrepancies` (percent, the largest of the phases,
-        by measure) and `distance` (pixel MSE to the nearest micrograph).
-    """
-    n = target.n_phases
-    fraction = _volume_fraction(phases, n)
-    facts: dict[str, Any] = {"volume_fraction": fraction.tolist(), "discrepancies": {}}
-    if not np.array_equal(np.unique(phases), np.arange(n)):
-        return "phases", facts
-    reason = ""
-    if target.volume_fraction is not None:
-        if np.abs(fraction - target.volume_fraction).max() > settings.volume_fraction_tolerance:
-            reason = "volume fraction"
-    for name, curves, measure, tolerance in (
-        ("two-point correlation", target.two_point, _two_point, settings.two_point_tolerance_percent),
-        ("lineal path", target.lineal_path, _lineal_path, settings.lineal_path_tolerance_percent),
-    ):
-        if curves is not None:
-            own = measure(phases, n, target.periodic, curves.shape[-1] - 1)
-            percent = max(discrepancy(a, b) for a, b in zip(curves, own))
-            facts["discrepancies"][name.replace(" ", "_").replace("-", "_")] = percent
-            reason = reason or (name if percent > tolerance else "")
-    if target.references:
-        facts["distance"] = distance_to_references(phases, target.references, target.periodic)
-        reason = reason or ("copy" if facts["distance"] < settings.copy_tolerance * independent(fraction) else "")
-    return reason, facts
-
-
-def independent(fraction: np.ndarray) -> float:
-    """Return the expected part of pixels that differ between two independent structures, 2 phi (1 - phi) for two."""
-    all_phases = np.array([1 - fraction.sum(), *fraction])
-    return float(1 - np.sum(all_phases**2))
-
-
-def distance_to_references(phases: np.ndarray, references: Sequence[np.ndarray], periodic: bool) -> float:
-    """Return the pixel MSE to the nearest micrograph: under all shifts if it has the same size, else to any crop."""
-    same = [each for each in references if each.shape == phases.shape]
-    larger = [each for each in references if each.shape != phases.shape]
-    distances = []
-    if same:
-        distances.append(nearest_distance(phases[None], np.stack(same), periodic=periodic)[0][0])
-    if larger:
-        distances.append(nearest_crop_distance(phases[None], larger)[0])
-    return float(min(distances))
 
 
 class _Judge:
@@ -536,10 +372,10 @@ def _good_enough(target: Target, settings: GenerationSettings) -> Callable[[np.n
         return None
 
     def test(phases: np.ndarray) -> bool:
-        off = np.abs(_volume_fraction(phases, target.n_phases) - fraction).max()
+        off = np.abs(volume_fraction_of(phases, target.n_phases) - fraction).max()
         if off > _EARLY_FRACTION * settings.volume_fraction_tolerance:
             return False
-        own = _two_point(phases, target.n_phases, target.periodic, curves.shape[-1] - 1)
+        own = two_point_of(phases, target.n_phases, target.periodic, curves.shape[-1] - 1)
         percent = max(discrepancy(a, b) for a, b in zip(curves, own))
         return percent <= _EARLY_TWO_POINT * settings.two_point_tolerance_percent
 
