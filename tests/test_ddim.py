@@ -7,9 +7,10 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from mcrpy_diffusion.diffusion.ddim import noise_like, sample, timestep_pairs
+from mcrpy_diffusion.diffusion.ddim import sample, timestep_pairs
 from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.sampling import noise_like
 
 MEAN, STD = 0.3, 0.5
 
@@ -35,6 +36,19 @@ def test_pairs_join_and_run_from_noise_to_clean(t, s):
     assert all(t > t_next for t, t_next in pairs)
     if s > 1:
         np.testing.assert_array_equal([p[0] for p in pairs], np.round(np.linspace(0, t - 1, s))[::-1])
+
+
+@pytest.mark.parametrize(("t", "s"), [(4000, 20), (1000, 1), (50, 50), (50, 49), (7, 3)])
+@pytest.mark.parametrize("exponent", [1.5, 2, 3])
+def test_steps_grow_shorter_towards_the_clean_image(t, s, exponent):
+    pairs = timestep_pairs(t, s, exponent=exponent)
+    assert (len(pairs), pairs[0][0], pairs[-1][1]) == (s, t - 1, -1)
+    assert all(a[1] == b[0] for a, b in zip(pairs, pairs[1:]))
+    assert all(t > t_next for t, t_next in pairs)
+    if s == 20:
+        assert pairs[10][0] == round((t - 1) * (9 / 19) ** exponent)
+    with pytest.raises(ValueError, match=r"exponent is 0\.5"):
+        timestep_pairs(t, s, exponent=0.5)
 
 
 @pytest.mark.parametrize("s", [0, -1, 51])

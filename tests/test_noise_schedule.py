@@ -82,7 +82,25 @@ def test_predictions_are_solved_back_to_x_0_and_noise(prediction):
     torch.testing.assert_close(schedule.predict_noise(x_0, x_t, t), noise, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("betas", [[0.0, 0.1], [0.1, 1.0], [0.1], [float("nan"), 0.1]])
+@pytest.mark.parametrize("betas", [[0.0, 0.1], [0.1, 1.0], [], [[0.1, 0.2]], [float("nan"), 0.1]])
 def test_impossible_variances_are_refused(betas):
     with pytest.raises(ValueError):
         NoiseSchedule(torch.tensor(betas))
+
+
+def test_a_subset_keeps_alpha_bar_and_is_the_marginal_process():
+    schedule = NoiseSchedule.named("linear", 100)
+    times = [0, 7, 40, 99]
+    subset = schedule.subset(times)
+    torch.testing.assert_close(subset.alpha_bar, schedule.alpha_bar[times], rtol=1e-12, atol=0)
+    # q(x_40 | x_7) composed from the 33 single steps
+    kept = torch.prod(1 - schedule.betas[8:41])
+    torch.testing.assert_close(subset.betas[2], 1 - kept, rtol=1e-12, atol=0)
+    torch.testing.assert_close(schedule.subset(range(100)).betas, schedule.betas, rtol=1e-9, atol=0)
+    assert schedule.subset([99]).num_timesteps == 1
+
+
+@pytest.mark.parametrize("times", [[], [3, 3], [5, 2], [-1, 4]])
+def test_impossible_subsets_are_refused(times):
+    with pytest.raises(ValueError, match="rising"):
+        NoiseSchedule.named("linear", 100).subset(times)

@@ -2,46 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from mcrpy_diffusion.diffusion.ddpm import split_output
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
+from mcrpy_diffusion.diffusion.sampling import Callback, Generators, Network, noise_like, predict_x_0, timestep_pairs
 
-Network = Callable[[Tensor, Tensor], Tensor]
-Generators = torch.Generator | Sequence[torch.Generator] | None
-
-
-def timestep_pairs(num_timesteps: int, num_steps: int) -> list[tuple[int, int]]:
-    """The walk [(t, t_next), ...] over round(linspace(0, T - 1, S)) from T - 1 down; the last t_next is -1 (clean).
-
-    Raises
-    ------
-    ValueError
-        If `num_steps` is not in 1 ... T.
-    """
-    if not 1 <= num_steps <= num_timesteps:
-        raise ValueError(f"num_steps is {num_steps}; allowed is 1 to {num_timesteps}")
-    if num_steps == 1:
-        return [(num_timesteps - 1, -1)]
-    times = [round(i * (num_timesteps - 1) / (num_steps - 1)) for i in range(num_steps)][::-1]
-    return list(zip(times, [*times[1:], -1], strict=True))
-
-
-def noise_like(x: Tensor, generator: Generators) -> Tensor:
-    """Standard normal noise of the shape of x, image i from generator i where a sequence is given.
-
-    One generator per image makes image i independent of the batch that it is drawn in.
-    """
-    if not isinstance(generator, Sequence):
-        return torch.randn(x.shape, generator=generator, dtype=x.dtype, device=x.device)
-    if len(generator) != len(x):
-        raise ValueError(f"{len(generator)} generators were given for {len(x)} images")
-    rows = [torch.randn(x.shape[1:], generator=g, dtype=x.dtype, device=g.device) for g in generator]
-    return torch.stack(rows).to(x.device)
+__all__ = ["sample", "timestep_pairs"]
 
 
 @torch.no_grad()
@@ -54,7 +23,7 @@ def sample(
     eta: float = 0.0,
     clip: bool = True,
     generator: Generators = None,
-    callback: Callable[[dict[str, Any]], None] | None = None,
+    callback: Callback | None = None,
     prediction: Prediction = "epsilon",
 ) -> Tensor:
     """Walk from noise to images.
@@ -87,14 +56,9 @@ def sample(
         raise ValueError(f"eta is {eta}; allowed is 0 to 1")
     x = x_T
     for i, (t, t_next) in enumerate(pairs):
-        times = torch.full((len(x),), t, dtype=torch.long, device=x.device)
-        output, _ = split_output(network(x, times), x)
-        x_0 = schedule.predict_x_0(output.to(x.dtype), x, times, prediction)
-        if clip:
-            x_0 = x_0.clamp(-1, 1)
-        eps = schedule.predict_noise(x_0, x, times)
-        a = float(schedule.alpha_bar[t])
-        a_next = float(schedule.alpha_bar[t_next]) if t_next >= 0 else 1.0
+        x_0 = predict_x_0(network, x, t, schedule, clip=clip, prediction=prediction)
+        a, a_next = schedule.alpha_bar_at(t), schedule.alpha_bar_at(t_next)
+        eps = (x - a**0.5 * x_0) / (1 - a) ** 0.5
         sigma = eta * ((1 - a_next) / (1 - a)) ** 0.5 * (1 - a / a_next) ** 0.5
         x = a_next**0.5 * x_0 + (1 - a_next - sigma**2) ** 0.5 * eps
         if sigma > 0:

@@ -1,11 +1,14 @@
-"""Reverse process p_theta(x_{t-1} | x_t) with a learned variance (Lee & Yun 2023, section 2.1)."""
+"""Reverse process p_theta(x_{t-1} | x_t) with a learned variance, and sampling by it (Lee & Yun 2023, section 2.1)."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction, at
+from mcrpy_diffusion.diffusion.sampling import Callback, Generators, Network, noise_like, split_output
 
 
 def reverse_distribution(
@@ -46,12 +49,40 @@ def reverse_distribution(
     return mean, fraction * at(schedule.log_betas, t, x_t) + (1 - fraction) * low, x_0
 
 
-def split_output(model_output: Tensor, x_t: Tensor) -> tuple[Tensor, Tensor | None]:
-    """Separate the prediction from the variance interpolation, which networks without learned variance lack."""
-    channels = x_t.shape[1]
-    if model_output.shape[1] == channels:
-        return model_output, None
-    if model_output.shape[1] != 2 * channels:
-        raise ValueError(f"the network gave {model_output.shape[1]} channels for {channels}; allowed: once or twice")
-    predicted, v = torch.chunk(model_output, 2, dim=1)
-    return predicted, v
+@torch.no_grad()
+def sample(
+    network: Network,
+    x_T: Tensor,
+    schedule: NoiseSchedule,
+    pairs: Sequence[tuple[int, int]],
+    *,
+    clip: bool = True,
+    generator: Generators = None,
+    callback: Callback | None = None,
+    prediction: Prediction = "epsilon",
+) -> Tensor:
+    """Walk from noise to images by ancestral sampling: x' = mean + exp(log_variance / 2) z, eq. (2).
+
+    The steps of `pairs` make a process of their own (`NoiseSchedule.subset`), within which the learned variance
+    interpolates; the last step, to the clean image, adds no noise.
+
+    Parameters
+    ----------
+    network, x_T, schedule, pairs, clip, generator, callback
+        As in `ddim.sample`; all T steps or any subset of them.
+
+    Returns
+    -------
+    Tensor, shape (B, C, ...)
+    """
+    process = schedule.subset([t for t, _ in reversed(pairs)])
+    x = x_T
+    for i, (t, t_next) in enumerate(pairs):
+        times = torch.full((len(x),), t, dtype=torch.long, device=x.device)
+        step = torch.full_like(times, len(pairs) - 1 - i)
+        output = network(x, times).to(x.dtype)
+        mean, log_variance, x_0 = reverse_distribution(output, x, step, process, clip, prediction=prediction)
+        x = mean if t_next < 0 else mean + (0.5 * log_variance).exp() * noise_like(x, generator)
+        if callback is not None:
+            callback({"i": i, "t": t, "x": x, "x_0": x_0})
+    return x

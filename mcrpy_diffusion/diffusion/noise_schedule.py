@@ -7,6 +7,7 @@ generative models"; the maths is that of Ho et al. (2020) and Nichol & Dhariwal 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -65,19 +66,20 @@ class NoiseSchedule:
     posterior_variance : Tensor, shape (T,), float64
         beta_tilde_t, the variance of q(x_{t-1} | x_t, x_0); 0 at t = 0.
     posterior_log_variance : Tensor, shape (T,), float64
-        Its logarithm, where the entry at t = 0 (log 0) is that of t = 1, as in the published code.
+        Its logarithm, where the entry at t = 0 (log 0) is that of t = 1, as in the published code; beta_0 where T = 1.
     """
 
     def __init__(self, betas: Tensor) -> None:
         betas = torch.as_tensor(betas, dtype=torch.float64)
-        if betas.ndim != 1 or len(betas) < 2 or not bool(((betas > 0) & (betas < 1)).all()):
-            raise ValueError("betas must be at least two numbers between 0 and 1, both excluded")
+        if betas.ndim != 1 or len(betas) < 1 or not bool(((betas > 0) & (betas < 1)).all()):
+            raise ValueError("betas must be at least one number between 0 and 1, both excluded")
         self.betas = betas
         self.log_betas = betas.log()
         self.alpha_bar = torch.cumprod(1 - betas, dim=0)  # eqs. (4), (5)
         previous = torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bar[:-1]])
         self.posterior_variance = betas * (1 - previous) / (1 - self.alpha_bar)
-        self.posterior_log_variance = torch.cat([self.posterior_variance[1:2], self.posterior_variance[1:]]).log()
+        at_zero = self.posterior_variance[1:2] if len(betas) > 1 else betas
+        self.posterior_log_variance = torch.cat([at_zero, self.posterior_variance[1:]]).log()
         self._posterior_x_0 = betas * previous.sqrt() / (1 - self.alpha_bar)
         self._posterior_x_t = (1 - previous) * (1 - betas).sqrt() / (1 - self.alpha_bar)
 
@@ -92,6 +94,26 @@ class NoiseSchedule:
     def num_timesteps(self) -> int:
         """T."""
         return len(self.betas)
+
+    def alpha_bar_at(self, t: int) -> float:
+        """alpha_bar_t as a number; 1 at t = -1, the clean image."""
+        return float(self.alpha_bar[t]) if t >= 0 else 1.0
+
+    def subset(self, times: Sequence[int]) -> NoiseSchedule:
+        """The process that visits some of the time steps only: its step i leads to time times[i].
+
+        beta_i = 1 - alpha_bar[times[i]] / alpha_bar[times[i - 1]], so that alpha_bar keeps its values (Nichol &
+        Dhariwal 2021, eq. 19).
+
+        Parameters
+        ----------
+        times : sequence of int, rising, in 0 ... T-1
+        """
+        if list(times) != sorted(set(times)) or not times or times[0] < 0:
+            raise ValueError(f"times are {list(times)}; allowed are rising numbers of at least 0")
+        alpha_bar = self.alpha_bar[list(times)]
+        previous = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
+        return NoiseSchedule(1 - alpha_bar / previous)
 
     def add_noise(self, x_0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Draw x_t from q(x_t | x_0): sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, eq. (3).

@@ -144,6 +144,7 @@ class UNet(nn.Module):
     ) -> None:
         super().__init__()
         self.channels, self.patch_size, self.time_scale = channels, patch_size, time_scale
+        self.n_conditions = n_conditions
         self.stride = patch_size * 2 ** (len(channel_multipliers) - 1)
         n_embedding = 4 * channels
         self.time = nn.Sequential(nn.Linear(channels, n_embedding), nn.SiLU(), nn.Linear(n_embedding, n_embedding))

@@ -1,0 +1,94 @@
+"""The variational bound against closed forms."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mcrpy_diffusion.diffusion.likelihood import prior_term, variational_bound
+from mcrpy_diffusion.diffusion.losses import vlb_term
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+
+GREY_LEVEL = 2 / 255  # width of the intervals that the decoder integrates over
+
+
+def images(n=4, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(256, (n, 1, 4, 3), generator=generator).double() / 127.5 - 1
+
+
+def test_the_prior_is_the_kl_of_two_gaussians():
+    schedule = NoiseSchedule.named("linear", 30)
+    a = float(schedule.alpha_bar[-1])
+    x_0 = torch.full((2, 1, 5, 5), 0.6, dtype=torch.float64)
+    expected = 0.5 * ((1 - a) + a * 0.36 - 1 - math.log(1 - a)) / math.log(2)
+    np.testing.assert_allclose(prior_term(x_0, schedule), expected, rtol=1e-9)
+
+
+def test_the_exact_posterior_leaves_the_prior_and_the_decoder():
+    """A network that knows x_0 has p_theta = q in all steps: only L_T and L_0 are left, the latter in closed form."""
+    schedule, x_0 = NoiseSchedule.named("linear", 50), images()
+
+    def network(x, t):
+        eps = schedule.predict_noise(x_0, x, t)
+        return torch.cat([eps, -torch.ones_like(eps)], dim=1)
+
+    bound = variational_bound(network, x_0, schedule, generator=torch.Generator().manual_seed(0))
+    assert bound.times == tuple(range(50))
+    np.testing.assert_allclose(bound.terms[:, 1:], 0, atol=1e-9)
+    inside = math.erf(GREY_LEVEL / 2 / math.sqrt(2 * float(schedule.posterior_variance[1])))
+    outermost = 0.5 * (1 + inside)
+    edge = (x_0.abs() > 0.999).double()
+    decoder = -(edge * math.log2(outermost) + (1 - edge) * math.log2(inside)).flatten(1).mean(1)
+    np.testing.assert_allclose(bound.terms[:, 0], decoder, rtol=1e-9)
+    np.testing.assert_allclose(bound.total, bound.prior + decoder, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_the_bound_of_a_gaussian_is_its_entropy(name):
+    """With the exact mean and the exact variance of each step nothing is lost: the chain rule of the likelihood."""
+    std, schedule, generator = 0.1, NoiseSchedule.named(name, 300), torch.Generator().manual_seed(1)
+    pixels = std * torch.randn(8, 1, 64, 64, generator=generator, dtype=torch.float64)
+    x_0 = torch.round((pixels + 1) * 127.5) / 127.5 - 1
+    before = torch.cat([torch.ones(1, dtype=torch.float64), schedule.alpha_bar[:-1]])
+    variance, variance_before = (a * std**2 + 1 - a for a in (schedule.alpha_bar, before))
+    true = (schedule.betas * variance_before / variance).log()  # of q(x_{t-1} | x_t), x_0 unknown
+    v = 2 * (true - schedule.posterior_log_variance) / (schedule.log_betas - schedule.posterior_log_variance) - 1
+
+    def network(x, t):
+        a = schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
+        eps = (1 - a).sqrt() * x / (a * std**2 + 1 - a)
+        return torch.cat([eps, v[t].reshape(-1, 1, 1, 1).expand_as(eps)], dim=1)
+
+    bound = variational_bound(network, x_0, schedule, generator=generator)
+    entropy = 0.5 * math.log2(2 * math.pi * math.e * std**2) - math.log2(GREY_LEVEL)
+    np.testing.assert_allclose(bound.total.mean(), entropy, atol=0.02)
+
+
+def test_a_subset_of_the_times_estimates_the_whole():
+    schedule, x_0 = NoiseSchedule.named("linear", 40), images()
+
+    def network(x, t):
+        return 0.5 * x
+
+    whole = variational_bound(network, x_0, schedule, generator=torch.Generator().manual_seed(0))
+    some = variational_bound(network, x_0, schedule, generator=torch.Generator().manual_seed(0), times=[7])
+    np.testing.assert_allclose(some.total, some.prior + 40 * some.terms[:, 0])
+    np.testing.assert_allclose(whole.total, whole.prior + whole.terms.sum(1))
+    x_t = schedule.add_noise(
+        x_0,
+        torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+        torch.full((4,), 7),
+    )
+    expected = vlb_term(0.5 * x_t, x_0, x_t, torch.full((4,), 7), schedule)
+    np.testing.assert_allclose(some.terms[:, 0], expected)
+
+
+def test_impossible_times_are_refused():
+    schedule, x_0 = NoiseSchedule.named("linear", 40), images()
+    for times in ([], [40], [-1]):
+        with pytest.raises(ValueError, match="0 to 39"):
+            variational_bound(lambda x, t: x, x_0, schedule, times=times)
