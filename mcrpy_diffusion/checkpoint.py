@@ -134,6 +134,11 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
 def load_network(path: str | os.PathLike[str]) -> tuple[UNet, ModelInfo]:
     """Rebuild the network of a checkpoint with its weights, in evaluation mode.
 
+    Parameters
+    ----------
+    path : path
+        A model (.safetensors), or a training state (.pt), whose averaged weights are taken.
+
     Raises
     ------
     InputError
@@ -141,13 +146,29 @@ def load_network(path: str | os.PathLike[str]) -> tuple[UNet, ModelInfo]:
     """
     from safetensors.torch import load_file
 
-    info = read_info(path)
+    if Path(path).suffix == ".pt":
+        info, weights = _from_state(path)
+    else:
+        info, weights = read_info(path), load_file(path)
     network = build_network(info)
     try:
-        network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+        network.load_state_dict({k: v.float() for k, v in weights.items()})
     except RuntimeError as error:
         raise InputError(f"{path}: the weights do not fit the settings ({_one_line(error)})") from error
     return network.eval(), info
+
+
+def _from_state(path: str | os.PathLike[str]) -> tuple[ModelInfo, dict[str, Tensor]]:
+    from mcrpy_diffusion.training_state import read_state
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such model; give a .safetensors file made by this package")
+    state = read_state(path)
+    try:
+        info = ModelInfo.from_dict({**state["info"], "step": state["step"], "training_seconds": state["seconds"]})
+        return info, state["average"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: not a training state of this package ({_one_line(error)})") from error
 
 
 def package_versions(*names: str) -> dict[str, str]:

@@ -42,10 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.argv = [name, *given[1:]]
         return int(getattr(commands, given[0])() or 0)
 
-    def start() -> None:
+    def start() -> int | None:
         options = vars(make_parser().parse_args(given))
-        function: Callable[[dict[str, Any]], None] = options.pop("function")
-        function({k: v for k, v in options.items() if v is not None})
+        function: Callable[[dict[str, Any]], int | None] = options.pop("function")
+        return function({k: v for k, v in options.items() if v is not None})
 
     return run(start)
 
@@ -109,15 +109,26 @@ def generate(options: dict[str, Any]) -> None:
     print(f"{run_generate(settings, reference, out, n_jobs=n_jobs)}: {settings.n_training_samples} structures")
 
 
-def train(options: dict[str, Any]) -> None:
-    """Train on a data set."""
+def train(options: dict[str, Any]) -> int | None:
+    """Train on a data set, alone or with the other processes of `accelerate launch`."""
+    from mcrpy_diffusion import parallel
+
+    data, out = options.pop("dataset"), options.pop("out")
+    settings = preset(options.pop("preset", "paper")).training.replace(**options)
+    status = parallel.start_the_others(sys.argv[1:])
+    if status is not None:
+        return status
     from mcrpy_diffusion.files import make_folder
     from mcrpy_diffusion.train import read_dataset
     from mcrpy_diffusion.train import train as run_train
 
-    data, out = options.pop("dataset"), options.pop("out")
-    settings = preset(options.pop("preset", "paper")).training.replace(**options)
-    print(run_train(read_dataset(data), settings, make_folder(out)))
+    if parallel.count() > 1 and parallel.is_first():
+        print(f"{parallel.count()} processes share each batch", flush=True)
+    path = run_train(read_dataset(data), settings, make_folder(out))
+    if parallel.is_first():
+        print(path)
+    parallel.leave()
+    return None
 
 
 def sample(options: dict[str, Any]) -> None:
@@ -138,7 +149,7 @@ def evaluate(options: dict[str, Any]) -> None:
 
 
 def _command(
-    commands: Any, name: str, function: Callable[[dict[str, Any]], None], text: str
+    commands: Any, name: str, function: Callable[[dict[str, Any]], int | None], text: str
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(function=function, command=None)

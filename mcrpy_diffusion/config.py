@@ -16,6 +16,16 @@ from mcrpy_diffusion.errors import InputError
 S = TypeVar("S", bound="Settings")
 
 PRESETS = ("quick", "paper")
+HOW_TO_TRAIN = {
+    "gradient_accumulation",
+    "compile",
+    "checkpoint_seconds",
+    "checkpoint_steps",
+    "keep_checkpoints",
+    "preview_steps",
+    "tensorboard",
+}
+SAMPLERS = ("ddim", "ddpm", "dpm_solver")
 N_CROPS, N_RECONSTRUCTIONS = 2000, 400
 
 
@@ -136,12 +146,19 @@ class TrainingSettings(Settings):
     learning_rate_schedule: str = "constant"  # or cosine, to a fiftieth
     warmup_steps: int = 0
     n_training_steps: int = 100_000
-    batch_size: int = 32
+    batch_size: int = 32  # over all processes
     ema_decay: float = 0.9999
     gradient_clip: float = 1.0
     precision: str = "auto"  # bfloat16 where the processor has it
-    checkpoint_seconds: float = 600.0
     seed: int = 0
+    # how, not what: these leave the result the same up to rounding
+    gradient_accumulation: int = 1  # parts of a batch that go through the network one after the other, to save memory
+    compile: bool = False  # torch.compile
+    checkpoint_seconds: float = 600.0
+    checkpoint_steps: int = 0  # as well every so many steps; 0: by time alone
+    keep_checkpoints: int = 2
+    preview_steps: int = 0  # a picture of eight structures every so many steps; 0: none
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         self._one_of(("linear", "cosine"), "schedule")
@@ -151,6 +168,8 @@ class TrainingSettings(Settings):
         self._one_of(("constant", "cosine"), "learning_rate_schedule")
         self._one_of(("auto", "float32", "bfloat16"), "precision")
         self._at_least(1, "channels", "n_residual_blocks", "n_heads", "patch_size", "n_training_steps", "batch_size")
+        self._at_least(1, "gradient_accumulation", "keep_checkpoints")
+        self._at_least(0, "checkpoint_steps", "preview_steps")
         self._at_least(21, "n_timesteps")
         self._at_least(0, "seed", "warmup_steps", "checkpoint_seconds")
         self._between(0.0, 0.9, "dropout")
@@ -159,6 +178,10 @@ class TrainingSettings(Settings):
         self._between(1e-9, 1e9, "gradient_clip")
         if not self.channel_multipliers or min(self.channel_multipliers) < 1:
             raise InputError(f"channel_multipliers is {self.channel_multipliers}; allowed are numbers of at least 1")
+
+    def identity(self) -> dict[str, Any]:
+        """What makes two trainings the same: all fields but those that say how it is done."""
+        return {k: v for k, v in self.to_dict().items() if k not in HOW_TO_TRAIN}
 
     @property
     def stride(self) -> int:
@@ -179,17 +202,19 @@ class SamplingSettings(Settings):
     """Stage 3: how many structures, by which sampler."""
 
     n_samples: int = 16
-    sampler: str = "ddim"
+    sampler: str = "ddim"  # or ddpm, dpm_solver
     n_sampling_steps: int = 150
-    eta: float = 0.0
+    eta: float = 0.0  # noise that ddim adds on the way
     seed: int = 0  # structure i is drawn from seed + i alone
     batch_size: int = 16
 
     def __post_init__(self) -> None:
-        self._one_of(("ddim",), "sampler")
+        self._one_of(SAMPLERS, "sampler")
         self._at_least(1, "n_samples", "n_sampling_steps", "batch_size")
         self._at_least(0, "seed")
         self._between(0.0, 1.0, "eta")
+        if self.eta and self.sampler != "ddim":
+            raise InputError(f"eta is {self.eta} with sampler {self.sampler!r}; allowed with it is 0")
 
 
 @dataclass(frozen=True)

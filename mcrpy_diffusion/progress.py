@@ -21,15 +21,20 @@ class Progress:
     initial : int
         Units done before this run.
     unit : str
+    silent : bool
+        Show and log nothing: for all processes but one.
     """
 
-    def __init__(self, total: int, description: str, *, initial: int = 0, unit: str = "it") -> None:
+    def __init__(
+        self, total: int, description: str, *, initial: int = 0, unit: str = "it", silent: bool = False
+    ) -> None:
         from tqdm import tqdm
 
         self.total, self.description, self.done, self.initial = total, description, initial, initial
         self._log = logging.getLogger("mcrpy_diffusion")
         self._started = self._logged = time.monotonic()
-        disable = not sys.stderr.isatty()
+        self.silent = silent
+        disable = silent or not sys.stderr.isatty()
         self._bar = tqdm(total=total, desc=description, initial=initial, unit=unit, disable=disable, leave=True)
 
     def update(self, n: int = 1, **facts: Any) -> None:
@@ -39,6 +44,8 @@ class Progress:
         if facts:
             self._bar.set_postfix(facts, refresh=False)
         now = time.monotonic()
+        if self.silent:
+            return
         if now - self._logged >= LOG_EVERY_SECONDS or (self.done == self.total and n):
             self._logged = now
             self._log.info("%s", self.line(**facts))

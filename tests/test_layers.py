@@ -14,8 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = "mcrpy_diffusion"
 
-BASE = {"config", "console", "errors", "files", "frameworks", "progress"}
-LIBRARY = {"checkpoint", "data", "diffusion", "materials", "metrics"}
+BASE = {"config", "console", "errors", "files", "frameworks", "memory", "parallel", "progress", "training_log"}
+LIBRARY = {"checkpoint", "preview", "training_state", "data", "diffusion", "materials", "metrics"}
 STAGES = {"generate", "train", "sample", "evaluate", "report"}
 WHOLE_WAY = {"pipeline", "compare"}  # these put stages together
 
@@ -26,11 +26,16 @@ ALLOWED: dict[str, set[str]] = {
     "progress": set(),
     "console": {"errors"},
     "files": {"errors"},
+    "memory": {"errors"},
+    "parallel": set(),
+    "training_log": {"errors", "files"},
+    "training_state": {"errors", "files"},
+    "preview": {"checkpoint", "data", "diffusion", "files"},
     "config": {"errors"},
     "data": {"errors"},
     "diffusion": {"errors"},
     "metrics": {"errors"},
-    "checkpoint": {"config", "errors", "files", "data", "diffusion"},
+    "checkpoint": {"config", "errors", "files", "data", "diffusion", "training_state"},
     "materials": {"config", "errors", "files", "progress", "data", "metrics"},
     "figures": {"files"},
     **dict.fromkeys(STAGES, BASE | LIBRARY),

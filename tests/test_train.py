@@ -19,6 +19,8 @@ from mcrpy_diffusion.config import TrainingSettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.sample import load_model
 from mcrpy_diffusion.train import TrainingData, learning_rate, read_history, stratified_timesteps, train
+from mcrpy_diffusion.training_log import COLUMNS, read_log
+from mcrpy_diffusion.training_state import read_state, states
 
 TINY = TrainingSettings(
     channels=8,
@@ -139,19 +141,41 @@ def test_the_model_carries_its_settings(tmp_path):
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_hint(tmp_path, monkeypatch):
     class Exploding(training.TrainingRun):
-        def do_step(self):
-            value = super().do_step()
-            return float("nan") if self.step == 3 else value
+        def loss(self, *batch):
+            return super().loss(*batch) * (float("inf") if self.step == 3 else 1.0)
 
     monkeypatch.setattr(training, "TrainingRun", Exploding)
-    with pytest.raises(FloatingPointError, match="at step 3.*smaller learning_rate"):
+    with pytest.raises(FloatingPointError, match=r"at step 4; .*step_00000003\.pt: try a smaller learning_rate"):
         train(data(), TINY, tmp_path)
+    monkeypatch.undo()
+    # nothing of the bad step was kept
+    train(data(), TINY, tmp_path)
+    (tmp_path / "fresh").mkdir()
+    train(data(), TINY, tmp_path / "fresh")
+    ours, fresh = (load_file(folder / "model.safetensors") for folder in (tmp_path, tmp_path / "fresh"))
+    assert all(torch.equal(ours[k], fresh[k]) for k in ours)
 
 
-def test_a_damaged_state_is_named(tmp_path):
-    (tmp_path / "training_state.pt").write_bytes(b"no state")
-    with pytest.raises(InputError, match="not a readable training state"):
-        train(data(), TINY, tmp_path)
+def test_a_damaged_state_is_passed_over_and_no_good_one_is_named(tmp_path, caplog):
+    settings = replace(TINY, keep_checkpoints=3)
+
+    def kill(step, loss):
+        if step == 6:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(data(), settings, tmp_path, on_step=kill)
+    newest = states(tmp_path)[-1]
+    newest.write_bytes(b"no state")
+    seen = []
+    train(data(), settings, tmp_path, on_step=lambda step, loss: seen.append(step))
+    assert seen[0] == 5  # from step 4: that of step 5, the newest, is damaged
+    assert f"{newest.name}: not a readable training state" in caplog.text
+    (tmp_path / "model.safetensors").unlink()
+    for path in states(tmp_path):
+        path.write_bytes(b"no state")
+    with pytest.raises(InputError, match="no readable training state"):
+        train(data(), settings, tmp_path)
 
 
 def test_three_phases_and_grey_values_can_be_trained(tmp_path):
@@ -195,7 +219,7 @@ def test_a_signal_saves_the_state_of_a_whole_step(tmp_path, number):
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
     last = int(rest.split()[-1]) if rest.split() else 3
-    assert training.read_state(tmp_path / "training_state.pt")["step"] == last
+    assert read_state(states(tmp_path)[-1])["step"] == last
 
 
 def test_timesteps_are_spread_evenly_and_uniform():
@@ -213,3 +237,81 @@ def test_the_learning_rate_warms_up_and_falls_to_a_fiftieth():
     assert max(rates) == pytest.approx(1e-4, rel=0.05)
     assert rates[-1] == pytest.approx(2e-6, rel=0.05)
     assert learning_rate(99, replace(settings, learning_rate_schedule="constant")) == 1e-4
+
+
+def trained(folder, settings, **arguments):
+    folder.mkdir()
+    return load_file(train(data(), settings, folder, device="cpu", **arguments))
+
+
+@pytest.mark.parametrize("conditioned", [True, False])
+def test_a_batch_in_parts_gives_the_same_result(tmp_path, conditioned):
+    settings = replace(TINY, dropout=0.0, condition_on_volume_fraction=conditioned)
+    whole = trained(tmp_path / "whole", settings)
+    parts = trained(tmp_path / "parts", replace(settings, gradient_accumulation=4))
+    for k in whole:
+        torch.testing.assert_close(parts[k], whole[k], rtol=1e-4, atol=2e-4)  # Adam blows up rounding
+    losses = [[loss for _, loss in read_history(tmp_path / name)] for name in ("whole", "parts")]
+    np.testing.assert_allclose(*losses, rtol=1e-5)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused(tmp_path):
+    with pytest.raises(InputError, match="batch_size is 4 with 1 processes and gradient_accumulation 3; .* of 3"):
+        train(data(), replace(TINY, gradient_accumulation=3), tmp_path)
+
+
+def test_the_last_checkpoints_are_kept_and_can_be_sampled_from(tmp_path):
+    settings = replace(TINY, checkpoint_seconds=1e9, checkpoint_steps=3, keep_checkpoints=2)
+    model = load_model(train(data(), settings, tmp_path))
+    assert [path.name for path in states(tmp_path)] == ["step_00000009.pt", "step_00000012.pt"]
+    last, before = (load_model(path) for path in states(tmp_path)[::-1])
+    np.testing.assert_array_equal(last.sample(2, n_steps=5), model.sample(2, n_steps=5))
+    assert (last.info.settings, last.info.step, before.info.step) == (settings, 12, 9)
+
+
+def test_the_log_has_a_line_per_ten_steps_and_goes_on_after_a_kill(tmp_path):
+    settings = replace(TINY, n_training_steps=40, checkpoint_seconds=1e9, checkpoint_steps=15)
+
+    def kill(step, loss):
+        if step == 34:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(data(), settings, tmp_path, on_step=kill)
+    assert [line["step"] for line in read_log(tmp_path)] == [10, 20, 30]
+    with (tmp_path / "training_log.csv").open("a") as file:
+        file.write("40,0.1")  # cut off in the middle
+    train(data(), settings, tmp_path)
+    lines = read_log(tmp_path)
+    assert [line["step"] for line in lines] == [10, 20, 30, 40]
+    np.testing.assert_allclose(
+        [line["loss"] for line in lines], [loss for _, loss in read_history(tmp_path)], rtol=1e-5
+    )
+    for line in lines:
+        assert tuple(line) == COLUMNS
+        assert line["gradient_norm"] > 0
+        assert line["images_per_second"] > 0
+        assert 0.1 < line["memory_gib"] < 20
+        assert line["learning_rate"] == pytest.approx(settings.learning_rate)
+
+
+def test_previews_show_eight_structures_and_change_nothing(tmp_path):
+    from PIL import Image
+
+    plain = trained(tmp_path / "plain", TINY)
+    drawn = trained(tmp_path / "drawn", replace(TINY, preview_steps=6, condition_on_volume_fraction=False))
+    assert all(torch.equal(plain[k], drawn[k]) for k in plain)
+    pictures = sorted((tmp_path / "drawn" / "previews").glob("*.png"))
+    assert [path.name for path in pictures] == ["00000006.png", "00000012.png"]
+    pixels = np.asarray(Image.open(pictures[0]))
+    assert pixels.shape == (8, 8 * (8 + 4))
+    assert set(np.unique(pixels)) <= {0, 128, 255}
+
+
+def test_tensorboard_holds_the_log(tmp_path):
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    train(data(), replace(TINY, tensorboard=True), tmp_path)
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [
+        (10, pytest.approx(read_log(tmp_path)[0]["loss"], rel=1e-4))
+    ]
