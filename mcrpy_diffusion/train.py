@@ -233,12 +233,13 @@ class TrainingRun:
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):  # dropout knows the global generator alone
             torch.manual_seed(seed + self.accelerator.process_index * 7_919_000_033)
-            batch = self.draw_batch(generator)
+            x_0, noise, t, conditions = self.draw_batch(generator)
             loss = torch.zeros((), device=self.device)
             for i, part in enumerate(self.parts):
                 last = i + 1 == len(self.parts)
                 with contextlib.nullcontext() if last else self.accelerator.no_sync(self.shared):
-                    part_loss = self.loss(*(None if x is None else x[part] for x in batch)) / len(self.parts)
+                    part_conditions = None if conditions is None else conditions[part]
+                    part_loss = self.loss(x_0[part], noise[part], t[part], part_conditions) / len(self.parts)
                     part_loss.backward()
                 loss += part_loss.detach()
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
