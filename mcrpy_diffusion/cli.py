@@ -113,8 +113,8 @@ def train(options: dict[str, Any]) -> int | None:
     """Train on a data set, alone or with the other processes of `accelerate launch`."""
     from mcrpy_diffusion import parallel
 
-    data, out = options.pop("dataset"), options.pop("out")
-    settings = preset(options.pop("preset", "paper")).training.replace(**options)
+    folder, out, name = options.pop("dataset"), options.pop("out"), options.pop("preset", "paper")
+    preset(name).training.replace(**options)  # wrong settings are said once, before several processes start
     status = parallel.start_the_others(sys.argv[1:])
     if status is not None:
         return status
@@ -122,9 +122,11 @@ def train(options: dict[str, Any]) -> int | None:
     from mcrpy_diffusion.train import read_dataset
     from mcrpy_diffusion.train import train as run_train
 
+    data = read_dataset(folder)
+    settings = preset(name, (data.phases.shape[1], data.phases.shape[2])).training.replace(**options)
     if parallel.count() > 1 and parallel.is_first():
         print(f"{parallel.count()} processes share each batch", flush=True)
-    path = run_train(read_dataset(data), settings, make_folder(out))
+    path = run_train(data, settings, make_folder(out))
     if parallel.is_first():
         print(path)
     parallel.leave()

@@ -126,7 +126,8 @@ def reference_from_characterization(name: str, options: Mapping[str, Any]) -> Re
 
 def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     """Resolve presets and options into settings; nothing is written."""
-    chosen: Preset = preset(str(options.get("preset", "quick")))
+    extent = (int(options.get("extent_x", 64)), int(options.get("extent_y", 64)))
+    chosen: Preset = preset(str(options.get("preset", "quick")), extent)
 
     def fields_of(settings: Any, **renamed: str) -> dict[str, Any]:
         names = {f: renamed.get(f, f) for f in settings.__dataclass_fields__}

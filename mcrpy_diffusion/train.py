@@ -140,12 +140,12 @@ def train(
     if model_path.exists():
         check_same(identity(read_info(model_path)), identity(info), model_path)
         return model_path
-    run = TrainingRun(data, info, make_accelerator(device), fractions)
-    found = latest(folder)
-    if found is not None:
-        run.load_state(*found)
-        log.info("training goes on at step %d of %d", run.step, settings.n_training_steps)
     with advice_when_out_of_memory(lambda: memory_advice(settings)):
+        run = TrainingRun(data, info, make_accelerator(device), fractions)
+        found = latest(folder)
+        if found is not None:
+            run.load_state(*found)
+            log.info("training goes on at step %d of %d", run.step, settings.n_training_steps)
         loop(run, folder, on_step)
     if run.is_main:
         save_model(model_path, run.ema.weights, replace(info, step=run.step, training_seconds=round(run.seconds, 1)))

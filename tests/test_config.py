@@ -69,3 +69,14 @@ def test_replace_keeps_what_is_not_given():
 
 def test_differences_name_keys_with_both_values():
     assert differences({"a": 1, "b": 2}, {"a": 1, "b": 3, "c": 4}) == ["b: 2 -> 3", "c: None -> 4"]
+
+
+@pytest.mark.parametrize(
+    ("extent", "patch_size"),
+    [((64, 64), 1), ((16, 16), 1), ((96, 128), 1), ((128, 128), 2), ((256, 256), 4), ((256, 512), 4)],
+)
+def test_the_paper_s_network_folds_larger_structures(extent, patch_size):
+    training = preset("paper", extent).training
+    assert training.patch_size == patch_size
+    assert training.replace(patch_size=1) == preset("paper").training
+    assert preset("quick", extent) == preset("quick")

@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm
+
 
 def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> Tensor:
     """Cosines and sines of t at `dim` / 2 geometric frequencies from 1 to 1 / max_period, shape (B, dim), float32."""
@@ -35,15 +37,15 @@ class ResidualBlock(nn.Module):
         self.conv_1 = nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode=padding)
         self.embedding = nn.Linear(n_embedding, 2 * n_out)
         self.norm_2 = nn.GroupNorm(n_groups(n_out), n_out)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = dropout
         self.conv_2 = zeroed(nn.Conv2d(n_out, n_out, 3, padding=1, padding_mode=padding))
         self.skip = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv_1(functional.silu(self.norm_1(x)))
-        scale, shift = self.embedding(embedding)[:, :, None, None].chunk(2, dim=1)
-        h = torch.addcmul(shift, self.norm_2(h), 1 + scale)
-        return self.skip(x) + self.conv_2(self.dropout(functional.silu(h)))
+        h = self.conv_1(functional.silu(group_norm(x, self.norm_1)))
+        scale, shift = self.embedding(embedding).chunk(2, dim=1)
+        h = functional.silu(group_norm(h, self.norm_2, scale, shift))
+        return self.skip(x) + self.conv_2(dropout(h, self.dropout, training=self.training))
 
 
 class Attention(nn.Module):
@@ -58,7 +60,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         batch, channels, height, width = x.shape
-        qkv = self.qkv(self.norm(x)).reshape(batch, 3, self.n_heads, channels // self.n_heads, height * width)
+        qkv = self.qkv(group_norm(x, self.norm)).reshape(
+            batch, 3, self.n_heads, channels // self.n_heads, height * width
+        )
         query, key, value = qkv.transpose(-1, -2).unbind(1)
         h = functional.scaled_dot_product_attention(query, key, value)
         return x + self.out(h.transpose(-1, -2).reshape(batch, channels, height, width))
@@ -212,7 +216,7 @@ class UNet(nn.Module):
             h = module(h, embedding)
         for module in self.up:
             h = module(h) if isinstance(module, Upsample) else module(torch.cat([h, skips.pop()], dim=1), embedding)
-        h = self.last(functional.silu(self.last_norm(h)))
+        h = self.last(functional.silu(group_norm(h, self.last_norm)))
         return functional.pixel_shuffle(h, self.patch_size)
 
 

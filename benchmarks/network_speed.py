@@ -1,0 +1,178 @@
+"""A training step and a sampling step of the paper's network, against diffusers' UNet2DModel of the same widths.
+
+Both run in this one process, in turns, on the same machine: medians of the repetitions after warm-up, and their ratio.
+The peer is what its users run by default: float32, contiguous memory, Adam, its own DDIM step. Ours is what this
+package runs by default where the processor multiplies bfloat16 matrices: autocast, channels last, fused Adam, the EMA
+update included; `--compile` adds torch.compile. On a graphics card the peer runs in float32 (with TF32, as is the
+default of its training scripts) and images per second, memory and the fraction of the measured matrix product ceiling
+are printed as well. Run `python benchmarks/network_speed.py --help`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from mcrpy_diffusion.checkpoint import ModelInfo, build_network
+from mcrpy_diffusion.config import TrainingSettings
+from mcrpy_diffusion.diffusion import ddim
+from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
+from mcrpy_diffusion.diffusion.losses import hybrid_loss
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.sample import Model
+from mcrpy_diffusion.train import has_bfloat16, precision
+
+GFLOP_PER_IMAGE = 61.9  # forward pass at 64 x 64, see tests/test_unet.py; a training step takes three times that
+EXTENT = 64
+
+
+def make_peer() -> nn.Module:
+    """diffusers' network with the paper's widths, blocks and attention."""
+    from diffusers import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=EXTENT,
+        in_channels=1,
+        out_channels=2,
+        layers_per_block=3,
+        block_out_channels=(128, 256, 256, 256, 256),
+        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
+        attention_head_dim=256,
+        dropout=0.1,
+        resnet_time_scale_shift="scale_shift",
+    )
+
+
+def training_step(
+    predict: Callable[..., torch.Tensor], network: nn.Module, device: torch.device, batch: int, ours: bool
+) -> Callable[[], None]:
+    """A whole step: noise, network, L_hybrid, backward pass, clipping, Adam, moving average."""
+    schedule = NoiseSchedule.named("linear", 4000)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=ours)
+    average = ExponentialMovingAverage(network, 0.9999)
+    memory_format = torch.channels_last if ours else torch.contiguous_format
+    autocast = precision("auto" if ours else "float32", device)
+    x_0 = torch.randint(2, (batch, 1, EXTENT, EXTENT)).float().mul(2).sub(1).to(device, memory_format=memory_format)
+
+    def step() -> None:
+        t = torch.randint(4000, (batch,), device=device)
+        noise = torch.randn_like(x_0)
+        x_t = schedule.add_noise(x_0, noise, t)
+        with autocast():
+            output = predict(x_t, t)
+        hybrid_loss(output.float(), x_0, x_t, t, noise, schedule).total.mean().backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update(network)
+
+    return step
+
+
+def sampling_step(network: Callable[..., torch.Tensor], device: torch.device, batch: int) -> Callable[[], None]:
+    """One DDIM step."""
+    schedule = NoiseSchedule.named("linear", 4000)
+    x = torch.randn(batch, 1, EXTENT, EXTENT, device=device)
+
+    def step() -> None:
+        ddim.sample(network, x, schedule, [(2000, 1970)])
+
+    return step
+
+
+def medians(steps: dict[str, Callable[[], None]], repeats: int, warm_up: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each, measured in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    for i in range(warm_up + repeats):
+        for name, step in steps.items():
+            synchronize(device)
+            started = time.perf_counter()
+            step()
+            synchronize(device)
+            if i >= warm_up:
+                seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait for the graphics card."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def matrix_product_ceiling(device: torch.device, dtype: torch.dtype) -> float:
+    """TFLOP/s of a large matrix product, the best of ten."""
+    n = 8192 if device.type == "cuda" else 2048
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(10):
+        synchronize(device)
+        started = time.perf_counter()
+        a @ b
+        synchronize(device)
+        best = min(best, time.perf_counter() - started)
+    return 2 * n**3 / best / 1e12
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--warm_up", type=int, default=2)
+    parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--threads", type=int, default=0)
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    batch, repeats, warm_up = options.batch_size, options.repeats, options.warm_up
+    settings = TrainingSettings(compile=options.compile)
+    info = ModelInfo(settings, n_phases=2, extent=(EXTENT, EXTENT), periodic=False)
+    ours = build_network(info).to(device).to(memory_format=torch.channels_last)
+    peer = make_peer().to(device)
+    counts = [sum(p.numel() for p in network.parameters()) / 1e6 for network in (ours, peer)]
+    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, bfloat16 {has_bfloat16(device)}")
+    print(f"weights: ours {counts[0]:.1f} M, diffusers {counts[1]:.1f} M; batch {batch} of {EXTENT} x {EXTENT}")
+
+    ours.train()
+    peer.train()
+    predict = torch.compile(ours) if options.compile else ours
+    steps = {
+        "diffusers": training_step(lambda x, t: peer(x, t).sample, peer, device, batch, ours=False),
+        "ours": training_step(predict, ours, device, batch, ours=True),
+    }
+    report("training step", medians(steps, repeats, warm_up, device), 3 * batch * GFLOP_PER_IMAGE, batch, device)
+
+    peer.eval()
+    model = Model(ours, info, device=str(device))
+    steps = {
+        "diffusers": sampling_step(lambda x, t: peer(x, t).sample, device, batch),
+        "ours": sampling_step(model.conditioned_network(None), device, batch),
+    }
+    report("sampling step", medians(steps, repeats, warm_up, device), batch * GFLOP_PER_IMAGE, batch, device)
+
+
+def report(what: str, seconds: dict[str, float], gflop: float, batch: int, device: torch.device) -> None:
+    """Print a line for each, and the ratio."""
+    for name, value in seconds.items():
+        print(f"{what}, {name}: {value:.3f} s, {batch / value:.2f} images/s, {gflop / value:.0f} GFLOP/s")
+    print(f"{what}: {seconds['diffusers'] / seconds['ours']:.2f} times as fast as diffusers")
+    if device.type == "cuda":
+        ceiling = matrix_product_ceiling(device, torch.bfloat16)
+        memory = torch.cuda.max_memory_allocated() / 2**30
+        share = gflop / seconds["ours"] / 1000 / ceiling
+        print(f"{what}: {share:.0%} of the bfloat16 ceiling of {ceiling:.0f} TFLOP/s, {memory:.1f} GiB at most")
+
+
+if __name__ == "__main__":
+    main()

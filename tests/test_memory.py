@@ -1,0 +1,70 @@
+"""The memory of a training, foretold and measured."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.memory import advice_when_out_of_memory, available_memory, training_memory
+
+
+class Net(nn.Module):
+    """Two convolutions with a SiLU between: autograd keeps the image, and what goes into and out of the SiLU."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 6, 3, padding=1)
+        self.last = nn.Conv2d(6, 2, 3, padding=1)
+
+    def forward(self, x, t, conditions=None):
+        return self.last(nn.functional.silu(self.first(x)))
+
+
+@pytest.mark.parametrize(("batch_size", "size"), [(1, 4), (5, 4), (5, 2)])
+def test_it_counts_the_weights_copies_and_what_the_backward_pass_needs(batch_size, size):
+    network = Net()
+    weights = sum(p.numel() for p in network.parameters())
+    found = training_memory(network, (1, 8, 10), batch_size, bytes_per_number=size)
+    kept = (1 + 6 + 6) * 8 * 10
+    assert found == 5 * 4 * weights + batch_size * size * kept
+
+
+MEASURE = """
+import resource, torch
+from mcrpy_diffusion.diffusion.unet import UNet
+from mcrpy_diffusion.memory import training_memory
+network = UNet(1, 2, channels=64, channel_multipliers=(1, 2), n_residual_blocks=2, attention_levels=(1,))
+print(training_memory(network, (1, 64, 64), 16))
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+optimizer = torch.optim.Adam(network.parameters())
+before = peak()
+network(torch.randn(16, 1, 64, 64), torch.arange(16)).square().mean().backward()
+optimizer.step()
+print(peak() - before)
+"""
+
+
+def test_it_comes_close_to_what_a_step_takes():
+    done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
+    foretold, measured = (int(line) for line in done.stdout.split())
+    assert 0.6 < foretold / measured < 1.3, (foretold, measured)
+
+
+def test_too_little_memory_becomes_advice():
+    with (
+        pytest.raises(InputError, match="out of memory: try less"),
+        advice_when_out_of_memory(lambda: "try less"),
+    ):
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="shape"), advice_when_out_of_memory(lambda: "try less"):
+        torch.zeros(2) @ torch.zeros(3, 3)
+
+
+def test_some_memory_is_there():
+    assert 2**20 < available_memory(torch.device("cpu")) < 2**50
