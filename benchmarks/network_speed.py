@@ -24,8 +24,8 @@ from mcrpy_diffusion.diffusion import ddim
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
 from mcrpy_diffusion.diffusion.losses import hybrid_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.precision import autocast, has_bfloat16
 from mcrpy_diffusion.sample import Model
-from mcrpy_diffusion.train import has_bfloat16, precision
 
 GFLOP_PER_IMAGE = 61.9  # forward pass at 64 x 64, see tests/test_unet.py; a training step takes three times that
 EXTENT = 64
@@ -57,14 +57,13 @@ def training_step(
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=ours)
     average = ExponentialMovingAverage(network, 0.9999)
     memory_format = torch.channels_last if ours else torch.contiguous_format
-    autocast = precision("auto" if ours else "float32", device)
     x_0 = torch.randint(2, (batch, 1, EXTENT, EXTENT)).float().mul(2).sub(1).to(device, memory_format=memory_format)
 
     def step() -> None:
         t = torch.randint(4000, (batch,), device=device)
         noise = torch.randn_like(x_0)
         x_t = schedule.add_noise(x_0, noise, t)
-        with autocast():
+        with autocast("auto" if ours else "float32", device):
             output = predict(x_t, t)
         hybrid_loss(output.float(), x_0, x_t, t, noise, schedule).total.mean().backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

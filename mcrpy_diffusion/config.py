@@ -207,9 +207,11 @@ class SamplingSettings(Settings):
     eta: float = 0.0  # noise that ddim adds on the way
     seed: int = 0  # structure i is drawn from seed + i alone
     batch_size: int = 16
+    precision: str = "auto"  # bfloat16 where the processor has it
 
     def __post_init__(self) -> None:
         self._one_of(SAMPLERS, "sampler")
+        self._one_of(("auto", "float32", "bfloat16"), "precision")
         self._at_least(1, "n_samples", "n_sampling_steps", "batch_size")
         self._at_least(0, "seed")
         self._between(0.0, 1.0, "eta")
@@ -237,7 +239,7 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
         patches of 2 x 2 (from 128), 4 x 4 (from 256) ... pixels into channels, so that all levels, the attention at
         16 x 16 and the cost of a step stay those of 64 x 64: at 256 x 256 62 GFLOP an image and 5 GiB for a batch of
         32 in bfloat16, where seven levels (`channel_multipliers` 1 2 2 2 2 2 2, `attention_levels` 4, `patch_size` 1)
-        take 970 GFLOP and 63 GiB.
+        take 970 GFLOP and 57 GiB.
 
     Raises
     ------

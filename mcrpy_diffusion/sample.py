@@ -18,8 +18,9 @@ from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
 from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
+from mcrpy_diffusion.diffusion.precision import use_bfloat16
 from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pairs
-from mcrpy_diffusion.diffusion.unet import UNet
+from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.progress import Progress
@@ -39,6 +40,7 @@ class Model:
     def __init__(self, network: UNet, info: ModelInfo, *, device: str | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
+        self._fast: UNet | None = None  # the same in bfloat16, made when it is first needed
         self.info = info
         self.schedule = NoiseSchedule.named(info.settings.schedule, info.settings.n_timesteps)
 
@@ -52,6 +54,7 @@ class Model:
         *,
         eta: float = 0.0,
         batch_size: int = 16,
+        precision: str = "auto",
         callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> np.ndarray:
         """Draw new microstructures.
@@ -71,6 +74,8 @@ class Model:
         eta : float, in [0, 1]
             Noise that "ddim" adds on the way; 0 for the others.
         batch_size : int
+        precision : str
+            "float32", "bfloat16", or "auto": the latter where the device multiplies it in hardware.
         callback : callable, optional
             See `ddim.sample`; called in every batch.
 
@@ -85,7 +90,13 @@ class Model:
             If a value is out of range.
         """
         settings = SamplingSettings(
-            n_samples=n, sampler=sampler, n_sampling_steps=n_steps, eta=eta, seed=seed, batch_size=batch_size
+            n_samples=n,
+            sampler=sampler,
+            n_sampling_steps=n_steps,
+            eta=eta,
+            seed=seed,
+            batch_size=batch_size,
+            precision=precision,
         )
         return np.concatenate([phases for _, phases in self.batches(range(seed, seed + n), settings, shape, callback)])
 
@@ -111,7 +122,7 @@ class Model:
             generators = [torch.Generator().manual_seed(seed) for seed in chosen]
             template = torch.empty(len(chosen), n_channels(self.info.n_phases), *shape)
             x = sampler(settings)(
-                self.conditioned_network(self.conditions(chosen, shape)),
+                self.conditioned_network(self.conditions(chosen, shape), settings.precision),
                 noise_like(template, generators).to(self.device),
                 self.schedule,
                 pairs,
@@ -121,11 +132,16 @@ class Model:
             )
             yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
 
-    def conditioned_network(self, conditions: Tensor | None) -> Network:
-        """The network as a function of (x_t, t) in its own memory format."""
+    def conditioned_network(self, conditions: Tensor | None, precision: str = "auto") -> Network:
+        """The network as a function of (x_t, t) in its own memory format and precision."""
+        chosen = self.network
+        if use_bfloat16(precision, self.device):
+            if self._fast is None:
+                self._fast = with_convolutions_in(self.network, torch.bfloat16)
+            chosen = self._fast
 
         def network(x: Tensor, t: Tensor) -> Tensor:
-            return self.network(x.to(memory_format=torch.channels_last), t, conditions).float()
+            return chosen(x.to(memory_format=torch.channels_last), t, conditions).float()
 
         return network
 

@@ -30,6 +30,7 @@ from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
 from mcrpy_diffusion.diffusion.losses import hybrid_loss, simple_loss, velocity_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
+from mcrpy_diffusion.diffusion.precision import autocast, use_bfloat16
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory, training_memory
 from mcrpy_diffusion.parallel import make_accelerator
@@ -205,7 +206,6 @@ class TrainingRun:
         self.info, self.accelerator, self.device = info, accelerator, accelerator.device
         self.is_main = bool(accelerator.is_main_process)
         self.parts = share_of_batch(settings, accelerator.num_processes, accelerator.process_index)
-        self.autocast = precision(settings.precision, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             network = build_network(info)
@@ -286,7 +286,7 @@ class TrainingRun:
         x_0, noise = (x.to(self.device, memory_format=torch.channels_last) for x in (x_0, noise))
         t = t.to(self.device)
         x_t = schedule.add_noise(x_0, noise, t)
-        with self.autocast():
+        with autocast(settings.precision, self.device):
             output = self.predict(x_t, t, None if conditions is None else conditions.to(self.device))
         output = output.float()
         if settings.learned_variance:
@@ -319,7 +319,7 @@ class TrainingRun:
         """Say before the run what memory it takes, and warn where that is not there."""
         settings = self.info.settings
         images = len(range(settings.batch_size)[self.parts[0]])
-        size = 4 if self.autocast is contextlib.nullcontext else 2
+        size = 2 if use_bfloat16(settings.precision, self.device) else 4
         shape = (n_channels(self.info.n_phases), *self.info.extent)
         needed = training_memory(network, shape, images, bytes_per_number=size)
         there = available_memory(self.device)
@@ -437,21 +437,6 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
     if settings.learning_rate_schedule == "constant":
         return rate
     return rate * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / settings.n_training_steps)))
-
-
-def precision(name: str, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[Any]]:
-    """Make the autocast context: bfloat16 where the device computes in it, else float32."""
-    if name == "bfloat16" or (name == "auto" and has_bfloat16(device)):
-        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext
-
-
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 matrices in hardware; emulation is many times slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    checks = (getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported"))
-    return any(check is not None and check() for check in checks)
 
 
 @contextlib.contextmanager

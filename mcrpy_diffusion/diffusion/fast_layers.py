@@ -78,7 +78,7 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     if not training or p == 0:
         return x
     dense = x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last)
-    if x.is_cuda or not dense:
+    if x.device.type != "cpu" or not dense:
         return functional.dropout(x, p)
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     kept = words.view(torch.int16)[: x.numel()] >= round(p * 2**16) - 2**15

@@ -6,6 +6,7 @@ channels before the first convolution, and `n_conditions` numbers per image (vol
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Literal
@@ -207,7 +208,7 @@ class UNet(nn.Module):
                 raise ValueError("this network needs its conditions; none were given")
             embedding = embedding + self.condition(conditions)
         embedding = functional.silu(embedding)
-        h = self.first(functional.pixel_unshuffle(x, self.patch_size))
+        h = self.first(functional.pixel_unshuffle(x, self.patch_size).to(self.first.weight.dtype))
         skips = [h]
         for module in self.down:
             h = module(h) if isinstance(module, Downsample) else module(h, embedding)
@@ -218,6 +219,19 @@ class UNet(nn.Module):
             h = module(h) if isinstance(module, Upsample) else module(torch.cat([h, skips.pop()], dim=1), embedding)
         h = self.last(functional.silu(group_norm(h, self.last_norm)))
         return functional.pixel_shuffle(h, self.patch_size)
+
+
+def with_convolutions_in(network: UNet, dtype: torch.dtype) -> UNet:
+    """Return a copy whose convolutions, and the images between them, are of another precision.
+
+    Cheaper than autocast where a network is only evaluated: the weights are cast once. The embeddings stay as they
+    are; the output is of the new precision.
+    """
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            module.to(dtype)
+    return network
 
 
 def n_groups(channels: int) -> int:
