@@ -41,9 +41,9 @@ def curves_along(
     if not 0 <= last <= allowed:
         raise InputError(f"max_steps is {last!r}; a map of {size} allows 0 to {allowed}")
     r = np.arange(last + 1)
-    flat = values.reshape(-1, *size)
-    curves = np.stack([flat[(slice(None), *(d * r for d in step))] for step in steps], axis=1)
-    return curves.reshape(*values.shape[:-n_dims], len(steps), last + 1)
+    space_first = np.moveaxis(values, range(-n_dims, 0), range(n_dims))
+    curves = np.stack([space_first[tuple(d * r for d in step)] for step in steps])
+    return np.moveaxis(curves, (0, 1), (-2, -1))
 
 
 def at_equal_distances(curves: np.ndarray, *, directions: Sequence[tuple[int, ...]]) -> np.ndarray:
