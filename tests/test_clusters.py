@@ -78,10 +78,6 @@ def test_labels_are_those_of_scipy(shape, connectivity):
     assert own_count == number_of_clusters(phases, **options) == count
 
 
-def test_numbers_follow_the_first_pixel():
-    np.testing.assert_array_equal(clusters._renumber(np.array([2, 2, 0, 1, 0])), [0, 0, 1, 2, 1])
-
-
 def test_four_or_eight_neighbours():
     diagonal = np.eye(4, dtype=int)
     assert number_of_clusters(diagonal, phase=1, periodic=False) == 4
@@ -142,7 +138,9 @@ def test_euler_number_of_solids(connectivity):
 
 @pytest.mark.parametrize("periodic", [True, False])
 @pytest.mark.parametrize(("shape", "connectivity"), CASES)
-def test_cluster_function_is_the_brute_force_one(shape, connectivity, periodic):
+@pytest.mark.parametrize("small", [0, 3, 40])
+def test_cluster_function_is_the_brute_force_one(shape, connectivity, periodic, small, monkeypatch):
+    monkeypatch.setattr(clusters, "_SMALL_CLUSTER", small)
     phases = _random_phases((3, *shape), seed=2)
     options = {"phase": 1, "periodic": periodic, "n_dims": len(shape)}
     fast = two_point_cluster_function(phases, connectivity=connectivity, **options)
@@ -158,9 +156,8 @@ def test_cluster_function_is_the_brute_force_one(shape, connectivity, periodic):
     assert (fast <= two_point_correlation(phases, **options)).all()
 
 
-def test_cluster_function_of_stripes(monkeypatch):
+def test_cluster_function_of_stripes():
     """Width 3, period 5: the pairs in the same stripe, as for the lineal path. One cluster: S2."""
-    monkeypatch.setattr(arrays, "BLOCK_PIXELS", 600)  # four stripes in two blocks
     stripes = np.tile(np.arange(20) % 5 < 3, (15, 1))
     cluster = two_point_cluster_function(stripes, phase=1, periodic=True)
     np.testing.assert_allclose(cluster[:, :5], np.tile([0.6, 0.4, 0.2, 0, 0], (15, 1)), rtol=1e-15)
@@ -173,7 +170,8 @@ def test_cluster_function_of_stripes(monkeypatch):
         assert (two_point_cluster_function(whole, phase=5, periodic=periodic) == 0).all()
 
 
-def test_leading_axes():
+def test_leading_axes(monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_PIXELS", 4 * 30)  # two images in the last block, four before
     phases = _random_phases((2, 3, 6, 5))
     labels, counts = label_clusters(phases, phase=1, periodic=True)
     numbers = euler_number(phases, phase=1, periodic=True)

@@ -98,13 +98,13 @@ class Autocorrelation:
             self.n_pairs *= n if periodic else n - np.abs(d)
 
     def power(self, indicator: np.ndarray) -> np.ndarray:
-        """Return the squared absolute spectra of images (N, I, J); those of several images may be added."""
+        """Return the squared absolute spectra of images (N, I, J)."""
         spectrum = scipy.fft.rfftn(indicator.astype(np.float64), self._padded, axes=self._axes)
         return spectrum.real**2 + spectrum.imag**2
 
-    def probability(self, power: np.ndarray) -> np.ndarray:
-        """Return the maps (N, size): counts of pairs, rounded to the integers that they are, over all pairs."""
+    def counts(self, power: np.ndarray) -> np.ndarray:
+        """Return the maps (N, size) of the numbers of pairs, rounded to the integers that they are."""
         counts = scipy.fft.irfftn(power, self._padded, axes=self._axes)
         for axis, d in enumerate(self._shifts, start=1):
             counts = counts if self._periodic else counts.take(d, axis=axis, mode="wrap")
-        return np.rint(counts) / self.n_pairs
+        return np.rint(counts)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from functools import reduce
 from itertools import product
+from math import prod
 
 import numpy as np
 from scipy.ndimage import generate_binary_structure, label
@@ -25,6 +26,8 @@ from mcrpy_diffusion.metrics.arrays import Autocorrelation, blocks, indicator_of
 
 CONNECTIVITIES = {2: (4, 8), 3: (6, 26)}
 """Numbers of neighbours of a pixel by number of axes: those that share a face, and those that share a corner too."""
+
+_SMALL_CLUSTER = 40  # pixels up to which pairs are counted one by one
 
 
 def label_clusters(
@@ -133,19 +136,39 @@ def two_point_cluster_function(
     Notes
     -----
     :math:`C_2(d) = \frac{1}{n(d)} \sum_c \sum_x 1_c(x) 1_c(x + d)`, the sum of the autocorrelations of all clusters c,
-    taken by FFT and exact, being counts.
+    taken by FFT, or for small clusters pair by pair, and exact, being counts.
     """
     indicator, batch_shape = indicator_of(phases, phase, n_dims)
     labels, first = _label_all(indicator, periodic, _is_full(connectivity, n_dims))
+    sizes = np.bincount(labels.ravel(), minlength=1)
+    sizes[0] = 0  # what is outside the phase
     pairs = Autocorrelation(indicator.shape[1:], periodic=periodic)
     result = np.empty((len(indicator), *pairs.size))
-    for i in range(len(indicator)):
-        power = np.zeros(1)
-        numbers = np.arange(first[i] + 1, first[i + 1] + 1).reshape(-1, *[1] * n_dims)
-        for block in blocks(len(numbers), pairs.n_pixels):
-            power = power + pairs.power(indicator[i] & (labels[i] == numbers[block])).sum(axis=0)
-        result[i] = pairs.probability(power[None])[0] if len(numbers) else 0
+    for block in blocks(len(indicator), pairs.n_pixels):
+        counts = _count_small(labels[block], sizes, pairs.size)
+        for own, total in zip(labels[block], counts):
+            for number in np.unique(own[sizes[own] > _SMALL_CLUSTER]):
+                total += pairs.counts(pairs.power(own[None] == number))[0].astype(np.int64)
+        result[block] = counts / pairs.n_pairs
     return result.reshape(*batch_shape, *pairs.size)
+
+
+def _count_small(labels: np.ndarray, sizes: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+    """Count the pairs of pixels in the same small cluster by shift, (N, size), pair by pair."""
+    at = np.stack(np.nonzero((sizes[labels] > 0) & (sizes[labels] <= _SMALL_CLUSTER)))
+    number = labels[tuple(at)]
+    order = np.argsort(number, kind="stable")
+    at, number = at[:, order], number[order]
+    found, shape = [np.empty(0, dtype=np.int64)], (len(labels), *size)
+    first, k = np.arange(len(number)), 0  # the first pixels of pairs that are k pixels apart in this order
+    while len(first):
+        shift = (at[1:, first + k] - at[1:, first]) % np.array(size)[:, None]
+        for d in (shift, -shift % np.array(size)[:, None]) if k else (shift,):
+            found.append(np.ravel_multi_index((at[0, first], *d), shape))
+        k += 1
+        first = first[first + k < len(number)]
+        first = first[number[first] == number[first + k]]
+    return np.bincount(np.concatenate(found), minlength=prod(shape)).reshape(shape)
 
 
 def _is_full(connectivity: int | None, n_dims: int) -> bool:
@@ -159,10 +182,7 @@ def _label_all(indicator: np.ndarray, periodic: bool, full: bool) -> tuple[np.nd
     """Number the clusters of all images through: labels (N, I, J) from 1, and those before each image (N + 1,)."""
     labels, n_pieces = label_pieces(indicator, full)
     if periodic:
-        a, b = (np.concatenate(ends) for ends in zip(*[(a, b) for a, b, _ in edge_pairs(labels, full)]))
-        joined = coo_array((np.ones(len(a)), (a, b)), shape=(n_pieces + 1, n_pieces + 1))
-        number = connected_components(joined, directed=False)[1]
-        labels = _renumber(number)[labels]
+        labels = join_pieces(n_pieces, *edge_pairs(labels, full)[:2])[labels]
     largest = np.maximum.accumulate(labels.max(axis=tuple(range(1, labels.ndim)), initial=0))
     return labels, np.concatenate([[0], largest])
 
@@ -176,7 +196,7 @@ def label_pieces(indicator: np.ndarray, full: bool) -> tuple[np.ndarray, int]:
     return labels.astype(np.int64), n_pieces
 
 
-def edge_pairs(labels: np.ndarray, full: bool) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def edge_pairs(labels: np.ndarray, full: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Find the pieces that meet across the edges of periodic images.
 
     Parameters
@@ -188,9 +208,10 @@ def edge_pairs(labels: np.ndarray, full: bool) -> list[tuple[np.ndarray, np.ndar
 
     Returns
     -------
-    list of (a, b, winding)
-        Piece a, at the far side of one or more axes, meets piece b at the near side, (P,) each; the winding (n_dims,)
-        says across which edges: b lies that many extents further.
+    a, b : (P,) int64
+        Numbers of two pieces that meet.
+    winding : (P, n_dims) int64
+        Across which edges: b lies so many extents further.
     """
     n_dims = labels.ndim - 1
     extent = np.array(labels.shape[1:])
@@ -199,18 +220,19 @@ def edge_pairs(labels: np.ndarray, full: bool) -> list[tuple[np.ndarray, np.ndar
         if next((d for d in step if d), 0) <= 0 or (not full and sum(map(abs, step)) > 1):
             continue
         neighbour = np.roll(labels, [-d for d in step], axis=range(1, n_dims + 1))
-        position = [np.arange(n) + d for n, d in zip(extent, step)]
-        windings = [p // n for p, n in zip(position, extent)]
+        windings = [(np.arange(n) + d) // n for n, d in zip(extent, step)]
         crossing = sum(np.ix_(*map(np.abs, windings))) > 0
         at = np.nonzero(crossing & (labels > 0) & (neighbour > 0))
-        winding = np.stack([w[i] for w, i in zip(windings, at[1:])], axis=1)
-        rows = np.unique(np.column_stack([labels[at], neighbour[at], winding]), axis=0)
-        found.append((rows[:, 0], rows[:, 1], rows[:, 2:]))
-    return found
+        winding = [w[i] for w, i in zip(windings, at[1:])]
+        found.append(np.unique(np.column_stack([labels[at], neighbour[at], *winding]), axis=0))
+    rows = np.concatenate(found)
+    return rows[:, 0], rows[:, 1], rows[:, 2:]
 
 
-def _renumber(number: np.ndarray) -> np.ndarray:
-    """Give components 0, 1, ... in the order in which they first appear."""
+def join_pieces(n_pieces: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the number of the cluster of each piece (n_pieces + 1,), in the order of the pieces; 0 stays 0."""
+    joined = coo_array((np.ones(len(a)), (a, b)), shape=(n_pieces + 1, n_pieces + 1))
+    number = connected_components(joined, directed=False)[1]
     _, first, inverse = np.unique(number, return_index=True, return_inverse=True)
     rank = np.empty(len(first), dtype=np.int64)
     rank[np.argsort(first)] = np.arange(len(first))

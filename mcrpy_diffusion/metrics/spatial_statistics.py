@@ -75,7 +75,7 @@ def two_point_correlation(phases: np.ndarray, *, phase: int, periodic: bool, n_d
     pairs = Autocorrelation(indicator.shape[1:], periodic=periodic)
     correlation = np.empty((len(indicator), *pairs.size))
     for block in blocks(len(indicator), pairs.n_pixels):
-        correlation[block] = pairs.probability(pairs.power(indicator[block]))
+        np.divide(pairs.counts(pairs.power(indicator[block])), pairs.n_pairs, out=correlation[block])
     return correlation.reshape(*batch_shape, *pairs.size)
 
 
