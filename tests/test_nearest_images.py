@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from scipy.ndimage import gaussian_filter
 
 from mcrpy_diffusion.errors import InputError
@@ -126,6 +128,21 @@ def test_planted_copies_are_found():
     error = local_error(found, images, references)
     assert np.argwhere(error[2]).tolist() == [[3, 7]]
     assert error[:2].sum() == 0
+
+
+def test_threads_change_nothing():
+    images, references = _images(40, (16, 12), kind=2, seed=0), _images(50, (16, 12), kind=2, seed=1)
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for n_threads in (1, 3):
+            torch.set_num_threads(n_threads)
+            found.append(nearest_images(images, references, shifts=True, transformations=EVERY[:2]))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    for field in fields(found[0]):
+        np.testing.assert_array_equal(*(getattr(pairs, field.name) for pairs in found))
 
 
 def test_first_of_equal_references_and_of_equal_pairs():

@@ -8,6 +8,7 @@ fraction of pixels that differ. `copying_score` tests whether the distances are 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from math import prod
 from typing import TYPE_CHECKING
@@ -198,15 +199,14 @@ def _squares(
 
     dtype = torch.float32 if scale is not None and prod(x.shape[1:]) <= EXACT_IN_FLOAT32 else torch.float64
     overlap_of = _shifted_overlap if shifts else _plain_overlap
-    with torch.inference_mode():
-        for of_y in _blocks(len(y)):
-            moved = [torch.tensor(np.ascontiguousarray(TRANSFORMATIONS[t](y[of_y]))) for t in transformations]
-            moved = [each.to(device, dtype) for each in moved]
-            for of_x in _blocks(len(x)):
-                own = torch.tensor(x[of_x]).to(device, dtype)
-                overlap = torch.stack([overlap_of(own, each) for each in moved]).amax(dim=0).cpu().numpy()
-                found = energies(x[of_x])[:, None] + energies(y[of_y]) - 2 * overlap.astype(np.float64)
-                yield of_x, of_y, np.rint(found) if scale is not None else np.maximum(found, 0)
+    for of_y in _blocks(len(y)):
+        moved = [torch.tensor(np.ascontiguousarray(TRANSFORMATIONS[t](y[of_y]))) for t in transformations]
+        moved = [each.to(device, dtype) for each in moved]
+        for of_x in _blocks(len(x)):
+            own = torch.tensor(x[of_x]).to(device, dtype)
+            overlap = torch.stack([overlap_of(own, each) for each in moved]).amax(dim=0).cpu().numpy()
+            found = energies(x[of_x])[:, None] + energies(y[of_y]) - 2 * overlap.astype(np.float64)
+            yield of_x, of_y, np.rint(found) if scale is not None else np.maximum(found, 0)
 
 
 def _plain_overlap(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -215,17 +215,32 @@ def _plain_overlap(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
 
 
 def _shifted_overlap(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Return the largest sums of x y (n, m) over all periodic shifts of y."""
+    """Return the largest sums of x y (n, m) over all periodic shifts of y.
+
+    Each of PyTorch's threads has images of its own: threads that share one small transform mostly wait for each other.
+    """
     import torch
 
     extent = x.shape[2:]
     x_spectrum, y_spectrum = torch.fft.rfft2(x), torch.fft.rfft2(y).conj().resolve_conj()
     overlap = x.new_empty((len(x), len(y)))
     block = max(_BLOCK_PIXELS // prod(extent), 1)
-    for i, spectrum in enumerate(x_spectrum):
+
+    def search(i: int) -> None:
         for start in range(0, len(y), block):
-            product = (spectrum * y_spectrum[start : start + block]).sum(dim=1)
+            product = (x_spectrum[i] * y_spectrum[start : start + block]).sum(dim=1)
             overlap[i, start : start + block] = torch.fft.irfft2(product, s=extent).flatten(1).amax(dim=1)
+
+    n_threads = torch.get_num_threads() if x.device.type == "cpu" else 1
+    if n_threads == 1:
+        for i in range(len(x)):
+            search(i)
+        return overlap
+    try:
+        with ThreadPoolExecutor(n_threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            list(pool.map(search, range(len(x))))
+    finally:
+        torch.set_num_threads(n_threads)  # MKL's, which all threads share
     return overlap
 
 
