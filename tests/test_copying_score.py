@@ -162,3 +162,14 @@ def test_errors():
         partition(x, n_cells=31)
     with pytest.raises(InputError, match="allowed is 1"):
         partition(x, np.ones((30, 2)), n_cells=2)
+
+
+@pytest.mark.parametrize("material", ["alloy", "carbonate", "ceramics", "composite", "copolymer", "pmma"])
+def test_real_micrographs(microstructures, material):
+    """Crops of one micrograph that do not overlap, dealt out to three sets: no copies. Copied crops are."""
+    phases = np.rint(np.load(microstructures / f"{material}_256.npy")).astype(np.uint8)
+    crops = phases.reshape(16, 16, 16, 16).swapaxes(1, 2).reshape(256, 16, 16)
+    training, held_out, real = np.split(np.random.default_rng(0).permutation(crops), [128, 192])
+    unseen = _distance(held_out, training)
+    assert abs(copying_score(_distance(real, training), unseen)) < 2
+    assert copying_score(_distance(training[:64], training), unseen) < -4
