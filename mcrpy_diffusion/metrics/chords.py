@@ -176,7 +176,7 @@ def specific_surface(phases: np.ndarray, *, phase: int, periodic: bool, n_dims: 
     -----
     Crofton's formula: pi / 2 (2D) or 2 (3D) times the crossings per length, averaged over the 4 or 13 directions to
     the neighbours, each weighted by the angle (of the half circle or half sphere) that is nearest to it. For interfaces
-    of all directions it is unbiased as the resolution grows; one that runs along an axis comes out 5 % (2D) or 7 % (3D) too short.
+    of all directions it is unbiased as the resolution grows; one along the axes comes out 5 % (2D) or 7 % (3D) too low.
     """
     crossings = interface_density(phases, phase=phase, periodic=periodic, n_dims=n_dims)
     if n_dims == 2:
