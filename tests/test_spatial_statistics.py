@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.metrics import spatial_statistics
+from mcrpy_diffusion.metrics import arrays
 from mcrpy_diffusion.metrics.spatial_statistics import (
     DIRECTIONS_2D,
     DIRECTIONS_3D,
     default_max_distance,
     discrepancy,
+    farthest_distance,
     lineal_path,
     radial_average,
     two_point_correlation,
@@ -54,10 +55,12 @@ def _brute_two_point(phases: np.ndarray, phase: int, periodic: bool) -> np.ndarr
     return result
 
 
-def _brute_lineal_path(phases: np.ndarray, phase: int, periodic: bool, max_length: int) -> np.ndarray:
+def _brute_lineal_path(
+    phases: np.ndarray, phase: int, periodic: bool, max_length: int, directions: tuple[tuple[int, ...], ...] = ()
+) -> np.ndarray:
     """L segment by segment."""
     indicator = phases == phase
-    directions = DIRECTIONS_2D if phases.ndim == 2 else DIRECTIONS_3D
+    directions = directions or (DIRECTIONS_2D if phases.ndim == 2 else DIRECTIONS_3D)
     result = np.zeros((len(directions), max_length + 1))
     for k, step in enumerate(directions):
         for r in range(max_length + 1):
@@ -92,6 +95,17 @@ def test_lineal_path_is_the_brute_force_one(shape, n_phases, periodic):
     fast = lineal_path(phases, phase=1, periodic=periodic, max_length=last, n_dims=len(shape))
     assert fast.dtype == np.float64
     np.testing.assert_array_equal(fast, _brute_lineal_path(phases, 1, periodic, last))
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_lineal_path_in_chosen_directions(periodic):
+    """Space diagonals too; a direction and its opposite are the same."""
+    phases, steps = _random_phases((4, 5, 6)), ((1, 1, -1), (0, 1, 1), (0, 0, 1), (1, -1, 0))
+    options = {"phase": 1, "periodic": periodic, "max_length": 3, "n_dims": 3}
+    path = lineal_path(phases, directions=steps, **options)
+    np.testing.assert_array_equal(path, _brute_lineal_path(phases, 1, periodic, 3, steps))
+    opposite = lineal_path(phases, directions=[tuple(-d for d in step) for step in steps], **options)
+    np.testing.assert_array_equal(opposite, path)
 
 
 def test_lineal_path_of_one_phase_only():
@@ -147,7 +161,7 @@ def test_uncorrelated_noise(periodic):
 
 def test_leading_axes_are_independent(monkeypatch):
     phases = _random_phases((2, 3, 6, 5))
-    monkeypatch.setattr(spatial_statistics, "_BLOCK_PIXELS", 4 * 30)  # two images in the last block, four before
+    monkeypatch.setattr(arrays, "BLOCK_PIXELS", 4 * 30)  # two images in the last block, four before
     for periodic in (True, False):
         two_point = two_point_correlation(phases, phase=1, periodic=periodic)
         path = lineal_path(phases, phase=1, periodic=periodic)
@@ -184,6 +198,17 @@ def test_radial_average_is_the_brute_force_one(size):
     np.testing.assert_allclose(average, [np.mean(b) for b in bins[: last + 1]], rtol=1e-14)
     far = radial_average(values, n_dims=len(size), max_distance=last + 2)
     np.testing.assert_allclose(far, [np.mean(b) for b in bins[: last + 3]], rtol=1e-14)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 7), (127, 127), (4, 6, 5), (1, 30)])
+def test_radial_average_over_all_lags(size):
+    """Every shift of the map counts once."""
+    values = np.random.default_rng(0).random(size)
+    average = radial_average(values, n_dims=len(size), max_distance=farthest_distance(size))
+    distance = np.sqrt(sum(np.ix_(*((np.fft.fftfreq(n) * n) ** 2 for n in size))))
+    n_shifts = np.bincount(np.rint(distance).astype(int).ravel())
+    assert len(average) == len(n_shifts)
+    assert average @ n_shifts == pytest.approx(values.sum(), rel=1e-13)
 
 
 def test_default_distances_of_64_pixels():
@@ -230,6 +255,11 @@ def test_errors():
         two_point_correlation(phases * 0.5, phase=1, periodic=True)
     with pytest.raises(InputError, match="max_length is 5"):
         lineal_path(phases, phase=1, periodic=True, max_length=5)
+    for step in ((0, 0), (2, 1), (1, 1, 0)):
+        with pytest.raises(InputError, match="a direction is"):
+            lineal_path(phases, phase=1, periodic=True, directions=[step])
+    with pytest.raises(InputError, match="no directions"):
+        lineal_path(phases, phase=1, periodic=True, directions=[])
     with pytest.raises(InputError, match="n_dims is 4"):
         lineal_path(phases, phase=1, periodic=True, n_dims=4)
     with pytest.raises(InputError, match="shape"):

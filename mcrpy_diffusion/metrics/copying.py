@@ -3,6 +3,9 @@
 The distance is the pixel mean squared error, eq. (24) of K.-H. Lee, G. J. Yun, "Microstructure reconstruction using
 diffusion-based generative models" (2023); for phases that is the fraction of pixels that differ. Here a copy is found
 also if it is shifted (periodic images, or crops of a micrograph) or turned by 180 degrees.
+
+These functions need NumPy and SciPy alone, for the processes that make training data. `nearest_images` does the same on
+PyTorch, for many images, and says how an image was moved.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ import scipy.fft
 from mcrpy_diffusion.errors import InputError
 
 _BLOCK_PIXELS = 2**18  # pairs of images are worked on in blocks of about this many pixels, which stay in the cache
-_EXACT_IN_FLOAT32 = 2**18  # sums of so many 0s and 1s come out of a float32 FFT to better than 1/4: exact when rounded
+EXACT_IN_FLOAT32 = 2**18  # sums of so many 0s and 1s come out of a float32 FFT to better than 1/4: exact when rounded
 
 
 def nearest_distance(
@@ -47,19 +50,17 @@ def nearest_distance(
     -----
     mean (x - y)^2 = mean x^2 + mean y^2 - 2 mean x y, and the last term, for all shifts, is a correlation by FFT.
     """
-    x, y, scale = _channels(images, [references])
-    references_x = y[0]
+    x, (references_x,), scale = channels(images, [references])
     if len(references_x) == 0 or x.shape[2:] != references_x.shape[2:]:
         raise InputError(
             f"references have shape {references.shape}; images of shape {images.shape} need the same extent"
         )
     n_pixels = prod(x.shape[2:])
-    energy = _energy(x)[:, None] + _energy(references_x)[None]
-    if periodic:
-        single = scale is not None and prod(x.shape[1:]) <= _EXACT_IN_FLOAT32
-        overlap = _shifted_overlap(x, references_x, point_reflection, np.float32 if single else np.float64)
-    else:
-        overlap = _plain_overlap(x, references_x, point_reflection)
+    energy = energies(x)[:, None] + energies(references_x)[None]
+    single = scale is not None and prod(x.shape[1:]) <= EXACT_IN_FLOAT32
+    overlap = (_shifted_overlap if periodic else _plain_overlap)(
+        x, references_x, point_reflection, np.float32 if single else np.float64
+    )
     squares = energy - 2 * overlap
     squares = np.rint(squares) if scale is not None else np.maximum(squares, 0)
     index = squares.argmin(axis=1)
@@ -86,7 +87,7 @@ def nearest_crop_distance(
         Minimum over micrographs, positions and reflections of the mean squared pixel difference; for phases the
         fraction of pixels that differ, 0 (a copy) to 1.
     """
-    x, y, scale = _channels(images, [micrograph[None] for micrograph in micrographs])
+    x, y, scale = channels(images, [micrograph[None] for micrograph in micrographs])
     extent = x.shape[2:]
     if any(m.shape[2] < extent[0] or m.shape[3] < extent[1] for m in y):
         raise InputError(f"a micrograph is smaller than the images, {extent}; allowed are larger ones")
@@ -107,7 +108,7 @@ def nearest_crop_distance(
 def _nearest_in_tile(x: np.ndarray, tile: np.ndarray, size: tuple[int, int], point_reflection: bool) -> np.ndarray:
     """Return the smallest sum of squared differences (N,) of images (N, C, I, J) to any crop of a tile (C, A, B)."""
     extent = x.shape[2:]
-    energy = _energy(x)[:, None, None] + _window_sums((tile.astype(np.float64) ** 2).sum(axis=0), extent)
+    energy = energies(x)[:, None, None] + _window_sums((tile.astype(np.float64) ** 2).sum(axis=0), extent)
     spectrum = scipy.fft.rfft2(tile, size)
     overlap = np.full(energy.shape, -np.inf)
     for images in (x, x[:, :, ::-1, ::-1]) if point_reflection else (x,):
@@ -133,11 +134,11 @@ def _tiles(micrograph: np.ndarray, size: tuple[int, int], extent: tuple[int, ...
             yield micrograph[:, row : row + size[0], column : column + size[1]]
 
 
-def _channels(images: np.ndarray, others: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], float | None]:
-    """Return the images as float64 channels (N, C, I, J) whose squared differences, times the scale, are wanted.
+def channels(images: np.ndarray, others: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], float | None]:
+    """Return the images as channels (N, C, I, J) whose squared differences, times the scale, are wanted.
 
-    Grey values and two phases are one channel. More phases are one channel each: a differing pixel then counts twice,
-    hence the scale 1/2. The scale is None for grey values, whose squares are no integers.
+    Grey values are one float64 channel, two phases one of bool. More phases are one channel of bool each: a differing
+    pixel then counts twice, hence the scale 1/2. The scale is None for grey values, whose squares are no integers.
     """
     arrays = [np.asarray(images), *map(np.asarray, others)]
     if len(arrays) < 2 or any(a.ndim != 3 or 0 in a.shape[1:] for a in arrays):
@@ -150,20 +151,23 @@ def _channels(images: np.ndarray, others: Sequence[np.ndarray]) -> tuple[np.ndar
         return encoded[0], encoded[1:], None
     levels = np.unique(np.concatenate([np.unique(a) for a in arrays]))
     shown = levels[1:] if len(levels) == 2 else levels
-    encoded = [(a[:, None] == shown[:, None, None]).astype(np.float64) for a in arrays]
+    encoded = [a[:, None] == shown[:, None, None] for a in arrays]
     return encoded[0], encoded[1:], 1.0 if len(levels) <= 2 else 0.5
 
 
-def _energy(x: np.ndarray) -> np.ndarray:
+def energies(x: np.ndarray) -> np.ndarray:
+    """Return the sums of squares (N,) float64 of channels (N, C, I, J)."""
+    if x.dtype == bool:
+        return np.count_nonzero(x, axis=(1, 2, 3)).astype(np.float64)
     return np.einsum("ncij,ncij->n", x, x)
 
 
-def _plain_overlap(x: np.ndarray, y: np.ndarray, point_reflection: bool) -> np.ndarray:
+def _plain_overlap(x: np.ndarray, y: np.ndarray, point_reflection: bool, dtype: type) -> np.ndarray:
     """Return the largest sum of x y (N, M), each pair as it is and with y reflected."""
-    flat = x.reshape(len(x), -1)
-    overlap = flat @ y.reshape(len(y), -1).T
+    flat: np.ndarray = x.reshape(len(x), -1).astype(dtype)
+    overlap = flat @ y.reshape(len(y), -1).T.astype(dtype)
     if point_reflection:
-        overlap = np.maximum(overlap, flat @ y[:, :, ::-1, ::-1].reshape(len(y), -1).T)
+        overlap = np.maximum(overlap, flat @ y[:, :, ::-1, ::-1].reshape(len(y), -1).T.astype(dtype))
     return overlap
 
 

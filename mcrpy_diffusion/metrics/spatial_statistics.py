@@ -11,25 +11,37 @@ S. Torquato, Random Heterogeneous Materials (2002), chapter 2. The discrepancy i
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from math import prod
 
 import numpy as np
-import scipy.fft
 
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.metrics.arrays import (
+    Autocorrelation,
+    areas,
+    blocks,
+    check_dims,
+    check_directions,
+    indicator_of,
+    shifted,
+    signed_shifts,
+)
 
 DIRECTIONS_2D = ((1, 0), (0, 1), (1, 1), (1, -1))
 """The steps of the lineal path in 2D: down the rows, along the columns, and the two diagonals."""
 DIRECTIONS_3D = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 """The steps of the lineal path in 3D: along the three axes."""
 
-_BLOCK_PIXELS = 2**19  # images are worked on in blocks of about this many pixels, which stay in the cache
-
 
 def default_max_distance(extent: tuple[int, ...]) -> int:
     """Return the largest distance r of a curve: half of the smallest extent, minus 1 (64 -> r = 0 .. 31)."""
     return max(min(extent) // 2 - 1, 0)
+
+
+def farthest_distance(size: tuple[int, ...]) -> int:
+    """Return the largest distance r that a map of this size holds a shift of, rounded: that of its corner."""
+    return round(sum((n // 2) ** 2 for n in size) ** 0.5)
 
 
 def two_point_correlation(phases: np.ndarray, *, phase: int, periodic: bool, n_dims: int = 2) -> np.ndarray:
@@ -59,23 +71,12 @@ def two_point_correlation(phases: np.ndarray, *, phase: int, periodic: bool, n_d
     correlation, taken by (if not periodic, zero-padded) FFT; being a count, it is rounded to an integer, so the
     result is exact.
     """
-    indicator, batch_shape = _indicator(phases, phase, n_dims)
-    extent = indicator.shape[1:]
-    axes = tuple(range(1, n_dims + 1))
-    padded = extent if periodic else tuple(scipy.fft.next_fast_len(2 * n - 1, real=True) for n in extent)
-    size = extent if periodic else tuple(2 * n - 1 for n in extent)
-    shifts = [_signed_shifts(n) for n in size]
-    n_pairs = np.ones(size, dtype=np.int64)
-    for n, d in zip(extent, np.ix_(*shifts), strict=True):
-        n_pairs *= n if periodic else n - np.abs(d)
-    correlation = np.empty((len(indicator), *size))
-    for block in _blocks(len(indicator), prod(padded)):
-        spectrum = scipy.fft.rfftn(indicator[block].astype(np.float64), padded, axes=axes)
-        counts = scipy.fft.irfftn(spectrum.real**2 + spectrum.imag**2, padded, axes=axes)
-        for axis, d in enumerate(shifts, start=1):
-            counts = counts if periodic else counts.take(d, axis=axis, mode="wrap")
-        np.divide(np.rint(counts), n_pairs, out=correlation[block])
-    return correlation.reshape(*batch_shape, *size)
+    indicator, batch_shape = indicator_of(phases, phase, n_dims)
+    pairs = Autocorrelation(indicator.shape[1:], periodic=periodic)
+    correlation = np.empty((len(indicator), *pairs.size))
+    for block in blocks(len(indicator), pairs.n_pixels):
+        np.divide(pairs.counts(pairs.power(indicator[block])), pairs.n_pairs, out=correlation[block])
+    return correlation.reshape(*batch_shape, *pairs.size)
 
 
 def radial_average(map: np.ndarray, *, n_dims: int = 2, max_distance: int | None = None) -> np.ndarray:
@@ -90,7 +91,7 @@ def radial_average(map: np.ndarray, *, n_dims: int = 2, max_distance: int | None
     max_distance : int, optional
         The largest r. If None, half of the map's smallest size, minus 1: a 64 x 64 map gives r = 0 .. 31. For a map
         that is not periodic, and nearly twice as large as its image, give `default_max_distance(extent of the image)`:
-        far shifts have few pairs.
+        far shifts have few pairs. `farthest_distance(size of the map)` gives all.
 
     Returns
     -------
@@ -103,10 +104,10 @@ def radial_average(map: np.ndarray, *, n_dims: int = 2, max_distance: int | None
         If no shift of the map is `max_distance` long.
     """
     values = np.asarray(map, dtype=np.float64)
-    _check_dims(values, n_dims)
+    check_dims(values, n_dims)
     size = values.shape[-n_dims:]
     last = default_max_distance(size) if max_distance is None else max_distance
-    squares = sum(np.ix_(*(_signed_shifts(n) ** 2 for n in size)))
+    squares = sum(np.ix_(*(signed_shifts(n) ** 2 for n in size)))
     rounded = np.rint(np.sqrt(squares)).astype(np.int64).ravel()
     if not 0 <= last <= rounded.max():
         raise InputError(f"max_distance is {last!r}; a map of {size} allows 0 to {rounded.max()}")
@@ -116,13 +117,19 @@ def radial_average(map: np.ndarray, *, n_dims: int = 2, max_distance: int | None
     starts = np.concatenate([[0], np.cumsum(n_shifts)[:-1]])
     flat = values.reshape(-1, prod(size))
     average = np.empty((len(flat), last + 1))
-    for block in _blocks(len(flat), prod(size)):
+    for block in blocks(len(flat), prod(size)):
         average[block] = np.add.reduceat(flat[block][:, order], starts, axis=1) / n_shifts
     return average.reshape(*values.shape[:-n_dims], last + 1)
 
 
 def lineal_path(
-    phases: np.ndarray, *, phase: int, periodic: bool, max_length: int | None = None, n_dims: int = 2
+    phases: np.ndarray,
+    *,
+    phase: int,
+    periodic: bool,
+    max_length: int | None = None,
+    n_dims: int = 2,
+    directions: Sequence[tuple[int, ...]] | None = None,
 ) -> np.ndarray:
     """Compute L(r), the probability that a straight segment of r + 1 pixels lies wholly in a phase, per direction.
 
@@ -138,31 +145,35 @@ def lineal_path(
         The largest r, below the smallest extent; if None, half of the smallest extent, minus 1 (64 -> 31).
     n_dims : {2, 3}
         Number of axes of space.
+    directions : sequence of tuples of -1, 0, 1, optional
+        The steps from one pixel of a segment to the next; if None, `DIRECTIONS_2D` (along the first axis, along the
+        second, the two diagonals) or `DIRECTIONS_3D`.
 
     Returns
     -------
     (..., n_directions, max_length + 1) float64 in [0, 1]
-        r = 0 .. max_length; L(0) is the volume fraction. The directions are those of `DIRECTIONS_2D` (along the first
-        axis, along the second, the two diagonals; the segment of a diagonal is sqrt(2) r long) or `DIRECTIONS_3D`.
+        r = 0 .. max_length, in steps: the segment of a diagonal is sqrt(2) r long. L(0) is the volume fraction.
+        `mcrpy_diffusion.metrics.directions` averages and compares the directions at equal lengths.
 
     Notes
     -----
     Eq. (22) of the paper, by run-lengths: the run that ends at pixel x is c(x) = 1(x) (c(x - d) + 1), and each pixel
     with c(x) > r ends one segment of r + 1 pixels in the phase. The counts are integers, so the result is exact.
     """
-    indicator, batch_shape = _indicator(phases, phase, n_dims)
+    indicator, batch_shape = indicator_of(phases, phase, n_dims)
     extent = indicator.shape[1:]
     last = default_max_distance(extent) if max_length is None else max_length
     if not 0 <= last < min(extent):
         raise InputError(f"max_length is {last!r}; an extent of {extent} allows 0 to {min(extent) - 1}")
-    directions = DIRECTIONS_2D if n_dims == 2 else DIRECTIONS_3D
-    result = np.empty((len(indicator), len(directions), last + 1))
-    for k, step in enumerate(directions):
+    default = DIRECTIONS_2D if n_dims == 2 else DIRECTIONS_3D
+    steps = check_directions(default if directions is None else directions, n_dims)
+    result = np.empty((len(indicator), len(steps), last + 1))
+    for k, step in enumerate(steps):
         r = np.arange(last + 1)
         n_segments = prod(n if periodic else n - abs(d) * r for n, d in zip(extent, step, strict=True))
-        for block in _blocks(len(indicator), prod(extent)):
+        for block in blocks(len(indicator), prod(extent)):
             result[block, k] = _segments_in_phase(indicator[block], step, periodic, last) / n_segments
-    return result.reshape(*batch_shape, len(directions), last + 1)
+    return result.reshape(*batch_shape, len(steps), last + 1)
 
 
 def discrepancy(original: np.ndarray, generated: np.ndarray) -> float:
@@ -188,10 +199,10 @@ def discrepancy(original: np.ndarray, generated: np.ndarray) -> float:
         raise InputError(f"curves have shapes {first.shape} and {second.shape}; allowed is twice (r,) with r >= 2")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
         raise InputError("a curve holds NaN or infinite values; allowed are finite ones")
-    area = _trapezoid(first)
+    area = float(areas(first))
     if area <= 0:
         raise InputError(f"the area under the original curve is {area}; allowed is above 0: the phase is absent")
-    return float(100 * _trapezoid(np.abs(second - first)) / area)
+    return float(100 * areas(np.abs(second - first)) / area)
 
 
 def _segments_in_phase(indicator: np.ndarray, step: tuple[int, ...], periodic: bool, last: int) -> np.ndarray:
@@ -204,52 +215,9 @@ def _segments_in_phase(indicator: np.ndarray, step: tuple[int, ...], periodic: b
     histogram = np.zeros(n_images * (last + 2), dtype=np.int64)
     run = np.zeros_like(planes[0])
     for i in range(-last if periodic else 0, n_planes):  # a periodic run has begun up to `last` planes before
-        run = (_shifted(run, sideways, periodic) + 1) * planes[i % n_planes]
+        run = (shifted(run, sideways, None if periodic else 0) + 1) * planes[i % n_planes]
         np.minimum(run, last + 1, out=run)
         if i >= 0:
             histogram += np.bincount((run + offset).ravel(), minlength=len(histogram))
     at_least = np.cumsum(histogram.reshape(n_images, -1)[:, ::-1], axis=1)[:, ::-1]
     return at_least[:, 1:]
-
-
-def _shifted(run: np.ndarray, sideways: list[int], periodic: bool) -> np.ndarray:
-    """Move every run-length of a plane (N, ...) by one sideways step; runs from outside start at 0."""
-    for axis, d in enumerate(sideways, start=1):
-        if d == 0:
-            continue
-        run = np.roll(run, d, axis=axis)
-        if not periodic:
-            np.moveaxis(run, axis, 0)[0 if d > 0 else -1] = 0
-    return run
-
-
-def _indicator(phases: np.ndarray, phase: int, n_dims: int) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Return where the phase is, (N, I, J) bool, and the shape of the leading axes."""
-    values = np.asarray(phases)
-    _check_dims(values, n_dims)
-    if values.dtype.kind not in "biu":
-        raise InputError(f"phases are {values.dtype}; allowed are integers or bool")
-    return (values == phase).reshape(-1, *values.shape[-n_dims:]), values.shape[:-n_dims]
-
-
-def _check_dims(values: np.ndarray, n_dims: int) -> None:
-    if n_dims not in (2, 3):
-        raise InputError(f"n_dims is {n_dims!r}; allowed are 2 and 3")
-    if values.ndim < n_dims or 0 in values.shape[-n_dims:]:
-        raise InputError(
-            f"the array has shape {values.shape}; allowed is (..., {'I, J' if n_dims == 2 else 'I, J, K'})"
-        )
-
-
-def _signed_shifts(n: int) -> np.ndarray:
-    """Return the shift at each index of a map's axis: 0, 1, ..., then the negative ones up to -1."""
-    return np.arange(n) - n * (np.arange(n) > (n - 1) // 2)
-
-
-def _blocks(n: int, n_pixels: int) -> Iterator[slice]:
-    length = max(_BLOCK_PIXELS // n_pixels, 1)
-    return (slice(start, start + length) for start in range(0, n, length))
-
-
-def _trapezoid(values: np.ndarray) -> float:
-    return float(np.sum(values[1:] + values[:-1]) / 2)
