@@ -9,7 +9,7 @@ import pytest
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.metrics import frechet_distance as module
-from mcrpy_diffusion.metrics.frechet_distance import centred_interval, frechet_distance, frechet_interval
+from mcrpy_diffusion.metrics.frechet_distance import centred_interval, frechet_distance, frechet_interval, random_halves
 
 
 def features(n: int, d: int, *, seed: int, scale: float = 1.0) -> np.ndarray:
@@ -75,23 +75,38 @@ def test_features_in_float32_are_worked_on_in_float64() -> None:
 def test_resampled_distances_are_those_of_the_drawn_images(monkeypatch: pytest.MonkeyPatch, d: int) -> None:
     first, second = features(30, d, seed=9), features(25, d, seed=10)
     kept: list[np.ndarray] = []
-    monkeypatch.setattr(module, "centred_interval", lambda resampled, *_, **__: kept.append(resampled) or (0.0, 0.0))
+    monkeypatch.setattr(module, "centred_interval", lambda resampled, *_, **__: kept.append(resampled))
     frechet_interval(first, second, n_resamples=5, seed=3)
-    rng = np.random.default_rng(3)
-    expected = [frechet_distance(first[rng.integers(30, size=30)], second[rng.integers(25, size=25)]) for _ in range(5)]
+    drawn = zip(random_halves(30, 5, 3), random_halves(25, 5, 4))
+    expected = [frechet_distance(first[rows], second[columns]) for rows, columns in drawn]
     np.testing.assert_allclose(kept[0], expected, rtol=1e-9)
 
 
-def test_interval_is_as_wide_as_new_sets_scatter() -> None:
-    """Pairs of Gaussian sets of 100: 95 % of the distances of new pairs lie in an interval of the mean's width."""
+def test_random_halves_are_sets_of_equally_likely_images() -> None:
+    halves = random_halves(9, 3000, 0)
+    assert halves.shape == (3000, 4)
+    assert (np.diff(halves, axis=1) > 0).all()
+    counts = np.bincount(halves.ravel(), minlength=9)
+    assert abs(counts - 3000 * 4 / 9).max() < 5 * (3000 * 4 / 9 * 5 / 9) ** 0.5
+
+
+def test_the_mean_of_a_random_half_scatters_as_that_of_all_images() -> None:
+    values = np.random.default_rng(1).normal(size=400)
+    means = values[random_halves(400, 2000, 2)].mean(axis=1)
+    assert means.std() == pytest.approx(values.std() / 400**0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(("shift", "ratio"), [(1.0, (0.8, 1.25)), (0.3, (1.0, 1.7)), (0.0, (1.0, 1.9))])
+def test_interval_is_as_wide_as_new_sets_scatter(shift: float, ratio: tuple[float, float]) -> None:
+    """Of different sets just as wide; of sets that hardly differ too wide, as the docstring says."""
     rng = np.random.default_rng(11)
-    pairs = [(rng.normal(size=(100, 5)), 0.3 + rng.normal(size=(100, 5))) for _ in range(300)]
+    pairs = [(rng.normal(size=(100, 5)), shift + rng.normal(size=(100, 5))) for _ in range(300)]
     distances = [frechet_distance(*pair) for pair in pairs]
     intervals = [frechet_interval(*pair, n_resamples=100, seed=i) for i, pair in enumerate(pairs[:20])]
-    widths = [high - low for low, high in intervals]
-    assert np.mean(widths) == pytest.approx(np.subtract(*np.percentile(distances, (97.5, 2.5))), rel=0.2)
+    width = np.mean([high - low for low, high in intervals])
+    assert ratio[0] < width / np.subtract(*np.percentile(distances, (97.5, 2.5))) < ratio[1]
     for (low, high), value in zip(intervals, distances):
-        assert low < value < high
+        assert 0 <= low < value < high
 
 
 def test_interval_depends_on_the_seed_alone() -> None:
@@ -120,3 +135,8 @@ def test_features_that_cannot_be_compared(first: np.ndarray, second: np.ndarray,
         with pytest.raises(InputError) as caught:
             function(first, second)  # type: ignore[operator]
         assert words in str(caught.value)
+
+
+def test_too_few_images_have_no_interval() -> None:
+    with pytest.raises(InputError, match="3 and 9 images"):
+        frechet_interval(features(3, 2, seed=0), features(9, 2, seed=0))

@@ -16,6 +16,7 @@ from mcrpy_diffusion.errors import InputError
 
 N_RESAMPLES = 200
 INTERVAL_PERCENTILES = (2.5, 97.5)
+MIN_RESAMPLED = 4  # images of a set whose halves still have a covariance
 
 
 @dataclass(frozen=True)
@@ -82,14 +83,14 @@ def gaussian_distance(first: Gaussian, second: Gaussian) -> float:
 def frechet_interval(
     first: np.ndarray, second: np.ndarray, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the 95 % interval of the Frechet distance, by resampling the images of both sets.
+    """Return the 95 % interval of the Frechet distance, by bootstrapping the images of both sets.
 
     Parameters
     ----------
     first, second : (N, D), (M, D)
-        Features as in `frechet_distance`.
+        Features as in `frechet_distance`, at least `MIN_RESAMPLED` rows each.
     n_resamples : int
-        Number of times that both sets are drawn anew, with replacement.
+        Number of times that half of each set is drawn.
     seed : int
         Seed of the draws.
 
@@ -101,24 +102,57 @@ def frechet_interval(
 
     Notes
     -----
-    A set that is drawn with replacement holds fewer different images, so its distances are too large. Hence the
-    percentiles of the resampled distances are taken relative to their mean. Each needs the singular values of
-    a matrix of 0.63 N x 0.63 M, or D x D if that is smaller.
+    Halves are drawn without replacement (`random_halves`). Each needs the singular values of a matrix of N/2 x M/2, or
+    D x D if that is smaller. Of sets that hardly differ the interval is too wide, by up to 1.8 times (Gaussian sets of
+    60 to 300 images).
     """
     _check(first, second)
+    if min(len(first), len(second)) < MIN_RESAMPLED:
+        raise InputError(
+            f"{len(first)} and {len(second)} images have no interval; allowed are at least {MIN_RESAMPLED} each"
+        )
     x, y = (np.asarray(f, dtype=np.float64) for f in (first, second))
     x, y = x - x.mean(axis=0), y - x.mean(axis=0)  # small numbers: nothing is lost in the sums below
+    halves = zip(random_halves(len(x), n_resamples, seed), random_halves(len(y), n_resamples, seed + 1))
+    if min(len(x), len(y)) > 2 * x.shape[1]:
+        distances = [gaussian_distance(fit_gaussian(x[rows]), fit_gaussian(y[columns])) for rows, columns in halves]
+    else:
+        products = x @ y.T  # of all images, once
+        distances = [
+            _distance_by_products(x[rows], y[columns], products[np.ix_(rows, columns)]) for rows, columns in halves
+        ]
+    return centred_interval(np.array(distances), frechet_distance(x, y), low=0.0)
+
+
+def random_halves(n: int, n_resamples: int, seed: int) -> np.ndarray:
+    """Draw halves of n images without replacement, for a bootstrap of measures that copies among the images upset.
+
+    Parameters
+    ----------
+    n : int
+        Number of images.
+    n_resamples : int
+        Number of halves.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    (n_resamples, n // 2) int64
+        Rising indices.
+
+    Notes
+    -----
+    The mean of m of n values, drawn without replacement, has the variance sigma^2 / m (1 - m/n): with m = n/2 that of
+    the mean of n values, sigma^2 / n. A set drawn with replacement would hold images twice, whose nearest neighbours
+    lie at distance 0. See D. N. Politis, J. P. Romano, Annals of Statistics 22 (1994), 2031,
+    doi:10.1214/aos/1176325770.
+    """
     rng = np.random.default_rng(seed)
-    in_feature_space = 0.63 * min(len(x), len(y)) > x.shape[1]
-    products = None if in_feature_space else x @ y.T
-    distances = np.empty(n_resamples)
-    for i in range(n_resamples):
-        chosen_x, chosen_y = rng.integers(len(x), size=len(x)), rng.integers(len(y), size=len(y))
-        if products is None:
-            distances[i] = gaussian_distance(fit_gaussian(x[chosen_x]), fit_gaussian(y[chosen_y]))
-        else:
-            distances[i] = _resampled_distance(x, y, products, chosen_x, chosen_y)
-    return centred_interval(distances, frechet_distance(x, y), low=0.0)
+    halves = np.empty((n_resamples, n // 2), dtype=np.int64)
+    for half in halves:
+        half[:] = np.sort(rng.permutation(n)[: n // 2])
+    return halves
 
 
 def centred_interval(
@@ -130,25 +164,13 @@ def centred_interval(
     return float(first), float(last)
 
 
-def _resampled_distance(
-    x: np.ndarray, y: np.ndarray, products: np.ndarray, chosen_x: np.ndarray, chosen_y: np.ndarray
-) -> float:
-    """Return the distance of resampled sets from the products x y^T: images that were drawn twice are weighted rows."""
-    rows, n_x = np.unique(chosen_x, return_counts=True)
-    columns, n_y = np.unique(chosen_y, return_counts=True)
-    mean_x, variance_x = _weighted_moments(x[rows], n_x)
-    mean_y, variance_y = _weighted_moments(y[columns], n_y)
-    inner = products[np.ix_(rows, columns)]
-    inner = inner - (n_x @ inner / n_x.sum())  # x less its mean, times y
-    inner = inner - (inner @ n_y / n_y.sum())[:, None]
-    inner *= np.sqrt(n_x / (n_x.sum() - 1))[:, None] * np.sqrt(n_y / (n_y.sum() - 1))
-    return _combine(mean_x, mean_y, variance_x, variance_y, _nuclear_norm(inner))
-
-
-def _weighted_moments(features: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, float]:
-    """Return the mean (D,) and the trace of the covariance matrix, row i counted n_i times."""
-    mean = n @ features / n.sum()
-    return mean, float(n @ ((features - mean) ** 2).sum(axis=1) / (n.sum() - 1))
+def _distance_by_products(x: np.ndarray, y: np.ndarray, products: np.ndarray) -> float:
+    """Return the Frechet distance of two sets from the products x y^T (N, M) of their features."""
+    inner = products - products.mean(axis=0)  # x less its mean, times y
+    inner -= inner.mean(axis=1, keepdims=True)
+    root_trace = _nuclear_norm(inner) / np.sqrt((len(x) - 1) * (len(y) - 1))
+    variance_x, variance_y = (f.var(axis=0, ddof=1).sum() for f in (x, y))
+    return _combine(x.mean(axis=0), y.mean(axis=0), variance_x, variance_y, root_trace)
 
 
 def _nuclear_norm(matrix: np.ndarray) -> float:
