@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate
 from mcrpy_diffusion.materials.crops import random_crops
+from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.report import console_table, write_report
 
 N_CROPS = 1000
+FEATURES = ("none", "vgg19", "inception")
 
 
 def compare_folders(
@@ -23,6 +26,7 @@ def compare_folders(
     periodic: bool = True,
     *,
     seed: int = 0,
+    features: str = "none",
 ) -> str:
     """Compare generated structures with original ones and write the report.
 
@@ -37,6 +41,9 @@ def compare_folders(
         Whether the structures continue across their edges.
     seed : int
         Seed of the crops.
+    features : str
+        `none`, or the network (`vgg19`, `inception`) whose features the Frechet distance, precision, recall, density
+        and coverage are measured with.
 
     Returns
     -------
@@ -46,8 +53,10 @@ def compare_folders(
     Raises
     ------
     InputError
-        If a folder holds no structures, or they do not fit together.
+        If a folder holds no structures, they do not fit together, or the network's weights are not there.
     """
+    if features not in FEATURES:
+        raise InputError(f"features is {features!r}; allowed are {', '.join(FEATURES)}")
     started = time.monotonic()
     structures, references = read_structures(generated), read_structures(original)
     extents = {s.shape for s in structures}
@@ -59,13 +68,24 @@ def compare_folders(
     made = np.stack(structures)
     if all(r.shape == extent for r in references):
         real = training = np.stack(references)
-        micrographs = None
+        micrographs = further_real = None
     else:
-        real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
+        crops = random_crops(references, N_CROPS + len(made), extent=extent, seed=seed)
+        real, further_real, training, micrographs = crops[:N_CROPS], crops[N_CROPS:], None, references
         periodic = False
     n_phases = 0 if made.dtype.kind == "f" else max(int(max(made.max(), real.max())) + 1, 2)
-    metrics = evaluate(real, made, n_phases=n_phases, periodic=periodic, training=training, micrographs=micrographs)
+    metrics = evaluate(
+        real,
+        made,
+        n_phases=n_phases,
+        periodic=periodic,
+        training=training,
+        micrographs=micrographs,
+        features=feature_network(features, periodic=periodic),
+        further_real=further_real,
+    )
     settings = {"original": str(original), "generated": str(generated), "periodic": periodic, "seed": seed}
+    settings["features"] = features
     seconds = {"evaluation": time.monotonic() - started}
     written = write_report(
         out,
@@ -77,6 +97,31 @@ def compare_folders(
         seconds=seconds,
     )
     return "\n".join([console_table(metrics, seconds), *(f"  {path}" for path in written)])
+
+
+def feature_network(name: str, *, periodic: bool) -> FeatureNetwork | None:
+    """Return the network of that name, with its weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `FEATURES`; `none` is None.
+    periodic : bool
+        Whether the structures continue across their edges; Inception does not know.
+
+    Raises
+    ------
+    InputError
+        If the weights are not there.
+    """
+    if name == "none":
+        return None
+    frameworks.before_torch()
+    if name == "inception":
+        return inception()
+    from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
+
+    return vgg19(read_vgg19_weights(), periodic=periodic)
 
 
 def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.compare import compare_folders, read_structures
+from mcrpy_diffusion import compare
+from mcrpy_diffusion.compare import FEATURES, compare_folders, feature_network, read_structures
 from mcrpy_diffusion.errors import InputError
 
 
@@ -48,6 +50,46 @@ def test_larger_originals_are_cut_to_crops_and_copies_found_anywhere(tmp_path: P
     assert metrics["periodic"] is False
     assert metrics["nearest_training_image"]["generated_index"] == 1
     assert metrics["nearest_training_image"]["minimum_mse"] == 0
+
+
+def test_vgg19_tells_real_crops_from_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of one striped micrograph; generated are other crops of it, or noise of the same volume fraction."""
+    monkeypatch.setattr(compare, "N_CROPS", 100)
+    rows = np.arange(80)[:, None] + np.arange(90)
+    micrograph = ((rows + 3 * noise((80, 90), seed=0)) % 9 < 4).astype(np.uint8)
+    original = folder(tmp_path / "original", {"micrograph": micrograph})
+    real = {str(i): micrograph[3 * i : 3 * i + 16, 5 * i : 5 * i + 16] for i in range(12)}
+    wrong = {str(i): (np.random.default_rng(i).random((16, 16)) < micrograph.mean()).astype(int) for i in range(12)}
+    metrics = {}
+    for name, images in (("real", real), ("wrong", wrong)):
+        made = folder(tmp_path / name, images)
+        text = compare_folders(original, made, tmp_path / f"{name}_out", features="vgg19")
+        metrics[name] = json.loads((tmp_path / f"{name}_out" / "metrics.json").read_text())
+        page = re.sub('"data:[^"]*"', "", (tmp_path / f"{name}_out" / "report.html").read_text())
+        for shown in (text, page):
+            assert "Frechet distance (VGG-19)" in shown
+            assert "FID" not in shown
+            assert "below 2048" in " ".join(shown.split())
+    assert metrics["real"]["precision"]["value"] > 0.7
+    assert metrics["wrong"]["precision"]["value"] == metrics["wrong"]["coverage"]["value"] == 0
+    distance, worse = (metrics[name]["frechet_distance"] for name in ("real", "wrong"))
+    assert distance["floor"] == worse["floor"]
+    assert distance["floor_n_images"] == [100, 12]
+    assert worse["value"] > 5 * worse["floor"]
+    assert distance["value"] < 2 * distance["floor"]
+    assert distance["interval"][0] < distance["value"] < distance["interval"][1]
+
+
+def test_features_that_there_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert feature_network("none", periodic=True) is None
+    with pytest.raises(InputError, match="allowed are none, vgg19, inception"):
+        compare_folders(tmp_path, tmp_path, tmp_path / "out", features="resnet")
+    assert FEATURES[0] == "none"
+    images = folder(tmp_path / "images", {str(i): noise((16, 16), seed=i) for i in range(3)})
+    monkeypatch.setenv("MCRPY_DIFFUSION_INCEPTION_WEIGHTS", str(tmp_path / "missing.pth"))
+    with pytest.raises(InputError, match="missing.pth' cannot be read"):
+        compare_folders(images, images, tmp_path / "out", features="inception")
+    assert not (tmp_path / "out").exists()
 
 
 def test_structures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

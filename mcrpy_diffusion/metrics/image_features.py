@@ -60,8 +60,10 @@ class FeatureNetwork:
     ----------
     name : str
         `inception` or `vgg19`.
+    title : str
+        The name in a report.
     distance_name : str
-        What the Frechet distance of its features is called.
+        What the Frechet distance of its features is called: FID for Inception's alone.
     minimum_extent : int
         Pixels that an image has at least in each direction.
     compute : callable
@@ -70,6 +72,7 @@ class FeatureNetwork:
     """
 
     name: str
+    title: str
     distance_name: str
     minimum_extent: int
     compute: Callable[[torch.Tensor], torch.Tensor]
@@ -156,7 +159,7 @@ def vgg19(weights: Vgg19Weights, *, periodic: bool, device: str | None = None) -
         layers = vgg19_activations(255 * batch - mean, kernels, biases, periodic=periodic)
         return torch.cat([layer.mean(dim=(2, 3)) for layer in layers], dim=1)
 
-    return FeatureNetwork("vgg19", "Frechet distance (VGG-19)", VGG19_EXTENT, compute, chosen)
+    return FeatureNetwork("vgg19", "VGG-19", "Frechet distance (VGG-19)", VGG19_EXTENT, compute, chosen)
 
 
 def vgg19_activations(
@@ -214,7 +217,7 @@ def inception(path: str | os.PathLike[str] | None = None, *, device: str | None 
     def compute(batch: torch.Tensor) -> torch.Tensor:
         return network(batch.expand(-1, 3, -1, -1))[0][:, :, 0, 0]
 
-    return FeatureNetwork("inception", "FID", 1, compute, chosen)
+    return FeatureNetwork("inception", "Inception", "FID", 1, compute, chosen)
 
 
 def _find_inception_weights(path: str | os.PathLike[str] | None) -> Path:
