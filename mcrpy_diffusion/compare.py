@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.materials.crops import random_crops
+from mcrpy_diffusion.materials.crops import random_crops, split
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.report import console_table, write_report
 
@@ -68,10 +69,10 @@ def compare_folders(
     made = np.stack(structures)
     if all(r.shape == extent for r in references):
         real = training = np.stack(references)
-        micrographs = further_real = None
+        micrographs = floor_sets = None
     else:
-        crops = random_crops(references, N_CROPS + len(made), extent=extent, seed=seed)
-        real, further_real, training, micrographs = crops[:N_CROPS], crops[N_CROPS:], None, references
+        real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
+        floor_sets = disjoint_crops(references, (N_CROPS, len(made)), extent=extent, seed=seed)
         periodic = False
     n_phases = 0 if made.dtype.kind == "f" else max(int(max(made.max(), real.max())) + 1, 2)
     metrics = evaluate(
@@ -82,7 +83,7 @@ def compare_folders(
         training=training,
         micrographs=micrographs,
         features=feature_network(features, periodic=periodic),
-        further_real=further_real,
+        floor_sets=floor_sets,
     )
     settings = {"original": str(original), "generated": str(generated), "periodic": periodic, "seed": seed}
     settings["features"] = features
@@ -97,6 +98,27 @@ def compare_folders(
         seconds=seconds,
     )
     return "\n".join([console_table(metrics, seconds), *(f"  {path}" for path in written)])
+
+
+def disjoint_crops(
+    micrographs: Sequence[np.ndarray], numbers: tuple[int, int], *, extent: tuple[int, int], seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Cut two sets of crops that have no pixel in common: from the two halves of each micrograph.
+
+    A micrograph that is too small for two halves gives crops to one of the sets alone. None where a set gets nothing.
+    """
+    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for micrograph in micrographs:
+        one, other = split(micrograph, extent=extent, held_out_fraction=0.5)
+        if other is None:
+            min(halves, key=len).append(one)
+        else:
+            halves[0].append(one)
+            halves[1].append(other)
+    if not all(halves):
+        return None
+    first, second = (random_crops(half, n, extent=extent, seed=seed) for half, n in zip(halves, numbers))
+    return first, second
 
 
 def feature_network(name: str, *, periodic: bool) -> FeatureNetwork | None:

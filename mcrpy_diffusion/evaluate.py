@@ -66,7 +66,7 @@ def evaluate(
     held_out: np.ndarray | None = None,
     micrographs: Sequence[np.ndarray] | None = None,
     features: FeatureNetwork | None = None,
-    further_real: np.ndarray | None = None,
+    floor_sets: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, Any]:
     """Compare generated structures with original ones.
 
@@ -90,9 +90,9 @@ def evaluate(
         What training crops were cut from; copies are looked for at every position.
     features : FeatureNetwork, optional
         For the Frechet distance, precision, recall, density and coverage, which are not measured without it.
-    further_real : (F, I, J), optional
-        Real structures like the original ones and beyond them, for the floor of these measures. At least as many as
-        were generated, else the original ones are divided.
+    floor_sets : (F, I, J) and (G, I, J), optional
+        Two sets of real structures that have no pixel in common, for the floor of these measures. Without them the
+        original ones are divided, unless they are crops of `micrographs`, which overlap.
 
     Returns
     -------
@@ -114,8 +114,8 @@ def evaluate(
     fixed seed. It is what a perfect generator would get.
 
     The Frechet distance depends on the numbers of images, and resampled images would be one another's neighbours. So
-    the floor of the measures by features is that of two disjoint sets of real images, in the numbers of the value
-    where there are enough, else in smaller ones, in which the generated images are then measured too.
+    the floor of the measures by features is that of two disjoint sets of real images; where they are not in the
+    numbers of the value, the generated images are measured in theirs too.
     """
     training_set = None if training is original else training  # measured once
     sets = {"original": original, "generated": generated, "training": training_set, "held_out": held_out}
@@ -134,8 +134,8 @@ def evaluate(
         metrics["phases"] = {p: {m: v for m, v in found.items() if m != "curves"} for p, found in by_phase.items()}
     if not n_phases:
         metrics["grey_threshold"] = otsu_threshold(given["original"])
-    metrics |= _generative_measures(given, n_phases, features, further_real)
-    metrics["warnings"] = _warnings(metrics)
+    metrics |= _generative_measures(given, n_phases, features, floor_sets, divide=not micrographs)
+    metrics["warnings"] = _warnings(metrics, overlapping=bool(micrographs))
     metrics["nearest_training_image"] = _find_copies(given, n_phases, periodic, training, micrographs)
     metrics["curves"] = {"distance": list(range(last + 1))} | {p: found["curves"] for p, found in by_phase.items()}
     return metrics
@@ -288,7 +288,12 @@ def _spread(curves: np.ndarray) -> dict[str, list[float]]:
 
 
 def _generative_measures(
-    given: dict[str, np.ndarray], n_phases: int, network: FeatureNetwork | None, further_real: np.ndarray | None
+    given: dict[str, np.ndarray],
+    n_phases: int,
+    network: FeatureNetwork | None,
+    floor_sets: tuple[np.ndarray, np.ndarray] | None,
+    *,
+    divide: bool,
 ) -> dict[str, dict[str, Any]]:
     """Return the measures by features, each with its interval and its floor."""
     original, generated = given["original"], given["generated"]
@@ -297,15 +302,15 @@ def _generative_measures(
     if original.shape[1:] != generated.shape[1:]:
         return _not_measured("the original structures are of another extent than the generated ones")
     sets = {"original": original, "generated": generated, "held_out": given.get("held_out")}
-    if further_real is not None and len(further_real) >= len(generated):
-        sets["further"] = further_real[: len(generated)]
+    sets["first"], sets["second"] = (None, None) if floor_sets is None else floor_sets
     images = {name: value for name, value in sets.items() if value is not None}
     with Progress(sum(map(len, images.values())), f"features {network.name}", unit="image") as bar:
         found = {
             name: image_features(network, value, n_phases=n_phases, progress=bar.update)
             for name, value in images.items()
         }
-    measures = compare_features(**found)
+    floor_features = (found.pop("first"), found.pop("second")) if floor_sets is not None else None
+    measures = compare_features(**found, floor_sets=floor_features, divide=divide)
     for measure, values in measures.items():
         values["features"] = network.name
         values["name"] = network.distance_name if measure == GENERATIVE[0] else f"{measure} ({network.title})"
@@ -317,7 +322,8 @@ def compare_features(
     generated: np.ndarray,
     *,
     held_out: np.ndarray | None = None,
-    further: np.ndarray | None = None,
+    floor_sets: tuple[np.ndarray, np.ndarray] | None = None,
+    divide: bool = True,
 ) -> dict[str, dict[str, Any]]:
     """Compare sets of features: Frechet distance, precision, recall, density and coverage.
 
@@ -327,8 +333,10 @@ def compare_features(
         One row per image.
     held_out : (H, D), optional
         Of real images that took no part in training.
-    further : (M, D), optional
-        Of real images beyond the original ones, for the floor.
+    floor_sets : (F, D) and (G, D), optional
+        Of two disjoint sets of real images, for the floor.
+    divide : bool
+        Whether the original ones are divided for the floor where these are not given.
 
     Returns
     -------
@@ -339,7 +347,9 @@ def compare_features(
     """
     values, intervals = _feature_values(original, generated, N_RESAMPLES)
     held_out_values = _feature_values(original[:0] if held_out is None else held_out, generated)[0]
-    first, second = _floor_sets(original, further, len(generated))
+    first, second = _divided(original, len(generated)) if floor_sets is None else floor_sets
+    if floor_sets is None and not divide:
+        first = second = original[:0]
     floors, _ = _feature_values(first, second)
     as_many = values
     if (len(first), len(second)) != (len(original), len(generated)):
@@ -354,7 +364,7 @@ def compare_features(
             "floor": floors[name],
             "floor_n_images": [len(first), len(second)],
             "value_at_floor_counts": as_many[name] if floors[name] is not None else None,
-            "reason": _too_few(name, len(original), len(generated), len(second)),
+            "reason": _too_few(name, len(original), len(generated), min(len(first), len(second))),
         }
     return measures
 
@@ -378,10 +388,8 @@ def _feature_values(
     return values, intervals
 
 
-def _floor_sets(original: np.ndarray, further: np.ndarray | None, n_generated: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return two disjoint sets of real features, the second in the number of the generated ones where there are."""
-    if further is not None:
-        return original, further
+def _divided(original: np.ndarray, n_generated: int) -> tuple[np.ndarray, np.ndarray]:
+    """Divide real images at random, the second set in the number of the generated ones where there are enough."""
     order, n_second = _shuffled(len(original)), min(n_generated, len(original) // 2)
     return original[order[n_second:]], original[order[:n_second]]
 
@@ -399,7 +407,7 @@ def _too_few(measure: str, n_original: int, n_generated: int, n_floor: int) -> s
     if n < halved:
         return f"an interval needs at least {halved} images of each set, there are {n_original} and {n_generated}"
     if n_floor < least:
-        return f"a floor needs at least {2 * least} original images, there are {n_original}"
+        return f"a floor needs two disjoint sets of at least {least} real images, the smaller one has {n_floor}"
     return None
 
 
@@ -409,16 +417,25 @@ def _not_measured(reason: str) -> dict[str, dict[str, Any]]:
     return {measure: {**empty, "reason": reason} for measure in GENERATIVE}
 
 
-def _warnings(metrics: dict[str, Any]) -> list[str]:
+def _warnings(metrics: dict[str, Any], *, overlapping: bool) -> list[str]:
     """Say what a reader has to know before believing a figure."""
     distance = metrics["frechet_distance"]
-    if distance["value"] is None or min(distance["n_images"].values()) >= ENOUGH_IMAGES:
-        return []
+    found: list[str] = []
+    if distance["value"] is None:
+        return found
+    if overlapping:
+        found.append(
+            "the original images are crops of the same micrographs and overlap, so that the nearest neighbours of each "
+            "are itself, shifted: precision, recall, density and coverage come out too small, also between real images"
+        )
     n = distance["n_images"]
-    return [
-        f"{distance['name']} of {n['original']} original and {n['generated']} generated images: below {ENOUGH_IMAGES} "
-        "of each it comes out too large; compare it with its floor, not with figures from other numbers of images"
-    ]
+    if min(n.values()) < ENOUGH_IMAGES:
+        found.append(
+            f"{distance['name']} of {n['original']} original and {n['generated']} generated images: below "
+            f"{ENOUGH_IMAGES} of each it comes out too large; compare it with its floor, not with figures from other "
+            "numbers of images"
+        )
+    return found
 
 
 def _worst_phase(by_phase: dict[str, dict[str, Any]], measure: str) -> dict[str, Any]:

@@ -230,13 +230,21 @@ def test_measures_by_features_are_those_of_all_images_with_their_intervals() -> 
             assert measure["interval"] == list(intervals[name])
 
 
-def test_floor_by_features_with_further_images_has_the_numbers_of_the_value() -> None:
-    original, generated, further = normal(40, seed=0), normal(25, seed=1, shift=0.5), normal(25, seed=3)
-    measures = compare_features(original, generated, further=further)
-    assert {name: m["floor"] for name, m in measures.items()} == expected_measures(original, further)
+def test_floor_by_features_is_that_of_the_sets_given_for_it() -> None:
+    original, generated, first, second = normal(40, seed=0), normal(25, seed=1), normal(40, seed=2), normal(25, seed=3)
+    measures = compare_features(original, generated, floor_sets=(first, second))
+    assert {name: m["floor"] for name, m in measures.items()} == expected_measures(first, second)
     for measure in measures.values():
         assert measure["floor_n_images"] == list(measure["n_images"].values()) == [40, 25]
         assert measure["value_at_floor_counts"] == measure["value"]
+
+
+def test_overlapping_crops_are_not_divided_for_a_floor() -> None:
+    measures = compare_features(normal(40, seed=0), normal(25, seed=1), divide=False)
+    for measure in measures.values():
+        assert measure["floor"] is measure["value_at_floor_counts"] is None
+        assert measure["value"] is not None
+        assert "a floor needs two disjoint sets" in measure["reason"]
 
 
 @pytest.mark.parametrize(("n", "m", "numbers"), [(40, 15, [25, 15]), (40, 20, [20, 20]), (41, 60, [21, 20])])
@@ -294,8 +302,8 @@ def quarters(images: np.ndarray) -> np.ndarray:
 
 def test_features_of_the_images_are_compared() -> None:
     sets = {"original": noise(30, seed=0), "generated": noise(12, seed=1), "held_out": noise(11, seed=2)}
-    further = noise(14, seed=3)
-    metrics = evaluate(**sets, n_phases=2, periodic=True, features=coarse_network(), further_real=further)
+    floor_sets = noise(13, seed=3), noise(14, seed=4)
+    metrics = evaluate(**sets, n_phases=2, periodic=True, features=coarse_network(), floor_sets=floor_sets)
     found = {name: quarters(images) for name, images in sets.items()}
     for name, measure in metrics.items():
         if name not in GENERATIVE:
@@ -305,18 +313,19 @@ def test_features_of_the_images_are_compared() -> None:
         assert measure["held_out_value"] == pytest.approx(
             expected_measures(found["held_out"], found["generated"])[name]
         )
-        assert measure["floor"] == pytest.approx(expected_measures(found["original"], quarters(further[:12]))[name])
+        assert measure["floor"] == pytest.approx(expected_measures(*map(quarters, floor_sets))[name])
     assert metrics["frechet_distance"]["name"] == "distance of means"
     assert metrics["precision"]["name"] == "precision (Coarse)"
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
-def test_too_few_further_images_are_left_out() -> None:
-    original, generated = noise(30, seed=0), noise(12, seed=1)
-    given = {"n_phases": 2, "periodic": True, "features": coarse_network()}
-    expected = evaluate(original, generated, **given)
-    assert evaluate(original, generated, **given, further_real=noise(11, seed=3)) == expected
-    assert expected["recall"]["floor_n_images"] == [18, 12]
+def test_crops_of_a_micrograph_are_warned_of_and_not_divided() -> None:
+    given = {"n_phases": 2, "periodic": False, "features": coarse_network()}
+    micrograph = noise(1, seed=5, extent=(20, 30))[0]
+    metrics = evaluate(noise(30, seed=0), noise(12, seed=1), **given, micrographs=[micrograph])
+    assert metrics["recall"]["floor"] is None
+    assert "overlap" in metrics["warnings"][0]
+    assert evaluate(noise(30, seed=0), noise(12, seed=1), **given)["recall"]["floor_n_images"] == [18, 12]
 
 
 def test_few_images_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
