@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ def compare_folders(
         micrographs=micrographs,
         features=feature_network(features, periodic=periodic),
         floor_sets=floor_sets,
+        overlapping=_is_of_crops(Path(original)),
     )
     settings = {"original": str(original), "generated": str(generated), "periodic": periodic, "seed": seed}
     settings["features"] = features
@@ -171,6 +173,15 @@ def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
     if not files:
         raise InputError(f"{folder}: no structures; give a folder with .npy files, or a data set")
     return [_read(file) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
+
+
+def _is_of_crops(folder: Path) -> bool:
+    """Whether a folder is a data set of crops, which overlap."""
+    try:
+        recipe = json.loads((folder / "dataset.json").read_bytes())["recipe"]
+        return bool(recipe["training_data"] == "crops")
+    except (OSError, ValueError, KeyError, TypeError):  # a folder of structures, or not of this package
+        return False
 
 
 def _read(file: Path) -> np.ndarray:

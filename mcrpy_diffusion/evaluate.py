@@ -67,6 +67,7 @@ def evaluate(
     micrographs: Sequence[np.ndarray] | None = None,
     features: FeatureNetwork | None = None,
     floor_sets: tuple[np.ndarray, np.ndarray] | None = None,
+    overlapping: bool = False,
 ) -> dict[str, Any]:
     """Compare generated structures with original ones.
 
@@ -92,7 +93,9 @@ def evaluate(
         For the Frechet distance, precision, recall, density and coverage, which are not measured without it.
     floor_sets : (F, I, J) and (G, I, J), optional
         Two sets of real structures that have no pixel in common, for the floor of these measures. Without them the
-        original ones are divided, unless they are crops of `micrographs`, which overlap.
+        original ones are divided, unless they overlap.
+    overlapping : bool
+        Whether the original structures are crops that overlap; where `micrographs` is given, they are.
 
     Returns
     -------
@@ -121,6 +124,7 @@ def evaluate(
     sets = {"original": original, "generated": generated, "training": training_set, "held_out": held_out}
     given = {name: np.asarray(images) for name, images in sets.items() if images is not None and len(images) > 0}
     _check_sets(given)
+    overlapping = overlapping or bool(micrographs)
     shown = given if n_phases else _threshold(given)
     phases = range(n_phases) if n_phases > 2 else [1]
     last = min(default_max_distance(images.shape[1:]) for images in given.values())
@@ -134,8 +138,8 @@ def evaluate(
         metrics["phases"] = {p: {m: v for m, v in found.items() if m != "curves"} for p, found in by_phase.items()}
     if not n_phases:
         metrics["grey_threshold"] = otsu_threshold(given["original"])
-    metrics |= _generative_measures(given, n_phases, features, floor_sets, divide=not micrographs)
-    metrics["warnings"] = _warnings(metrics, overlapping=bool(micrographs))
+    metrics |= _generative_measures(given, n_phases, features, floor_sets, divide=not overlapping)
+    metrics["warnings"] = _warnings(metrics, overlapping=overlapping)
     metrics["nearest_training_image"] = _find_copies(given, n_phases, periodic, training, micrographs)
     metrics["curves"] = {"distance": list(range(last + 1))} | {p: found["curves"] for p, found in by_phase.items()}
     return metrics

@@ -96,6 +96,18 @@ def test_floor_crops_have_no_pixel_in_common() -> None:
     assert {tuple(np.unique(s // 1000)) for s in small} == {(0,), (1,)}
 
 
+@pytest.mark.parametrize("kind", ["crops", "descriptors", None])
+def test_a_data_set_of_crops_is_not_divided_for_a_floor(tmp_path: Path, kind: str | None) -> None:
+    original = folder(tmp_path / "original" / "samples", {str(i): noise((16, 16), seed=i) for i in range(9)}).parent
+    generated = folder(tmp_path / "generated", {str(i): noise((16, 16), seed=10 + i) for i in range(4)})
+    if kind is not None:
+        (original / "dataset.json").write_text(json.dumps({"recipe": {"training_data": kind}}))
+    compare_folders(original, generated, tmp_path / "out", features="vgg19")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["frechet_distance"]["floor"] is None) == (kind == "crops")
+    assert any("overlap" in warning for warning in metrics["warnings"]) == (kind == "crops")
+
+
 def test_features_that_there_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert feature_network("none", periodic=True) is None
     with pytest.raises(InputError, match="allowed are none, vgg19, inception"):

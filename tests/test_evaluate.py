@@ -322,9 +322,10 @@ def test_features_of_the_images_are_compared() -> None:
 def test_crops_of_a_micrograph_are_warned_of_and_not_divided() -> None:
     given = {"n_phases": 2, "periodic": False, "features": coarse_network()}
     micrograph = noise(1, seed=5, extent=(20, 30))[0]
-    metrics = evaluate(noise(30, seed=0), noise(12, seed=1), **given, micrographs=[micrograph])
-    assert metrics["recall"]["floor"] is None
-    assert "overlap" in metrics["warnings"][0]
+    for more in ({"micrographs": [micrograph]}, {"overlapping": True}):
+        metrics = evaluate(noise(30, seed=0), noise(12, seed=1), **given, **more)
+        assert metrics["recall"]["floor"] is None
+        assert "overlap" in metrics["warnings"][0]
     assert evaluate(noise(30, seed=0), noise(12, seed=1), **given)["recall"]["floor_n_images"] == [18, 12]
 
 

@@ -83,6 +83,13 @@ def test_periodic_features_do_not_see_a_shift(weights: Vgg19Weights, network: Fe
     assert np.abs(one - other).max() > 0.1
 
 
+def test_the_smallest_periodic_image_has_the_features_of_its_tiling(weights: Vgg19Weights) -> None:
+    """Of 16 pixels the last block has but one position; repeated twice it is twice the same."""
+    image, net = noise(1, extent=(16, 16)), vgg19(weights, periodic=True, device="cpu")
+    expected = image_features(net, np.tile(image, (1, 2, 2)), n_phases=2)
+    np.testing.assert_allclose(image_features(net, image, n_phases=2), expected, rtol=1e-4, atol=1e-4)
+
+
 def test_features_of_an_image_depend_on_no_other(network: FeatureNetwork) -> None:
     images, seen = noise(11, extent=(16, 16)), []
     together = image_features(network, images, n_phases=2, progress=seen.append)

@@ -184,10 +184,17 @@ def vgg19_activations(
             x = F.avg_pool2d(x, 2)
         for _ in range(n_convolutions):
             kernel, bias = next(convolutions)
-            wrapped = F.pad(x, (0, 2, 0, 2), mode="circular") if periodic else x
-            x = F.relu(F.conv2d(wrapped, kernel, bias, padding=0 if periodic else 1))
+            x = F.relu(F.conv2d(_continued(x) if periodic else x, kernel, bias, padding=0 if periodic else 1))
         layers.append(x)
     return layers
+
+
+def _continued(x: torch.Tensor) -> torch.Tensor:
+    """Continue rows and columns by two across the edges, also where there is but one."""
+    import torch
+
+    rows, columns = (torch.arange(n + 2, device=x.device) % n for n in x.shape[2:])
+    return x[:, :, rows][:, :, :, columns]
 
 
 def inception(path: str | os.PathLike[str] | None = None, *, device: str | None = None) -> FeatureNetwork:
