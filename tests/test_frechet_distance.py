@@ -71,8 +71,11 @@ def test_features_in_float32_are_worked_on_in_float64() -> None:
     assert frechet_distance(first, second) == pytest.approx(expected, rel=1e-13)
 
 
-@pytest.mark.parametrize("d", [4, 60])
-def test_resampled_distances_are_those_of_the_drawn_images(monkeypatch: pytest.MonkeyPatch, d: int) -> None:
+@pytest.mark.parametrize(("d", "max_products"), [(4, 2**26), (60, 2**26), (60, 30 * 25 - 1)])
+def test_resampled_distances_are_those_of_the_drawn_images(
+    monkeypatch: pytest.MonkeyPatch, d: int, max_products: int
+) -> None:
+    monkeypatch.setattr(module, "_MAX_PRODUCTS", max_products)
     first, second = features(30, d, seed=9), features(25, d, seed=10)
     kept: list[np.ndarray] = []
     monkeypatch.setattr(module, "centred_interval", lambda resampled, *_, **__: kept.append(resampled))

@@ -18,6 +18,8 @@ N_RESAMPLES = 200
 INTERVAL_PERCENTILES = (2.5, 97.5)
 MIN_RESAMPLED = 4  # images of a set whose halves still have a covariance
 
+_MAX_PRODUCTS = 2**26  # of pairs of images, that are in memory at once
+
 
 @dataclass(frozen=True)
 class Gaussian:
@@ -102,9 +104,10 @@ def frechet_interval(
 
     Notes
     -----
-    Halves are drawn without replacement (`random_halves`). Each needs the singular values of a matrix of N/2 x M/2, or
-    D x D if that is smaller. Of sets that hardly differ the interval is too wide, by up to 1.8 times (Gaussian sets of
-    60 to 300 images).
+    Halves are drawn without replacement (`random_halves`). Each needs the singular values of a matrix of N/2 x M/2; of
+    D x D, and two QR decompositions of N/2 x D, where both sets have more than 2 D images or there are too many for
+    the former. Of sets that hardly differ the interval is too wide, by up to 1.8 times (Gaussian sets of 60 to 300
+    images).
     """
     _check(first, second)
     if min(len(first), len(second)) < MIN_RESAMPLED:
@@ -114,7 +117,7 @@ def frechet_interval(
     x, y = (np.asarray(f, dtype=np.float64) for f in (first, second))
     x, y = x - x.mean(axis=0), y - x.mean(axis=0)  # small numbers: nothing is lost in the sums below
     halves = zip(random_halves(len(x), n_resamples, seed), random_halves(len(y), n_resamples, seed + 1))
-    if min(len(x), len(y)) > 2 * x.shape[1]:
+    if min(len(x), len(y)) > 2 * x.shape[1] or len(x) * len(y) > _MAX_PRODUCTS:
         distances = [gaussian_distance(fit_gaussian(x[rows]), fit_gaussian(y[columns])) for rows, columns in halves]
     else:
         products = x @ y.T  # of all images, once

@@ -96,8 +96,8 @@ def precision_recall(
     float64. Distances are worked on in blocks: memory is proportional to N + M.
 
     Intervals: both sets are halved at random (`random_halves`), and the percentiles of the measures of such halves,
-    relative to their mean, laid around the measured value. They are as wide as new sets of images scatter, or up to
-    1.4 times as wide (Gaussian sets of 150 and 400 images).
+    relative to their mean, laid around the measured value. They are 0.9 to 1.4 times as wide as the measures of new
+    sets of images scatter (Gaussian sets of 150 and 400 images).
     """
     x, y = _features(real, generated, k)
     if n_resamples and min(len(x), len(y)) < min_resampled(k):
