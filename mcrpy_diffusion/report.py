@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,19 @@ from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PACKAGES = ("torch", "tensorflow", "mcrpy", "numpy", "scipy")
 MISSING = "–"
+CONSOLE_WIDTH = 100  # characters of a line at most
+GENERATIVE = {
+    "frechet_distance": "Distance between the distributions of the features of both sets, 0 if they are equal (eq. "
+    "18). It is larger for fewer images, also between real ones: compare it with its floor.",
+    "precision": "Share of the generated structures that lie among the real ones, by their features (eq. 19): 1 means "
+    "that each looks like a real one.",
+    "recall": "Share of the real structures that lie among the generated ones (eq. 20): 1 means that all their variety "
+    "is there.",
+    "density": "How densely real structures surround the generated ones: 1 for equal distributions; unlike precision, "
+    "lone outliers among the real ones hardly raise it.",
+    "coverage": "Share of the real structures that have a generated one nearby; about 0.9 for equal distributions and "
+    "numbers of structures.",
+}
 
 
 def write_report(
@@ -73,6 +87,7 @@ def write_report(
         rows=_rows(metrics),
         counts=_counts(metrics),
         incomplete=_incomplete(metrics),
+        notes=[note for note in (_floor_note(metrics), *_warnings(metrics)) if note],
         curves=curve_pictures(metrics),
         colours=_colours(metrics["n_phases"]),
         sheets=[
@@ -105,9 +120,12 @@ def console_table(metrics: Mapping[str, Any], seconds: Mapping[str, float]) -> s
     """
     table = [(row["name"], row["value"], row["held_out"], row["floor"]) for row in _rows(metrics)]
     head = ("generated against", "original", "held-out part", "floor")
-    width = max(len(name) for name, *_ in [head, *table])
-    lines = [f"{a:<{width}}  {b:>16}  {c:>16}  {d:>16}".rstrip() for a, b, c, d in [head, *table]]
+    first, *others = (max(map(len, column)) for column in zip(head, *table))
+    b, c, d = (max(width, 16) for width in others)
+    lines = [f"{row[0]:<{first}}  {row[1]:>{b}}  {row[2]:>{c}}  {row[3]:>{d}}".rstrip() for row in [head, *table]]
     lines.insert(1, "-" * max(map(len, lines)))
+    for note in (_floor_note(metrics), *_warnings(metrics)):
+        lines += textwrap.wrap(note, CONSOLE_WIDTH)
     times = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     return "\n".join([*lines, _counts(metrics), f"seconds: {times}, together {sum(seconds.values()):.1f}"])
 
@@ -142,7 +160,42 @@ def _rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
                 "meaning": f"{meaning}: area between the two curves over the area under the real one.",
             }
         )
+    rows += [_generative_row(metrics[measure], meaning) for measure, meaning in _generative(metrics).items()]
     return [*rows, _copy_row(metrics["nearest_training_image"])]
+
+
+def _generative(metrics: Mapping[str, Any]) -> dict[str, str]:
+    """Return the measures by features that were asked for, and what they mean."""
+    return {measure: text for measure, text in GENERATIVE.items() if metrics[measure]["features"] is not None}
+
+
+def _generative_row(values: Mapping[str, Any], meaning: str) -> dict[str, str]:
+    value, interval = _figure(values["value"]), values["interval"]
+    reason = f" Not all is measured: {values['reason']}." if values["reason"] else ""
+    return {
+        "name": values["name"],
+        "value": f"{value} [{_figure(interval[0])}, {_figure(interval[1])}]" if interval else value,
+        "held_out": _figure(values["held_out_value"]),
+        "floor": _figure(values["floor"]),
+        "meaning": f"{meaning}{' In brackets the 95 % interval.' if interval else ''}{reason}",
+    }
+
+
+def _floor_note(metrics: Mapping[str, Any]) -> str:
+    """Say between what the floors by features are, and what the generated structures get in such numbers."""
+    measured = [metrics[m] for m in _generative(metrics) if metrics[m]["floor"] is not None]
+    if not measured:
+        return ""
+    first, second = measured[0]["floor_n_images"]
+    text = f"floors by features: between disjoint sets of {first} and {second} real structures"
+    if [first, second] == list(measured[0]["n_images"].values()):
+        return f"{text}."
+    figures = ", ".join(f"{values['name']} {_figure(values['value_at_floor_counts'])}" for values in measured)
+    return f"{text}; of {first} real and {second} generated ones: {figures}."
+
+
+def _warnings(metrics: Mapping[str, Any]) -> list[str]:
+    return [f"warning: {text}." for text in metrics["warnings"]]
 
 
 def _copy_row(nearest: Mapping[str, Any]) -> dict[str, str]:
@@ -173,11 +226,14 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         f"The two-point correlation differs from the original's by {_percent(s2['discrepancy_percent'])}, "
         f"the lineal path by {_percent(lineal['discrepancy_percent'])}"
     )
-    if s2["floor_percent"] is None or lineal["floor_percent"] is None:
+    if s2["floor_percent"] is not None and lineal["floor_percent"] is not None:
+        floors = f"{_percent(s2['floor_percent'])} and {_percent(lineal['floor_percent'])}"
+        text = f"{text}; as many real structures show {floors}"
+    distance = metrics["frechet_distance"]
+    if distance["value_at_floor_counts"] is None:
         return f"{text}."
-    return (
-        f"{text}; as many real structures show {_percent(s2['floor_percent'])} and {_percent(lineal['floor_percent'])}."
-    )
+    real, made = _figure(distance["floor"]), _figure(distance["value_at_floor_counts"])
+    return f"{text}. The {distance['name']} is {made}; between real structures in the same numbers it is {real}."
 
 
 def _counts(metrics: Mapping[str, Any]) -> str:
@@ -221,6 +277,10 @@ def _number(value: float | None, pattern: str) -> str:
 
 def _percent(value: float | None) -> str:
     return _number(value, "{:.1f} %" if value is None or value >= 1 else "{:.2f} %")
+
+
+def _figure(value: float | None) -> str:
+    return _number(value, "{:.3f}" if value is None or value < 10 else "{:.2f}" if value < 100 else "{:.0f}")
 
 
 def _difference(difference: float | None, real: float | None) -> str:

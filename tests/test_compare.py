@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.compare import compare_folders, read_structures
+from mcrpy_diffusion import compare
+from mcrpy_diffusion.compare import FEATURES, compare_folders, disjoint_crops, feature_network, read_structures
 from mcrpy_diffusion.errors import InputError
 
 
@@ -48,6 +50,74 @@ def test_larger_originals_are_cut_to_crops_and_copies_found_anywhere(tmp_path: P
     assert metrics["periodic"] is False
     assert metrics["nearest_training_image"]["generated_index"] == 1
     assert metrics["nearest_training_image"]["minimum_mse"] == 0
+
+
+def test_vgg19_tells_real_crops_from_noise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Crops of one striped micrograph; generated are other crops of it, or noise of the same volume fraction."""
+    monkeypatch.setattr(compare, "N_CROPS", 100)
+    rows = np.arange(80)[:, None] + np.arange(90)
+    micrograph = ((rows + 3 * noise((80, 90), seed=0)) % 9 < 4).astype(np.uint8)
+    original = folder(tmp_path / "original", {"micrograph": micrograph})
+    real = {str(i): micrograph[3 * i : 3 * i + 16, 5 * i : 5 * i + 16] for i in range(12)}
+    wrong = {str(i): (np.random.default_rng(i).random((16, 16)) < micrograph.mean()).astype(int) for i in range(12)}
+    metrics = {}
+    for name, images in (("real", real), ("wrong", wrong)):
+        made = folder(tmp_path / name, images)
+        text = compare_folders(original, made, tmp_path / f"{name}_out", features="vgg19")
+        metrics[name] = json.loads((tmp_path / f"{name}_out" / "metrics.json").read_text())
+        page = re.sub('"data:[^"]*"', "", (tmp_path / f"{name}_out" / "report.html").read_text())
+        for shown in (text, page):
+            assert "Frechet distance (VGG-19)" in shown
+            assert "FID" not in shown
+            assert "below 2048" in " ".join(shown.split())
+    assert metrics["real"]["precision"]["value"] > 0.7
+    assert metrics["wrong"]["precision"]["value"] == metrics["wrong"]["coverage"]["value"] == 0
+    distance, worse = (metrics[name]["frechet_distance"] for name in ("real", "wrong"))
+    assert distance["floor"] == worse["floor"]
+    assert distance["floor_n_images"] == [100, 12]
+    assert worse["value"] > 3 * worse["floor"]
+    assert distance["value"] < 2 * distance["floor"]
+    assert distance["interval"][0] < distance["value"] < distance["interval"][1]
+
+
+def test_floor_crops_have_no_pixel_in_common() -> None:
+    """Pixels are numbered, so that each crop tells where it comes from."""
+    numbered = [1000 * k + np.arange(20 * 9).reshape(20, 9) for k in range(2)]
+    sets = disjoint_crops(numbered, (50, 40), extent=(8, 8), seed=0)
+    assert sets is not None
+    assert [s.shape for s in sets] == [(50, 8, 8), (40, 8, 8)]
+    first, second = map(set, (s.ravel().tolist() for s in sets))
+    assert not first & second
+    for pixels in (first, second):
+        assert {p // 1000 for p in pixels} == {0, 1}
+    assert disjoint_crops([numbered[0][:15]], (5, 5), extent=(8, 8), seed=0) is None
+    small = disjoint_crops([n[:15] for n in numbered], (5, 5), extent=(8, 8), seed=0)
+    assert small is not None
+    assert {tuple(np.unique(s // 1000)) for s in small} == {(0,), (1,)}
+
+
+@pytest.mark.parametrize("kind", ["crops", "descriptors", None])
+def test_a_data_set_of_crops_is_not_divided_for_a_floor(tmp_path: Path, kind: str | None) -> None:
+    original = folder(tmp_path / "original" / "samples", {str(i): noise((16, 16), seed=i) for i in range(9)}).parent
+    generated = folder(tmp_path / "generated", {str(i): noise((16, 16), seed=10 + i) for i in range(4)})
+    if kind is not None:
+        (original / "dataset.json").write_text(json.dumps({"recipe": {"training_data": kind}}))
+    compare_folders(original, generated, tmp_path / "out", features="vgg19")
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["frechet_distance"]["floor"] is None) == (kind == "crops")
+    assert any("overlap" in warning for warning in metrics["warnings"]) == (kind == "crops")
+
+
+def test_features_that_there_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert feature_network("none", periodic=True) is None
+    with pytest.raises(InputError, match="allowed are none, vgg19, inception"):
+        compare_folders(tmp_path, tmp_path, tmp_path / "out", features="resnet")
+    assert FEATURES[0] == "none"
+    images = folder(tmp_path / "images", {str(i): noise((16, 16), seed=i) for i in range(3)})
+    monkeypatch.setenv("MCRPY_DIFFUSION_INCEPTION_WEIGHTS", str(tmp_path / "missing.pth"))
+    with pytest.raises(InputError, match="missing.pth' cannot be read"):
+        compare_folders(images, images, tmp_path / "out", features="inception")
+    assert not (tmp_path / "out").exists()
 
 
 def test_structures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:

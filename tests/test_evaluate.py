@@ -10,8 +10,11 @@ import pytest
 
 from mcrpy_diffusion import evaluate as evaluation
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate import evaluate, floor, set_statistics
+from mcrpy_diffusion.evaluate import GENERATIVE, compare_features, evaluate, floor, set_statistics
 from mcrpy_diffusion.materials.crops import random_crops
+from mcrpy_diffusion.metrics.frechet_distance import frechet_distance, frechet_interval
+from mcrpy_diffusion.metrics.image_features import FeatureNetwork
+from mcrpy_diffusion.metrics.precision_recall import precision_recall
 
 EXTENT = (8, 12)
 
@@ -202,6 +205,150 @@ def test_training_images_that_are_the_originals_are_measured_once() -> None:
     metrics = evaluate(images, noise(2, seed=13), n_phases=2, periodic=True, training=images)
     assert "training" not in metrics["n_images"]
     assert metrics["nearest_training_image"]["n_images"] == {"generated": 2, "training": 4}
+
+
+def normal(n: int, *, seed: int, shift: float = 0.0) -> np.ndarray:
+    return shift + np.random.default_rng(seed).normal(size=(n, 6))
+
+
+def expected_measures(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
+    found = precision_recall(first, second)
+    return {"frechet_distance": frechet_distance(first, second)} | {n: getattr(found, n) for n in GENERATIVE[1:]}
+
+
+def test_measures_by_features_are_those_of_all_images_with_their_intervals() -> None:
+    original, generated, held_out = normal(40, seed=0), normal(25, seed=1, shift=0.5), normal(9, seed=2)
+    measures = compare_features(original, generated, held_out=held_out)
+    assert {name: m["value"] for name, m in measures.items()} == expected_measures(original, generated)
+    assert {name: m["held_out_value"] for name, m in measures.items()} == expected_measures(held_out, generated)
+    assert measures["frechet_distance"]["interval"] == list(frechet_interval(original, generated, seed=0))
+    intervals = precision_recall(original, generated, n_resamples=200, seed=0).intervals
+    for name, measure in measures.items():
+        assert measure["n_images"] == {"original": 40, "generated": 25}
+        assert measure["reason"] is None
+        if name in intervals:
+            assert measure["interval"] == list(intervals[name])
+
+
+def test_floor_by_features_is_that_of_the_sets_given_for_it() -> None:
+    original, generated, first, second = normal(40, seed=0), normal(25, seed=1), normal(40, seed=2), normal(25, seed=3)
+    measures = compare_features(original, generated, floor_sets=(first, second))
+    assert {name: m["floor"] for name, m in measures.items()} == expected_measures(first, second)
+    for measure in measures.values():
+        assert measure["floor_n_images"] == list(measure["n_images"].values()) == [40, 25]
+        assert measure["value_at_floor_counts"] == measure["value"]
+
+
+def test_overlapping_crops_are_not_divided_for_a_floor() -> None:
+    measures = compare_features(normal(40, seed=0), normal(25, seed=1), divide=False)
+    for measure in measures.values():
+        assert measure["floor"] is measure["value_at_floor_counts"] is None
+        assert measure["value"] is not None
+        assert "a floor needs two disjoint sets" in measure["reason"]
+
+
+@pytest.mark.parametrize(("n", "m", "numbers"), [(40, 15, [25, 15]), (40, 20, [20, 20]), (41, 60, [21, 20])])
+def test_floor_by_features_divides_the_originals(
+    monkeypatch: pytest.MonkeyPatch, n: int, m: int, numbers: list[int]
+) -> None:
+    seen: list[tuple[np.ndarray, np.ndarray]] = []
+    monkeypatch.setattr(evaluation, "frechet_distance", lambda *sets: seen.append(sets) or float(len(seen)))
+    original, generated = normal(n, seed=0), normal(m, seed=1)
+    measures = compare_features(original, generated)
+    (_, all_generated), (first, second), (same, fewer) = seen  # value, floor, value in the floor's numbers
+    assert [len(first), len(second)] == [len(same), len(fewer)] == measures["recall"]["floor_n_images"] == numbers
+    assert {tuple(row) for row in (*first, *second)} == {tuple(row) for row in original}  # disjoint
+    np.testing.assert_array_equal(same, first)
+    assert {tuple(row) for row in fewer} <= {tuple(row) for row in all_generated}
+    assert (measures["frechet_distance"]["floor"], measures["frechet_distance"]["value_at_floor_counts"]) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "distance", "precision"),
+    [
+        (9, 1, "needs at least 2 images of each set, there are 9 and 1", "needs at least 4 images"),
+        (1, 9, "needs at least 2 images", "needs at least 4 images"),
+        (3, 3, "interval needs at least 4 images", "needs at least 4 images"),
+        (4, 4, None, "interval needs at least 8 images of each set, there are 4 and 4"),
+        (9, 8, None, None),
+        (30, 3, "interval needs at least 4", "needs at least 4 images"),
+    ],
+)
+def test_too_few_images_for_a_measure_are_named(n: int, m: int, distance: str | None, precision: str | None) -> None:
+    measures = compare_features(normal(n, seed=0), normal(m, seed=1))
+    for name, said in (("frechet_distance", distance), ("precision", precision)):
+        measure = measures[name]
+        assert (measure["reason"] is None) == (said is None)
+        assert said is None or said in measure["reason"]
+        assert (measure["value"] is None) == (said is not None and said.startswith("needs"))
+        assert (measure["interval"] is None) == (said is not None)
+    assert json.loads(json.dumps(measures, allow_nan=False)) == measures
+
+
+def coarse_network() -> FeatureNetwork:
+    """Features that can be computed by hand: the means of the four quarters of an image."""
+    import torch
+    import torch.nn.functional as F
+
+    def compute(batch: torch.Tensor) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(batch.double(), 2).flatten(1)
+
+    return FeatureNetwork("coarse", "Coarse", "distance of means", 2, compute, torch.device("cpu"))
+
+
+def quarters(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), 2, 4, 2, 6).mean(axis=(2, 4)).reshape(len(images), 4)
+
+
+def test_features_of_the_images_are_compared() -> None:
+    sets = {"original": noise(30, seed=0), "generated": noise(12, seed=1), "held_out": noise(11, seed=2)}
+    floor_sets = noise(13, seed=3), noise(14, seed=4)
+    metrics = evaluate(**sets, n_phases=2, periodic=True, features=coarse_network(), floor_sets=floor_sets)
+    found = {name: quarters(images) for name, images in sets.items()}
+    for name, measure in metrics.items():
+        if name not in GENERATIVE:
+            continue
+        assert measure["features"] == "coarse"
+        assert measure["value"] == pytest.approx(expected_measures(found["original"], found["generated"])[name])
+        assert measure["held_out_value"] == pytest.approx(
+            expected_measures(found["held_out"], found["generated"])[name]
+        )
+        assert measure["floor"] == pytest.approx(expected_measures(*map(quarters, floor_sets))[name])
+    assert metrics["frechet_distance"]["name"] == "distance of means"
+    assert metrics["precision"]["name"] == "precision (Coarse)"
+    assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
+
+
+def test_crops_of_a_micrograph_are_warned_of_and_not_divided() -> None:
+    given = {"n_phases": 2, "periodic": False, "features": coarse_network()}
+    micrograph = noise(1, seed=5, extent=(20, 30))[0]
+    for more in ({"micrographs": [micrograph]}, {"overlapping": True}):
+        metrics = evaluate(noise(30, seed=0), noise(12, seed=1), **given, **more)
+        assert metrics["recall"]["floor"] is None
+        assert "overlap" in metrics["warnings"][0]
+    assert evaluate(noise(30, seed=0), noise(12, seed=1), **given)["recall"]["floor_n_images"] == [18, 12]
+
+
+def test_few_images_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"n_phases": 2, "periodic": True, "features": coarse_network()}
+    metrics = evaluate(noise(20, seed=0), noise(10, seed=1), **given)
+    assert len(metrics["warnings"]) == 1
+    assert "20 original and 10 generated images: below 2048" in metrics["warnings"][0]
+    monkeypatch.setattr(evaluation, "ENOUGH_IMAGES", 10)
+    assert evaluate(noise(20, seed=0), noise(10, seed=1), **given)["warnings"] == []
+    assert evaluate(noise(20, seed=0), noise(9, seed=1), **given)["warnings"] != []
+
+
+def test_without_features_their_measures_are_none() -> None:
+    metrics = evaluate(noise(20, seed=0), noise(10, seed=1), n_phases=2, periodic=True)
+    for name in GENERATIVE:
+        assert metrics[name]["value"] is metrics[name]["floor"] is metrics[name]["features"] is None
+        assert metrics[name]["reason"] == "no features were asked for"
+    assert metrics["warnings"] == []
+    other = noise(20, seed=0, extent=(16, 12))
+    metrics = evaluate(other, noise(10, seed=1), n_phases=2, periodic=True, features=coarse_network())
+    assert metrics["recall"]["value"] is None
+    assert "another extent" in metrics["recall"]["reason"]
 
 
 @pytest.mark.parametrize(

@@ -220,6 +220,67 @@ def test_console_table_states_each_measure_beside_held_out_and_floor() -> None:
     assert lines[-1] == "seconds: training data 1.2, training 240.0, sampling 8.8, together 250.0"
 
 
+def with_features(**changes: Any) -> dict[str, Any]:
+    """Metrics as they are with features, with values that are told apart by their digits."""
+    metrics, *_ = measured()
+    title = {"frechet_distance": "Frechet distance (VGG-19)"}
+    for k, measure in enumerate(("frechet_distance", "precision", "recall", "density", "coverage")):
+        metrics[measure] = {
+            "name": title.get(measure, f"{measure} (VGG-19)"),
+            "features": "vgg19",
+            "value": 123.4 if k == 0 else 0.1 * k,
+            "interval": [11.5, 140.2] if k == 0 else [0.1 * k - 0.05, 0.1 * k + 0.05],
+            "held_out_value": None,
+            "n_images": {"original": 20, "generated": 17},
+            "floor": 1.23 if k == 0 else 0.1 * k + 0.01,
+            "floor_n_images": [10, 10],
+            "value_at_floor_counts": 0.1 * k + 0.02,
+            "reason": None,
+            **changes,
+        }
+    return {**metrics, "warnings": ["few images " * 12 + "are few"]}
+
+
+def test_measures_by_features_are_in_both_tables(tmp_path: Path) -> None:
+    metrics = with_features()
+    lines = console_table(metrics, SECONDS).splitlines()
+    assert all(len(line) <= 100 for line in lines)
+    assert lines[5].split() == "Frechet distance (VGG-19) 123 [11.50, 140] – 1.230".split()
+    assert lines[6].split() == "precision (VGG-19) 0.100 [0.050, 0.150] – 0.110".split()
+    text = " ".join(lines)
+    assert "10 and 10 real structures; of 10 real and 10 generated ones: Frechet distance (VGG-19) 0.020" in text
+    assert "warning: few images few images" in text
+    files, *_ = report(tmp_path, metrics=metrics)
+    page = Page(files[0].read_text(encoding="utf-8"))
+    text = " ".join(page.text.split())
+    for words in ("123 [11.50, 140]", "coverage (VGG-19)", "(eq. 19)", "Warning: few images", "Floors by features"):
+        assert words in text
+    assert "The Frechet distance (VGG-19) is 0.020; between real structures in the same numbers it is 1.230." in text
+
+
+def test_floor_in_the_numbers_of_the_value_needs_no_second_figure() -> None:
+    text = console_table(with_features(floor_n_images=[20, 17]), SECONDS)
+    assert "disjoint sets of 20 and 17 real structures." in text
+    assert "generated ones:" not in text
+
+
+def test_measures_without_enough_images_say_why(tmp_path: Path) -> None:
+    none = dict.fromkeys(("value", "interval", "floor", "value_at_floor_counts"))
+    metrics = {**with_features(**none, reason="needs at least 4 images"), "warnings": []}
+    lines = console_table(metrics, SECONDS).splitlines()
+    assert lines[6].split() == ["precision", "(VGG-19)", "–", "–", "–"]
+    assert not any("floors by features" in line for line in lines)
+    files, *_ = report(tmp_path, metrics=metrics)
+    text = Page(files[0].read_text(encoding="utf-8")).text
+    assert "Not all is measured: needs at least 4 images." in text
+    assert "The Frechet distance" not in text
+
+
+def test_measures_that_were_not_asked_for_are_not_shown() -> None:
+    text = console_table(measured()[0], SECONDS)
+    assert not any(word in text for word in ("precision", "Frechet", "floors by features", "warning"))
+
+
 def test_console_table_marks_what_was_not_measured() -> None:
     metrics = evaluate(noise(1, seed=0), noise(2, seed=1), n_phases=2, periodic=True)
     lines = console_table(metrics, {}).splitlines()

