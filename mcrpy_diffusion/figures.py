@@ -171,3 +171,35 @@ def _grey_png(pixels: np.ndarray) -> bytes:
 
 def _data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def study_figure(study: Mapping[str, Any], measures: Mapping[str, str], path: str | os.PathLike[str]) -> None:
+    """Draw each measure over the number of sampling steps, one line per sampler, as a PNG file.
+
+    Parameters
+    ----------
+    study : mapping
+        `rows` with `sampler`, `n_steps` and the measures.
+    measures : mapping
+        Keys of the measures, and what they are called.
+    path : path
+        File to write.
+    """
+    samplers = list(dict.fromkeys(row["sampler"] for row in study["rows"]))
+    n_columns = min(len(measures), 3)
+    n_rows = -(-len(measures) // n_columns)
+    figure = Figure(figsize=(4 * n_columns, 3.2 * n_rows), dpi=120, facecolor=LIGHT["paper"], layout="constrained")
+    FigureCanvasAgg(figure)
+    styles = list(zip(("generated", "held_out", "original"), ("o-", "s--", "^:")))
+    axes = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for ax, (key, name) in zip(axes, measures.items()):
+        for sampler, (colour, style) in zip(samplers, styles):
+            rows = [row for row in study["rows"] if row["sampler"] == sampler]
+            ax.plot([r["n_steps"] for r in rows], [r[key] for r in rows], style, color=LIGHT[colour], label=sampler)
+        ax.set(xscale="log", xlabel="sampling steps", title=name)
+        ax.grid(alpha=0.3)
+    for ax in axes[len(measures) :]:
+        ax.set_axis_off()
+    axes[0].legend()
+    png = _png(figure)
+    write_atomically(path, lambda file: file.write(png))

@@ -17,7 +17,7 @@ PACKAGE = "mcrpy_diffusion"
 BASE = {"config", "console", "errors", "files", "frameworks", "memory", "parallel", "progress", "training_log"}
 LIBRARY = {"checkpoint", "preview", "training_state", "data", "diffusion", "materials", "metrics"}
 STAGES = {"generate", "train", "sample", "evaluate", "report"}
-WHOLE_WAY = {"pipeline", "compare"}  # these put stages together
+WHOLE_WAY = {"pipeline", "compare", "studies"}  # these put stages together
 
 # What a module or subpackage may import of ours, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -41,6 +41,7 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(STAGES, BASE | LIBRARY),
     "report": BASE | LIBRARY | {"figures"},
     **{module: BASE | LIBRARY | STAGES | {"mcrpy_bridge"} for module in WHOLE_WAY},
+    "studies": BASE | LIBRARY | STAGES | {"figures"},
     "mcrpy_bridge": BASE | LIBRARY | STAGES | WHOLE_WAY | {"plugins", ""},
     "plugins": BASE | LIBRARY | STAGES | {"mcrpy_bridge"},
     "cli": BASE | STAGES | WHOLE_WAY | {"mcrpy_bridge", ""},
