@@ -50,7 +50,7 @@ class LinealPathFunction(PhaseDescriptor):
         shape = int(desired_shape_2d[0]), int(desired_shape_2d[1])
         if not 1 <= limit_to <= min(shape):
             raise InputError(
-                f"limit_to is {limit_to}; LinealPathFunction allows 1 to {min(shape)} for {shape[0]} x {shape[1]} pixels"
+                f"limit_to is {limit_to}; for {shape[0]} x {shape[1]} pixels the lineal path allows 1 to {min(shape)}"
             )
         # Where segments must not cross the edges, a row and a column of zeros beyond them cut those that do.
         around = shape if periodic else (shape[0] + 1, shape[1] + 1)

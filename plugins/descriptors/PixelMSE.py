@@ -144,9 +144,10 @@ def _make_search(known: np.ndarray, periodic: bool) -> Callable[[tf.Tensor], tup
 
 def _read(references: Any, n_channels: int) -> np.ndarray:
     """Return the references as (M, I, J, C) channels in [0, 1], C = `n_channels`."""
-    images = references if isinstance(references, np.ndarray) else _images(references, n_channels > 2)
-    if isinstance(images, np.ndarray) and images.ndim == 2:
-        images = images[None]
+    if isinstance(references, np.ndarray):
+        images = [references] if references.ndim == 2 else list(references)
+    else:
+        images = _images(references, n_channels > 2)
     extents = sorted({np.shape(image) for image in images})
     if len(images) == 0 or len(extents) != 1 or len(extents[0]) != 2:
         found = ", ".join(map(str, extents)) or "no image at all"
