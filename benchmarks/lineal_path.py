@@ -56,11 +56,11 @@ def measure(name: str, phases: np.ndarray, limit_to: int, n_calls: int) -> tuple
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(description="LinealPathFunction against MCRpy's LinealPath.")
-    parser.add_argument("micrograph", help=".npy file of phases 0 and 1")
+    parser.add_argument("micrograph", help=".npy file of phases; phase 1 is measured")
     parser.add_argument("--limit_to", type=int, default=32, help="of MCRpy's LinealPath (default: 32)")
     options = parser.parse_args()
     register(with_torch=False)
-    phases = np.load(options.micrograph)
+    phases = (np.load(options.micrograph) == 1).astype(np.float64)
     n_lengths = min(phases.shape) // 2
     measure("LinealPathFunction", phases[:16, :16], 4, 2)  # TensorFlow's own start
     ours, first, call = measure("LinealPathFunction", phases, n_lengths, 20)

