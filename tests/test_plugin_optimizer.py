@@ -210,6 +210,30 @@ def test_an_initial_microstructure_is_left_by_its_strength(mcrpy: ModuleType, pa
     np.testing.assert_array_equal(default, half)
 
 
+def test_an_initial_microstructure_is_noised_and_denoised_towards_its_volume_fraction(
+    mcrpy: ModuleType, path: Path, model: Model
+) -> None:
+    """Step by step, by hand: the steps of the second half of the walk, from eq. (3) at the first of them."""
+    initial = grains()
+    options = {"strength": 0.5, "n_sampling_steps": 12, "seed": 7, "convergence_data_steps": 1}
+    convergence, phases = reconstruct(mcrpy, path, initial=initial, **options)
+    times = np.rint(np.linspace(0, 99, 12)).astype(int)[5::-1].tolist()
+    alpha_bar = model.schedule.alpha_bar
+    noise = torch.randn(1, SIZE, SIZE, generator=torch.Generator().manual_seed(7))[None]
+    x = alpha_bar[times[0]].sqrt() * torch.from_numpy(2.0 * initial - 1) + (1 - alpha_bar[times[0]]).sqrt() * noise
+    fractions = np.array(model.info.conditions)
+    condition = torch.tensor((initial.mean() - fractions.mean()) / fractions.std(), dtype=torch.float32).reshape(1, 1)
+    for frame, t, t_next in zip(convergence["raw_data"], times, [*times[1:], None]):
+        with torch.no_grad():
+            output = model.network(x.float(), torch.tensor([t]), condition)
+        x_0 = 2 * torch.sigmoid(2 * (alpha_bar[t].sqrt() / (1 - alpha_bar[t]) * x + output)) - 1
+        np.testing.assert_allclose(frame.numpy()[..., 0], (x_0[0, 0] + 1) / 2, atol=1e-5)
+        if t_next is not None:
+            eps = (x - alpha_bar[t].sqrt() * x_0) / (1 - alpha_bar[t]).sqrt()
+            x = alpha_bar[t_next].sqrt() * x_0 + (1 - alpha_bar[t_next]).sqrt() * eps
+    np.testing.assert_array_equal(phases, x_0[0, 0] > 0)
+
+
 @pytest.mark.parametrize("n_phases", [2, 3])
 def test_an_initial_microstructure_of_several_phases(mcrpy: ModuleType, tmp_path: Path, n_phases: int) -> None:
     file, initial = make_model(tmp_path, n_phases), grains(n_phases)
