@@ -222,6 +222,19 @@ def test_lineal_path_plot_shows_all_directions_over_their_length(mcrpy: ModuleTy
     assert "r" in axes.get_xlabel()
 
 
+def test_what_mcrpys_repository_passes_beyond_version_0_2_0(mcrpy: ModuleType) -> None:
+    from mcrpy.src.descriptor_factory import descriptor_classes
+
+    for name, value in (("LinealPathFunction", RNG.random((4, 6))), ("PixelMSE", np.float64(0.1))):
+        for axis in (True, False):
+            axes = Figure().add_subplot()
+            descriptor_classes[name].visualize_subplot(value, axes, axis=axis, mg_level=0, n_phase=1)
+            assert axes.axison == axis
+        shapes = {"desired_shape_2d": (8, 8), "desired_shape_extended": (1, 8, 8, 8, 1)}
+        with pytest.raises(InputError, match=f"full_3d is set; {name} allows 2D"):
+            descriptor_classes[name].make_descriptor(**shapes, limit_to=4, full_3d=True)
+
+
 def blobs(size: int) -> np.ndarray:
     """Round grains on a periodic grid of `size` pixels."""
     rows, columns = np.indices((size, size))

