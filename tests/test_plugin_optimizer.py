@@ -179,6 +179,21 @@ def test_multiphase(mcrpy: ModuleType, tmp_path: Path, n_phases: int) -> None:
     assert np.isfinite(convergence["line_data"]).all()
 
 
+def test_grey_values(mcrpy: ModuleType, tmp_path: Path) -> None:
+    file = make_model(tmp_path, 0, prediction="v")
+    grey = grains(5) / 4
+    for initial in (None, grey):
+        convergence, _ = reconstruct(mcrpy, file, grey, initial, grey_values=True, strength=0.02, n_sampling_steps=50)
+        last = convergence["raw_data"][-1].numpy()[..., 0]
+        if initial is None:
+            np.testing.assert_array_equal(last, load_model(file, device="cpu").sample(1, (SIZE, SIZE), n_steps=50)[0])
+            assert len(np.unique(last)) > 2
+        else:
+            np.testing.assert_allclose(last, grey, atol=0.1)
+    with pytest.raises(InputError, match="the model makes grey values; 2 phases are wanted"):
+        reconstruct(mcrpy, file, use_multiphase=True)
+
+
 def test_best_of_k_is_the_seed_of_the_smallest_loss(
     mcrpy: ModuleType, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
