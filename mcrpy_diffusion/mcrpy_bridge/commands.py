@@ -22,6 +22,7 @@ from mcrpy_diffusion.config import PRESETS
 from mcrpy_diffusion.console import run, say_error
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import environment
+from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 
 METHODS = ("descriptor", "diffusion")
@@ -48,6 +49,29 @@ MCRPY_OPTIONS_USED = (
     "extent_y",
 )
 """MCRpy's options (the names its parser stores them under) that mean something with --method diffusion."""
+OPTIONS_OF_DIFFUSION = ("model", "seed", "sampler", "n_sampling_steps", "eta", "best_of", "strength")
+OPTIONS_OF_PLUGINS = {
+    "--optimizer_type Diffusion": OPTIONS_OF_DIFFUSION,
+    "--descriptor_types PixelMSE": ("references",),
+}
+"""What the plugins of this package take of our options with --method descriptor, by what asks for them."""
+_PLUGIN_OPTIONS: dict[str, dict[str, Any]] = {
+    "references": {
+        "nargs": "+",
+        "metavar": "FILE",
+        "help": "structures, or folders of them, to the nearest of which PixelMSE measures the distance",
+    },
+    "best_of": {
+        "type": int,
+        "metavar": "K",
+        "help": "the optimizer Diffusion draws K structures and returns that of the smallest loss (default: 1)",
+    },
+    "strength": {
+        "type": float,
+        "metavar": "S",
+        "help": "how far the optimizer Diffusion leaves an initial microstructure, above 0 to 1 (default: 0.5)",
+    },
+}
 _GUI_MODULES = ("gooey", "wx", "pygtrie", "psutil", "colored", "PIL")
 _STOPPED = "stopped"
 
@@ -64,7 +88,14 @@ def reconstruct(arguments: Sequence[str] | None = None) -> int:
 
 def characterize(arguments: Sequence[str] | None = None) -> int:
     """Run MCRpy's characterize, with this package's descriptors too."""
-    return _run_as_it_is("characterize", arguments)
+
+    def start() -> None:
+        with _command_line("mcrpy_characterize", arguments) as prog, plugin_options() as options:
+            register(with_torch=False)
+            with _wrapped_parser(lambda parser, args, space: _parse_characterize(parser, args, space, prog, options)):
+                _run_module("characterize")
+
+    return run(start, stopped=_STOPPED)
 
 
 def view(arguments: Sequence[str] | None = None) -> int:
@@ -113,10 +144,10 @@ def _run_with_method(command: str, arguments: Sequence[str] | None) -> int:
     by_diffusion: list[dict[str, Any]] = []
 
     def start() -> None:
-        with _command_line(f"mcrpy_{command}", arguments) as prog:
-            register(with_torch=_asks_for_diffusion(sys.argv[1:]))
+        with _command_line(f"mcrpy_{command}", arguments) as prog, plugin_options() as options:
+            register(with_torch=_needs_torch(sys.argv[1:]))
             try:
-                with _wrapped_parser(lambda parser, args, space: _parse(parser, args, space, prog, command)):
+                with _wrapped_parser(lambda parser, args, space: _parse(parser, args, space, prog, command, options)):
                     _run_module(command)
             except _Diffusion as chosen:
                 by_diffusion.append(chosen.options)
@@ -189,28 +220,63 @@ def _parse(
     namespace: argparse.Namespace | None,
     prog: str,
     command: str,
+    options: dict[str, Any],
 ) -> argparse.Namespace:
-    """Parse for MCRpy, or leave with the options given for diffusion."""
+    """Parse for MCRpy, and put what its plugins take into the options, or leave with those given for diffusion."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     parser.prog = prog
     ours = _add_options(parser, command)
+    _add_plugin_options(parser, list(_PLUGIN_OPTIONS))
     if _asks_for_diffusion(arguments):
         setattr(parser, "error", _raise_input_error)  # noqa: B010
     explicit = copy.deepcopy(parser)
     for each in (parser, explicit):
-        _match_no_abbreviation(each, ours)
+        _match_no_abbreviation(each, [*ours, *_PLUGIN_OPTIONS])
     values = parser.parse_args(arguments, namespace)
     _remove_defaults(explicit)
     given = vars(explicit.parse_args(arguments))
     flags = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
     if given.pop("method", METHODS[0]) == "diffusion":
         raise _Diffusion(_diffusion_options(given, ours, flags, prog))
-    unused = [flags[name] for name in given if name in ours]
-    if unused:
-        say_error(f"{prog}: warning: {', '.join(unused)}: used with --method diffusion only, ignored")
-    for name in ("method", *ours):
+    options.update(_options_for_plugins(given, values))
+    unused = [name for name in given if name in (*ours, *_PLUGIN_OPTIONS) and name not in options]
+    _warn(prog, [flags[name] for name in unused if name in ours], "--method diffusion")
+    for wanted, names in OPTIONS_OF_PLUGINS.items():
+        _warn(prog, [flags[name] for name in unused if name in names and name not in ours], wanted)
+    for name in ("method", *ours, *_PLUGIN_OPTIONS):
         vars(values).pop(name, None)
     return values
+
+
+def _parse_characterize(
+    parser: argparse.ArgumentParser,
+    arguments: Sequence[str] | None,
+    namespace: argparse.Namespace | None,
+    prog: str,
+    options: dict[str, Any],
+) -> argparse.Namespace:
+    """Parse for MCRpy, and put what its plugins take into the options."""
+    parser.prog = prog
+    _add_plugin_options(parser, ["references"])
+    _match_no_abbreviation(parser, ["references"])
+    values = parser.parse_args(arguments, namespace)
+    references = vars(values).pop("references", None)
+    options.update(_options_for_plugins({"references": references} if references else {}, values))
+    _warn(prog, ["--references"] if references and not options else [], "--descriptor_types PixelMSE")
+    return values
+
+
+def _options_for_plugins(given: Mapping[str, Any], values: argparse.Namespace) -> dict[str, Any]:
+    """Return those of the given options that the chosen plugins take."""
+    chosen = {f"--optimizer_type {getattr(values, 'optimizer_type', None)}"}
+    chosen.update(f"--descriptor_types {name}" for name in getattr(values, "descriptor_types", None) or ())
+    names = {name for wanted in chosen for name in OPTIONS_OF_PLUGINS.get(wanted, ())}
+    return {name: value for name, value in given.items() if name in names}
+
+
+def _warn(prog: str, unused: Sequence[str], wanted: str) -> None:
+    if unused:
+        say_error(f"{prog}: warning: {', '.join(unused)}: used with {wanted} only, ignored")
 
 
 def _diffusion_options(
@@ -222,8 +288,7 @@ def _diffusion_options(
         raise InputError(f"3D is not there yet: leave out {name}, or use --method descriptor")
     known = (*MCRPY_OPTIONS_USED, *ours)
     unused = [flags[name] for name in given if name not in (*known, "extent_z", "add_dimension")]
-    if unused:
-        say_error(f"{prog}: warning: {', '.join(unused)}: used with --method descriptor only, ignored")
+    _warn(prog, unused, "--method descriptor")
     return {name: value for name, value in given.items() if name in known}
 
 
@@ -257,6 +322,22 @@ def _add_options(parser: argparse.ArgumentParser, command: str) -> list[str]:
     for name in names:
         group.add_argument(f"--{name}", default=argparse.SUPPRESS, **options[name])
     return names
+
+
+def _add_plugin_options(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
+    """Add the group of the options of this package's plugins."""
+    also = "--model, --seed, --sampler, --n_sampling_steps and --eta serve --optimizer_type Diffusion too"
+    group = parser.add_argument_group(
+        "options of this package's plugins (with --method descriptor)" if len(names) > 1 else "option of PixelMSE",
+        also if len(names) > 1 else None,
+    )
+    for name in names:
+        group.add_argument(f"--{name}", default=argparse.SUPPRESS, **_PLUGIN_OPTIONS[name])
+
+
+def _needs_torch(arguments: Sequence[str]) -> bool:
+    """Whether PyTorch will be used, and so has to be loaded before TensorFlow."""
+    return _asks_for_diffusion(arguments) or any(a == "Diffusion" or a.endswith("=Diffusion") for a in arguments)
 
 
 def _asks_for_diffusion(arguments: Sequence[str]) -> bool:

