@@ -117,9 +117,7 @@ def step_study(
         "n_original": len(original),
         "n_generated": n_samples,
         "features": None if features is None else features.name,
-        "floor": {
-            k: _pick(metrics, (*MEASURES[k][0][:1], "floor_percent")) for k in ("eps_s2_percent", "eps_l_percent")
-        },
+        "floor": {k: _pick(metrics, (MEASURES[k][0][0], "floor_percent")) for k in ("eps_s2_percent", "eps_l_percent")},
         "rows": rows,
     }
     write_json(out / "sampling_steps.json", study)
