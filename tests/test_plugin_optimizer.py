@@ -242,7 +242,7 @@ def test_an_initial_microstructure_is_noised_and_denoised_towards_its_volume_fra
     condition = torch.tensor((initial.mean() - fractions.mean()) / fractions.std(), dtype=torch.float32).reshape(1, 1)
     for frame, t, t_next in zip(convergence["raw_data"], times, [*times[1:], None]):
         with torch.no_grad():
-            output = model.network(x.float(), torch.tensor([t]), condition)
+            output = model.conditioned_network(condition)(x.float(), torch.tensor([t]))
         x_0 = 2 * torch.sigmoid(2 * (alpha_bar[t].sqrt() / (1 - alpha_bar[t]) * x + output)) - 1
         np.testing.assert_allclose(frame.numpy()[..., 0], (x_0[0, 0] + 1) / 2, atol=1e-5)
         if t_next is not None:
