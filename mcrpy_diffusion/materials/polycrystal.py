@@ -66,7 +66,8 @@ class Polycrystal:
     phases : (I, J) uint8
         1 on grain boundaries (white, as in the paper), 0 in grains.
     grain_ids : (I, J) int32
-        The grain that owns the pixel, also on boundaries; an index into `seeds`.
+        The grain that owns the pixel, also on boundaries; an index into `seeds`. About one small grain in 2,000 is too
+        small to own a pixel.
     boundary_distance : (I, J) float64
         Distance from the pixel to the boundary of its own cell in pixels; exact up to half the boundary's width, and
         where it is larger, at least that.
