@@ -175,7 +175,7 @@ class AlloySettings(Settings):
                 "of one as of the other, at least one"
             )
         for name in ("size_ratios", "volume_fractions"):
-            if not all(0.01 <= value <= 1e3 for value in getattr(self, name)):
+            if not all(isinstance(value, (int, float)) and 0.01 <= value <= 1e3 for value in getattr(self, name)):
                 raise InputError(f"{name} are {getattr(self, name)}; allowed are numbers from 0.01 to 1000")
         if abs(sum(self.volume_fractions) - 1) > 1e-3:
             total = sum(self.volume_fractions)

@@ -21,6 +21,32 @@ def command(*words):
     return cli.main([str(word) for word in words])
 
 
+def test_defaults_are_the_papers_and_survive_json():
+    alloy, fibre = AlloySettings(), FibreSettings()
+    assert dict(zip(alloy.size_ratios, alloy.volume_fractions, strict=True)) == {
+        1: 0.15,
+        2: 0.2,
+        2.5: 0.3,
+        3: 0.2,
+        4: 0.15,
+    }
+    assert (fibre.volume_fraction, fibre.shape, fibre.radius_deviation) == (0.35, "disc", 0.0)
+    assert alloy.periodic
+    assert fibre.periodic
+    for settings in (alloy, fibre):
+        assert type(settings).from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_every_setting_of_a_recipe_is_an_option(capsys):
+    with pytest.raises(SystemExit):
+        command("generate", "--help")
+    shown = capsys.readouterr().out
+    for settings in (AlloySettings, FibreSettings):
+        for name in settings.__dataclass_fields__:
+            assert f"--{name} " in shown
+    assert "--n_samples" in shown
+
+
 def test_sample_i_is_the_structure_of_seed_i_with_any_number_of_workers(tmp_path):
     for n_jobs in (1, 2):
         folder = generate_material("fibre", {**SMALL, "seed": 3}, tmp_path / str(n_jobs), n_jobs=n_jobs)
