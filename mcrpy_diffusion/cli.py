@@ -10,7 +10,16 @@ from dataclasses import fields
 from typing import Any, NoReturn
 
 from mcrpy_diffusion import __version__
-from mcrpy_diffusion.config import PRESETS, GenerationSettings, SamplingSettings, Settings, TrainingSettings, preset
+from mcrpy_diffusion.config import (
+    PRESETS,
+    AlloySettings,
+    FibreSettings,
+    GenerationSettings,
+    SamplingSettings,
+    Settings,
+    TrainingSettings,
+    preset,
+)
 from mcrpy_diffusion.console import run
 from mcrpy_diffusion.errors import InputError
 
@@ -65,9 +74,17 @@ def make_parser() -> Parser:
     p = _command(commands, "generate", generate, "reference -> a data set of training structures")
     p.add_argument("--micrograph", nargs="+", metavar="FILE", help="micrographs (.npy, .npz, .png, .tif, .jpg)")
     p.add_argument("--descriptor_filename", metavar="FILE", help="an MCRpy characterization instead")
+    p.add_argument("--images", nargs="+", metavar="PATH", help="crops of all images of folders, stacks and files")
+    p.add_argument("--material", metavar="NAME", help="alloy, fibre, carbonate, ceramics, pmma or copolymer")
+    p.add_argument("--paper_recipe", action="store_true", default=None, help="MCRpy's settings as in the paper, slow")
+    p.add_argument("--grain_ids", action="store_true", default=None, help="alloy: also write maps of the grains")
     p.add_argument("--out", required=True, metavar="DIR", help="the data set's folder; run again to go on")
-    p.add_argument("--n_jobs", type=int, help="worker processes for MCRpy (default: one per core)")
-    _add_settings(p, GenerationSettings)
+    p.add_argument("--n_jobs", type=int, help="worker processes (default: one per core)")
+    _add_settings(p, GenerationSettings, aliases={"n_training_samples": "n_samples"})
+    _add_settings(p, FibreSettings, "fibre", skip=(GenerationSettings,))
+    _add_settings(
+        p, AlloySettings, "alloy (aspect_ratio and orientation as above)", skip=(GenerationSettings, FibreSettings)
+    )
 
     p = _command(commands, "train", train, "data set -> model; run again to go on")
     p.add_argument("--dataset", required=True, metavar="DIR")
@@ -116,18 +133,31 @@ def make_parser() -> Parser:
 def generate(options: dict[str, Any]) -> None:
     """Make a data set."""
     from mcrpy_diffusion.generate import generate as run_generate
-    from mcrpy_diffusion.generate import resolve
+    from mcrpy_diffusion.generate import generate_from_images, generate_material, resolve
     from mcrpy_diffusion.pipeline import reference_from_characterization, reference_from_micrographs
 
     files, descriptor = options.pop("micrograph", None), options.pop("descriptor_filename", None)
-    if (files is None) == (descriptor is None):
-        raise InputError("give either --micrograph or --descriptor_filename")
+    images, material = options.pop("images", None), options.pop("material", None)
+    own = {k: options.pop(k) for k in ("paper_recipe", "grain_ids") if k in options}
+    sources = [source is not None for source in (files, descriptor, images)]
+    if sum(sources) > 1 or not (any(sources) or material) or (images and material) or (own and not material):
+        raise InputError(
+            "give either --micrograph or --descriptor_filename, or --images, or --material, which the first two can go "
+            "with; --paper_recipe and --grain_ids go with --material"
+        )
     out, n_jobs = options.pop("out"), options.pop("n_jobs", -1)
-    reference = (
-        reference_from_characterization(descriptor, options)
-        if files is None
-        else reference_from_micrographs(files, options)
-    )
+    if images:
+        print(generate_from_images(images, options, out))
+        return
+    reference = None
+    if descriptor is not None:
+        reference = reference_from_characterization(descriptor, options)
+    elif files is not None:
+        reference = reference_from_micrographs(files, options)
+    if material:
+        print(generate_material(material, options, out, reference=reference, n_jobs=n_jobs, **own))
+    if material or reference is None:
+        return
     settings = resolve(GenerationSettings().replace(**options), reference)
     print(f"{run_generate(settings, reference, out, n_jobs=n_jobs)}: {settings.n_training_samples} structures")
 
@@ -211,12 +241,24 @@ def _command(
 
 
 def _add_settings(
-    parser: argparse.ArgumentParser, settings: type[Settings], *, rename: dict[str, str] | None = None
+    parser: argparse.ArgumentParser,
+    settings: type[Settings],
+    title: str = "settings",
+    *,
+    rename: dict[str, str] | None = None,
+    aliases: dict[str, str] | None = None,
+    skip: Sequence[type[Settings]] = (),
 ) -> None:
-    """Add an option for each field, typed as the field is; defaults stay with the settings."""
+    """Add an option for each field, typed as the field is; defaults stay with the settings.
+
+    Fields of the settings in `skip` have their options already.
+    """
     hints = typing.get_type_hints(settings)
-    group = parser.add_argument_group("settings")
+    group = parser.add_argument_group(title)
+    there = {f.name for other in skip for f in fields(other)}
     for f in fields(settings):
+        if f.name in there:
+            continue
         name, kind = (rename or {}).get(f.name, f.name), hints[f.name]
         kinds = [k for k in typing.get_args(kind) if k is not type(None)] or [kind]
         if kind is bool:
@@ -224,8 +266,9 @@ def _add_settings(
             continue
         many = typing.get_origin(kinds[0]) is tuple or typing.get_origin(kind) is tuple
         item = typing.get_args(kinds[0])[0] if typing.get_origin(kinds[0]) is tuple else kinds[0]
+        flags = [f"--{name}", *([f"--{aliases[name]}"] if aliases and name in aliases else [])]
         group.add_argument(
-            f"--{name}", type=item, nargs="*" if many else None, default=None, metavar="X", help=f"({f.default})"
+            *flags, type=item, nargs="*" if many else None, default=None, metavar="X", help=f"({f.default})"
         )
 
 

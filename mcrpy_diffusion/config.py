@@ -124,6 +124,80 @@ class GenerationSettings(Settings):
 
 
 @dataclass(frozen=True)
+class FibreSettings(Settings):
+    """Fibre composite: random sequential addition. The volume fraction is the paper's; it leaves the radius open."""
+
+    extent_x: int = 64
+    extent_y: int = 64
+    periodic: bool = True
+    volume_fraction: float = 0.35
+    radius: float = 5.0  # pixels; of the disc of the same area, for ellipses and rectangles
+    radius_deviation: float = 0.0  # standard deviation over mean of log-normal radii; 0: all alike
+    min_gap: float = 1.0  # pixels between any two fibres: no pixel of one is the neighbour of one of another
+    shape: str = "disc"
+    aspect_ratio: float = 2.0  # long over short axis, of ellipses and rectangles
+    orientation: float | None = None  # degrees from the rows' axis to the long axis; None: random
+
+    def __post_init__(self) -> None:
+        self._one_of(("disc", "ellipse", "rectangle"), "shape")
+        self._at_least(8, "extent_x", "extent_y")
+        self._between(0.001, 0.9, "volume_fraction")
+        self._between(0.5, 1e6, "radius")
+        self._between(0.0, 1.0, "radius_deviation")
+        self._between(0.0, 1e6, "min_gap")
+        self._between(1.0, 50.0, "aspect_ratio")
+        if self.orientation is not None:
+            self._between(-360.0, 360.0, "orientation")
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns (I, J)."""
+        return (self.extent_x, self.extent_y)
+
+
+@dataclass(frozen=True)
+class AlloySettings(Settings):
+    """Polycrystal with grain boundaries as a phase. Ratios and fractions are the paper's; sizes in pixels are ours."""
+
+    extent_x: int = 64
+    extent_y: int = 64
+    periodic: bool = True
+    grain_size: float = 10.0  # pixels: effective diameter of the grains of ratio 1
+    size_ratios: tuple[float, ...] = (1.0, 2.0, 2.5, 3.0, 4.0)
+    volume_fractions: tuple[float, ...] = (0.15, 0.2, 0.3, 0.2, 0.15)
+    boundary_width: float = 1.5  # pixels
+    aspect_ratio: float = 1.0  # long over short axis of columnar grains
+    orientation: float = 0.0  # degrees from the rows' axis to the long axis
+    abnormal_fraction: float = 0.0  # volume fraction of abnormally grown grains
+    abnormal_ratio: float = 8.0  # their size in terms of grain_size
+
+    def __post_init__(self) -> None:
+        self._at_least(8, "extent_x", "extent_y")
+        self._between(2.0, 1e6, "grain_size")
+        self._between(0.0, 1e6, "boundary_width")
+        self._between(1.0, 20.0, "aspect_ratio")
+        self._between(-360.0, 360.0, "orientation")
+        self._between(0.0, 0.9, "abnormal_fraction")
+        self._between(0.01, 1e3, "abnormal_ratio")
+        if not self.size_ratios or len(self.size_ratios) != len(self.volume_fractions):
+            raise InputError(
+                f"size_ratios are {self.size_ratios} and volume_fractions {self.volume_fractions}; allowed are as many "
+                "of one as of the other, at least one"
+            )
+        for name in ("size_ratios", "volume_fractions"):
+            if not all(isinstance(value, (int, float)) and 0.01 <= value <= 1e3 for value in getattr(self, name)):
+                raise InputError(f"{name} are {getattr(self, name)}; allowed are numbers from 0.01 to 1000")
+        if abs(sum(self.volume_fractions) - 1) > 1e-3:
+            total = sum(self.volume_fractions)
+            raise InputError(f"volume_fractions {self.volume_fractions} add up to {total:g}; allowed is a sum of 1")
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Rows and columns (I, J)."""
+        return (self.extent_x, self.extent_y)
+
+
+@dataclass(frozen=True)
 class TrainingSettings(Settings):
     """Stage 2: network, diffusion process and optimisation. The defaults are the paper's recipe."""
 

@@ -1,8 +1,13 @@
-"""Stage 1: references -> a data set of training structures, by crops or by MCRpy's descriptor-based reconstruction."""
+"""Stage 1: references -> a data set of training structures, by crops or by MCRpy's descriptor-based reconstruction.
+
+Named materials have recipes of their own, some of which need no reference.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +15,19 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.checkpoint import package_versions
-from mcrpy_diffusion.config import N_CROPS, N_RECONSTRUCTIONS, GenerationSettings
+from mcrpy_diffusion.config import (
+    N_CROPS,
+    N_RECONSTRUCTIONS,
+    AlloySettings,
+    FibreSettings,
+    GenerationSettings,
+)
 from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data.image_stack import read_images
 from mcrpy_diffusion.data.micrograph import Micrograph
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials import crops
+from mcrpy_diffusion.files import make_folder, write_atomically
+from mcrpy_diffusion.materials import crops, recipes
 from mcrpy_diffusion.progress import Progress
 
 HELD_OUT_SEED = 7919  # so that held-out crops are drawn apart from training crops
@@ -104,6 +117,8 @@ def held_out_crops(settings: GenerationSettings, reference: Reference, n: int) -
 def training_crops(settings: GenerationSettings, reference: Reference) -> np.ndarray:
     """Crops of the training parts, shape (n, I, J)."""
     parts = [training for training, _ in split_all(settings, reference)]
+    if settings.n_training_samples == crops.n_positions(parts, extent=settings.extent):
+        return crops.all_crops(parts, extent=settings.extent)
     return crops.random_crops(parts, settings.n_training_samples or N_CROPS, extent=settings.extent, seed=settings.seed)
 
 
@@ -203,3 +218,140 @@ def _reconstruct(
         log_path=log_path,
         progress=progress,
     )
+
+
+# --- named materials and users' images -------------------------------------------------------------------------------
+
+
+def generate_material(
+    material: str,
+    options: Mapping[str, Any],
+    folder: str | os.PathLike[str],
+    *,
+    reference: Reference | None = None,
+    paper_recipe: bool = False,
+    grain_ids: bool = False,
+    n_jobs: int = -1,
+) -> Path:
+    """Make training structures of a named material, or go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    material : str
+        alloy, fibre, carbonate, ceramics, pmma or copolymer.
+    options : mapping
+        Fields of the material's settings that differ from its defaults; `n_training_samples`, `seed` and `isotropic`
+        as in `GenerationSettings`.
+    folder : path
+        The data set's folder.
+    reference : Reference, optional
+        Instead of the built-in image, for materials that MCRpy reconstructs.
+    paper_recipe : bool
+        The paper's descriptors and optimizer instead of the faster equivalent.
+    grain_ids : bool
+        For alloy: also write the map of grains of seed s as grain_ids/<s>.npy.
+    n_jobs : int
+        Worker processes; -1: one per core.
+
+    Returns
+    -------
+    Path
+        The folder, with a complete data set.
+
+    Raises
+    ------
+    InputError
+        If there is no such material, an option does not belong to it, or its structures cannot be made.
+    """
+    recipes.check_material(material)
+    if grain_ids and material != "alloy":
+        raise InputError(f"--grain_ids was given with the material {material}; allowed is alloy, which has grains")
+    if material in recipes.DIRECT:
+        if reference is not None:
+            raise InputError(f"the material {material} is made without a reference; leave the micrograph out")
+        general = {k: options[k] for k in ("n_training_samples", "seed", "isotropic") if k in options}
+        own = recipes.DIRECT[material]().replace(**{k: v for k, v in options.items() if k not in general})
+        return _generate_directly(material, own, GenerationSettings().replace(**general), folder, n_jobs, grain_ids)
+    settings = recipes.descriptor_settings(material, options, paper_recipe=paper_recipe)
+    if reference is None:
+        image = recipes.built_in_reference(material, settings.extent)
+        reference = Reference(material, image.n_phases, (image.sha256,), (image,))
+    return generate(resolve(settings, reference), reference, folder, n_jobs=n_jobs)
+
+
+def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folder: str | os.PathLike[str]) -> Path:
+    """Make training structures that are crops of many images, large or small, each crop once if they allow no more.
+
+    Parameters
+    ----------
+    paths : sequence of str
+        Files and folders, as `data.image_stack.read_images` takes them.
+    options : mapping
+        Fields of `GenerationSettings` that differ from the defaults.
+    folder : path
+        The data set's folder.
+
+    Raises
+    ------
+    InputError
+        If the images cannot be used, or are smaller than the extent.
+    """
+    flags = {k: bool(options.get(k, False)) for k in ("grey_values", "use_multiphase")}
+    images = read_images(paths, **flags)
+    hashes = tuple(image.sha256 for image in images)
+    reference = Reference(Path(paths[0]).stem, images[0].n_phases, hashes, tuple(images))
+    settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
+    n = crops.n_positions([part for part, _ in split_all(settings, reference)], extent=settings.extent)
+    if n < 2:
+        raise InputError("the images allow a single crop; give more of them, larger ones, or a smaller extent")
+    settings = settings.replace(n_training_samples=min(n, settings.n_training_samples or N_CROPS))
+    return generate(settings, reference, folder)
+
+
+def _generate_directly(
+    material: str,
+    own: AlloySettings | FibreSettings,
+    general: GenerationSettings,
+    folder: str | os.PathLike[str],
+    n_jobs: int,
+    grain_ids: bool,
+) -> Path:
+    """Fill a data set with structures that a generator makes without a reference."""
+    n = general.n_training_samples or N_CROPS
+    first = general.seed * recipes.SEEDS_PER_SET
+    problem = recipes.make_sample(first, own).problem  # settings that cannot work leave no folder
+    if problem:
+        raise InputError(problem)
+    made = {"material": material, "training_data": "recipe", **own.to_dict(), "n_phases": 2, "seed": general.seed}
+    made |= {"n_training_samples": n, "isotropic": general.isotropic}
+    versions = package_versions("numpy", "microstructpy")
+    with Dataset.create_or_resume(folder, made, settings=own.to_dict(), versions=versions) as dataset:
+        if grain_ids:
+            make_folder(Path(folder) / "grain_ids")
+        with Progress(n, "training data", initial=dataset.n_accepted) as bar:
+            while dataset.n_accepted < n and not dataset.is_complete:
+                tried = dataset.tried
+                unused = (seed for seed in itertools.count(first) if seed not in tried)
+                seeds = list(itertools.islice(unused, min(n - dataset.n_accepted, recipes.N_AT_ONCE)))
+                for sample in recipes.make_samples(seeds, own, n_jobs=n_jobs, with_grain_ids=grain_ids):
+                    problem = _record(dataset, sample, bar) or problem
+                if dataset.n_accepted < recipes.MIN_ACCEPTANCE * len(dataset.tried):
+                    raise InputError(
+                        f"only {dataset.n_accepted} of {len(dataset.tried)} seeds have a structure: {problem}"
+                    )
+        if not dataset.is_complete:
+            dataset.finish()
+    return Path(folder)
+
+
+def _record(dataset: Dataset, sample: recipes.Sample, bar: Progress) -> str:
+    """Add a sample to the data set; return why there is none, or nothing."""
+    if sample.phases is None:
+        dataset.append(sample.seed, None, reason="not placed", problem=sample.problem)
+        return sample.problem
+    if sample.grain_ids is not None:  # before its line: no sample without its map
+        ids = sample.grain_ids
+        write_atomically(dataset.folder / "grain_ids" / f"{sample.seed}.npy", lambda file: np.save(file, ids))
+    dataset.append(sample.seed, sample.phases, volume_fraction=float(sample.phases.mean()))
+    bar.update()
+    return ""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.crops import random_crops, split
+from mcrpy_diffusion.materials.crops import all_crops, n_positions, random_crops, split
 
 
 def _numbered(rows: int, columns: int, start: int = 0) -> np.ndarray:
@@ -94,3 +94,11 @@ def test_micrographs_that_do_not_fit(micrographs, extent, words):
 def test_negative_seed():
     with pytest.raises(InputError, match="seed"):
         random_crops([_numbered(9, 9)], 1, extent=(4, 4), seed=-1)
+
+
+def test_all_crops_are_every_position_once():
+    images = [_numbered(4, 5), _numbered(3, 3, start=100)]
+    crops = all_crops(images, extent=(3, 2))
+    expected = [m[i : i + 3, j : j + 2] for m in images for i in range(m.shape[0] - 2) for j in range(m.shape[1] - 1)]
+    np.testing.assert_array_equal(crops, np.stack(expected))
+    assert n_positions(images, extent=(3, 2)) == len(expected) == 10

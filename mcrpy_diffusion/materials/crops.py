@@ -98,3 +98,16 @@ def _check_extent(phases_list: Sequence[np.ndarray], extent: tuple[int, int]) ->
             raise InputError(f"the micrograph is {size}; allowed is at least the extent {extent[0]} x {extent[1]}")
         if phases.dtype != phases_list[0].dtype:
             raise InputError(f"micrographs are {phases_list[0].dtype} and {phases.dtype}; allowed is one kind")
+
+
+def n_positions(phases_list: Sequence[np.ndarray], *, extent: tuple[int, int]) -> int:
+    """Return how many different crops of `extent` all micrographs allow together."""
+    _check_extent(phases_list, extent)
+    return sum((m.shape[0] - extent[0] + 1) * (m.shape[1] - extent[1] + 1) for m in phases_list)
+
+
+def all_crops(phases_list: Sequence[np.ndarray], *, extent: tuple[int, int]) -> np.ndarray:
+    """Return every crop once, micrograph by micrograph and row by row, shape (N, *extent)."""
+    _check_extent(phases_list, extent)
+    windows = [np.lib.stride_tricks.sliding_window_view(m, extent).reshape(-1, *extent) for m in phases_list]
+    return np.concatenate(windows)

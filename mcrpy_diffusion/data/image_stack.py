@@ -1,0 +1,189 @@
+"""Reading many images at once: folders, multi-page TIFF, .npy and .npz stacks, as micrographs of one material.
+
+What one image alone cannot say is decided for all together: the phases that occur, and Otsu's threshold. An image
+without any particle then stays empty, instead of being cut at its own noise.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.data.micrograph import (
+    IMAGE_FORMATS,
+    MAX_PHASES,
+    MAX_PIXELS,
+    SUFFIXES,
+    Micrograph,
+    hash_phases,
+    otsu_threshold,
+)
+from mcrpy_diffusion.errors import InputError
+
+logger = logging.getLogger(__name__)
+
+_WHITE = {"uint8": 255.0, "uint16": 65535.0}
+
+
+def read_images(
+    paths: Sequence[str | os.PathLike[str]], *, grey_values: bool = False, use_multiphase: bool = False
+) -> list[Micrograph]:
+    """Read all images of files and folders.
+
+    Parameters
+    ----------
+    paths : sequence of paths
+        Files (.npy, .npz, .png, .tif, .tiff, .jpg, .jpeg) or folders, which are searched with all folders in them. A
+        page of a TIFF file, an array of an .npz file, and a plane (n, :, :) of a stack (N, I, J) is one image.
+    grey_values : bool
+        Keep grey values, scaled to [0, 1] in the same way for all.
+    use_multiphase : bool
+        Allow more than two phases.
+
+    Returns
+    -------
+    list of Micrograph
+        Folders in the order of their files' names; all with the same number of phases.
+
+    Raises
+    ------
+    InputError
+        If there is no image, one cannot be read, or they do not fit together.
+    """
+    if grey_values and use_multiphase:
+        raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
+    named = [each for file in _files(paths) for each in _read(file)]
+    for name, values in named:
+        _check(name, values)
+    images = [values for _, values in named]
+    threshold = None
+    levels = _few_levels(images)
+    if grey_values:
+        arrays, n_phases = _grey(images), 0
+    elif levels is not None and np.array_equal(levels, np.arange(len(levels))):
+        arrays, n_phases = [values.astype(np.uint8) for values in images], len(levels)
+    elif levels is not None and len(levels) == 2:
+        arrays, n_phases = [(values == levels[1]).astype(np.uint8) for values in images], 2
+    elif use_multiphase:
+        raise InputError(
+            f"the images are grey; with --use_multiphase, allowed are up to {MAX_PHASES} phases 0 .. n - 1"
+        )
+    else:
+        threshold = otsu_threshold(np.concatenate([values.ravel() for values in images]))
+        logger.info("%d grey images: Otsu's threshold of all is %.6g, phase 1 is above it", len(images), threshold)
+        arrays, n_phases = [(values > threshold).astype(np.uint8) for values in images], 2
+    if n_phases > 2 and not use_multiphase:
+        raise InputError(f"the images have {n_phases} phases; allowed are 2, or more with --use_multiphase")
+    return [
+        Micrograph(Path(name).stem, array, n_phases, threshold, hash_phases(array), name)
+        for (name, _), array in zip(named, arrays, strict=True)
+    ]
+
+
+def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
+    for path in map(Path, paths):
+        if not path.exists():
+            raise InputError(f"{str(path)!r} does not exist; give a file or a folder with images")
+        found = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        if not found:
+            raise InputError(f"{str(path)!r} holds no image; allowed are {', '.join(SUFFIXES)}")
+        yield from found
+
+
+def _read(file: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield (name, values) of every image of a file."""
+    suffix = file.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{str(file)!r} has the suffix {suffix!r}; allowed are {', '.join(SUFFIXES)}")
+    try:
+        arrays = list(_pages(file, suffix) if suffix in IMAGE_FORMATS else _arrays(file, suffix))
+    except InputError:
+        raise
+    except Exception as error:  # broken files raise many kinds
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise InputError(f"{str(file)!r} is not a valid {suffix} file: {reason}") from error
+    planes = [plane for array in arrays for plane in (array if array.ndim == 3 else [array])]
+    for k, plane in enumerate(planes):
+        yield (f"{file}" if len(planes) == 1 else f"{file}[{k}]"), plane
+
+
+def _pages(file: Path, suffix: str) -> Iterator[np.ndarray]:
+    from PIL import Image, ImageSequence
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's on size: ours is an error
+        with Image.open(file, formats=(IMAGE_FORMATS[suffix],)) as image:
+            for page in ImageSequence.Iterator(image):
+                _check_size(str(file), (page.height, page.width))
+                yield _values(page)
+
+
+def _values(page: Any) -> np.ndarray:
+    """Return grey values as they are, and colours as luminance (ITU-R BT.601)."""
+    if page.mode in ("1", "L", "F", "I") or page.mode.startswith("I;16"):
+        values = np.array(page)
+        return values.astype(values.dtype.newbyteorder("="))
+    return np.array(page.convert("L"))
+
+
+def _arrays(file: Path, suffix: str) -> Iterator[np.ndarray]:
+    if suffix == ".npy":
+        array = np.load(file, mmap_mode="r", allow_pickle=False)  # fails at once where the header promises too much
+        _check_size(str(file), array.shape)
+        yield np.array(array)
+        return
+    with np.load(file, allow_pickle=False) as archive:
+        for name in archive.files:
+            array = archive[name]
+            _check_size(f"{file}, {name}", array.shape)
+            yield array
+
+
+def _check_size(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) not in (2, 3) or 0 in shape:
+        raise InputError(f"{name!r} has the shape {shape}; allowed are an image (I, J) or a stack of images (N, I, J)")
+    if shape[-1] * shape[-2] > MAX_PIXELS:
+        raise InputError(f"{name!r} has {shape[-2]} x {shape[-1]} pixels; allowed are up to {MAX_PIXELS}")
+
+
+def _check(name: str, values: np.ndarray) -> None:
+    if values.dtype.kind not in "biuf":
+        raise InputError(f"{name!r} holds {values.dtype}; allowed are integers, bool and floats")
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{name!r} holds NaN or infinite values; allowed are finite ones")
+
+
+def _few_levels(images: list[np.ndarray]) -> np.ndarray | None:
+    """Return the sorted levels of all images, or None if there are more than `MAX_PHASES`.
+
+    Raises
+    ------
+    InputError
+        If there is only one.
+    """
+    levels = np.array([])
+    for values in images:
+        levels = np.union1d(levels, values)
+        if len(levels) > MAX_PHASES:
+            return None
+    if len(levels) < 2:
+        raise InputError(f"the images hold only the value {levels[0]:g}; at least two phases or grey levels are needed")
+    return levels
+
+
+def _grey(images: list[np.ndarray]) -> list[np.ndarray]:
+    """Scale to [0, 1]: 8 and 16 bits by their white, floats within [0, 1] not at all, others by their common range."""
+    whites = {_WHITE.get(values.dtype.name) for values in images}
+    low = min(float(values.min()) for values in images)
+    high = max(float(values.max()) for values in images)
+    if len(whites) == 1 and None not in whites and high >= MAX_PHASES:
+        low, high = 0.0, float(whites.pop() or 1)
+    elif low >= 0 and high <= 1:
+        low, high = 0.0, 1.0
+    return [((values.astype(np.float64) - low) / (high - low)).clip(0, 1).astype(np.float32) for values in images]

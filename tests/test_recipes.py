@@ -1,0 +1,202 @@
+"""The named materials as data sets: settings, seeds, files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from mcrpy_diffusion import cli, generate
+from mcrpy_diffusion.config import AlloySettings, FibreSettings
+from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.generate import generate_from_images, generate_material
+from mcrpy_diffusion.materials import fibres, polycrystal, recipes
+
+SMALL = {"extent_x": 32, "extent_y": 40, "n_training_samples": 5}
+
+
+def command(*words):
+    return cli.main([str(word) for word in words])
+
+
+def test_defaults_are_the_papers_and_survive_json():
+    alloy, fibre = AlloySettings(), FibreSettings()
+    assert dict(zip(alloy.size_ratios, alloy.volume_fractions, strict=True)) == {
+        1: 0.15,
+        2: 0.2,
+        2.5: 0.3,
+        3: 0.2,
+        4: 0.15,
+    }
+    assert (fibre.volume_fraction, fibre.shape, fibre.radius_deviation) == (0.35, "disc", 0.0)
+    assert alloy.periodic
+    assert fibre.periodic
+    for settings in (alloy, fibre):
+        assert type(settings).from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+
+
+def test_every_setting_of_a_recipe_is_an_option(capsys):
+    with pytest.raises(SystemExit):
+        command("generate", "--help")
+    shown = capsys.readouterr().out
+    for settings in (AlloySettings, FibreSettings):
+        for name in settings.__dataclass_fields__:
+            assert f"--{name} " in shown
+    assert "--n_samples" in shown
+
+
+def test_sample_i_is_the_structure_of_seed_i_with_any_number_of_workers(tmp_path):
+    for n_jobs in (1, 2):
+        folder = generate_material("fibre", {**SMALL, "seed": 3}, tmp_path / str(n_jobs), n_jobs=n_jobs)
+        dataset = Dataset.open(folder)
+        assert dataset.is_complete
+        settings = FibreSettings(extent_x=32, extent_y=40)
+        expected = np.stack([fibres.make(3_000_000 + i, settings) for i in range(5)])
+        np.testing.assert_array_equal(dataset.load(), expected)
+        assert [line["seed"] for line in dataset.samples] == [3_000_000 + i for i in range(5)]
+        assert [line["volume_fraction"] for line in dataset.samples] == [image.mean() for image in expected]
+
+
+def test_alloy_comes_with_its_grains_and_the_record_of_how_it_was_made(tmp_path):
+    out = tmp_path / "alloy"
+    words = ("--extent_x", 48, "--extent_y", 44, "--grain_size", 8, "--boundary_width", 2.5, "--grain_ids")
+    assert command("generate", "--material", "alloy", "--n_samples", 2, "--n_jobs", 1, "--out", out, *words) == 0
+    settings = AlloySettings(extent_x=48, extent_y=44, grain_size=8.0, boundary_width=2.5)
+    for seed, phases in enumerate(Dataset.open(out).load()):
+        made = polycrystal.make_polycrystal(seed, settings)
+        np.testing.assert_array_equal(phases, made.phases)
+        np.testing.assert_array_equal(np.load(out / "grain_ids" / f"{seed}.npy"), made.grain_ids)
+    info = json.loads((out / "dataset.json").read_text())
+    assert info["recipe"]["material"] == "alloy"
+    assert info["recipe"]["size_ratios"] == [1.0, 2.0, 2.5, 3.0, 4.0]
+    assert info["recipe"]["boundary_width"] == 2.5
+    assert info["recipe"]["periodic"] is True
+    assert "microstructpy" in info["versions"]
+
+
+def test_a_stopped_generation_goes_on_and_another_recipe_is_refused(tmp_path, monkeypatch):
+    record, count = generate._record, [0]
+
+    def stop_at_the_third(*arguments):
+        count[0] += 1
+        if count[0] == 3:
+            raise KeyboardInterrupt
+        return record(*arguments)
+
+    monkeypatch.setattr(generate, "_record", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        generate_material("fibre", SMALL, tmp_path / "stopped", n_jobs=1)
+    assert Dataset.open(tmp_path / "stopped").n_accepted == 2
+    monkeypatch.setattr(generate, "_record", record)
+    there = (tmp_path / "stopped" / "samples" / "000000.npy").stat().st_mtime_ns
+    generate_material("fibre", SMALL, tmp_path / "stopped", n_jobs=1)
+    assert (tmp_path / "stopped" / "samples" / "000000.npy").stat().st_mtime_ns == there
+    whole = Dataset.open(generate_material("fibre", SMALL, tmp_path / "whole", n_jobs=1))
+    np.testing.assert_array_equal(Dataset.open(tmp_path / "stopped").load(), whole.load())
+    with pytest.raises(InputError, match="radius was 5.0 and is now 4.0"):
+        generate_material("fibre", {**SMALL, "radius": 4.0}, tmp_path / "whole", n_jobs=1)
+
+
+def test_seeds_without_a_structure_are_recorded_and_replaced(tmp_path, monkeypatch):
+    make = fibres.make
+
+    def sometimes(seed, settings):
+        if seed % 3 == 1:
+            raise InputError("no place")
+        return make(seed, settings)
+
+    monkeypatch.setattr(fibres, "make", sometimes)
+    dataset = Dataset.open(generate_material("fibre", SMALL, tmp_path / "a", n_jobs=1))
+    assert dataset.counts() == {"accepted": 5, "not placed": 2}
+    assert [line["seed"] for line in dataset.samples if line["accepted"]] == [0, 2, 3, 5, 6]
+    monkeypatch.setattr(
+        fibres, "make", lambda seed, settings: make(0, settings) if seed == 0 else sometimes(1, settings)
+    )
+    monkeypatch.setattr(recipes, "N_AT_ONCE", 30)
+    with pytest.raises(InputError, match="only 1 of 30 seeds have a structure: no place"):
+        generate_material("fibre", {**SMALL, "n_training_samples": 100}, tmp_path / "b", n_jobs=1)
+
+
+def test_defaults_of_materials_that_mcrpy_reconstructs():
+    fast = recipes.descriptor_settings("ceramics", {}, paper_recipe=False)
+    assert (fast.descriptor_types, fast.optimizer_type, fast.loss_type) == (("FFTCorrelations",), "LBFGSB", "MSE")
+    paper = recipes.descriptor_settings("pmma", {}, paper_recipe=True)
+    assert (paper.descriptor_types, paper.optimizer_type, paper.loss_type) == (("Correlations",), "TNC", "RMS")
+    copolymer = recipes.descriptor_settings("copolymer", {"max_iter": 7}, paper_recipe=False)
+    assert (copolymer.descriptor_types, copolymer.optimizer_type) == (("GramMatrices",), "LBFGSB")
+    assert (paper.volume_fraction_tolerance, copolymer.volume_fraction_tolerance) == (0.003, 0.02)
+    assert (copolymer.loss_type, copolymer.max_iter) == ("MSE", 7)  # what is given goes first
+    assert all(each.training_data == "descriptors" for each in (fast, paper, copolymer))
+
+
+def test_a_reconstructed_material_goes_the_way_of_a_micrograph(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(generate, "generate", lambda *arguments, **options: seen.append(arguments) or tmp_path)
+    generate_material("carbonate", {"extent_x": 32}, tmp_path)
+    settings, reference, folder = seen[0]
+    assert settings.training_data == "descriptors"
+    assert settings.limit_to == 16
+    assert reference.images[0].shape == (256, 256)
+    assert reference.images[0].mean() == pytest.approx(0.139, abs=0.001)
+    assert folder == tmp_path
+
+
+@pytest.mark.slow
+def test_carbonate_from_the_built_in_image(tmp_path):
+    out = tmp_path / "carbonate"
+    assert command("generate", "--material", "carbonate", "--n_samples", 2, "--n_jobs", 1, "--out", out) == 0
+    made = Dataset.open(out).load()
+    assert made.shape == (2, 64, 64)
+    assert made.mean() == pytest.approx(0.139, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--material", "wood"), "material is 'wood'; allowed are alloy, fibre, carbonate, ceramics, pmma, copolymer"),
+        (("--material", "alloy", "--radius", "4"), "unknown AlloySettings radius"),
+        (("--material", "carbonate", "--radius", "4"), "unknown GenerationSettings radius"),
+        (("--material", "fibre", "--descriptor_types", "Correlations"), "unknown FibreSettings descriptor_types"),
+        (("--material", "fibre", "--volume_fraction", "0.5"), "jams at 0.547"),
+        (("--material", "fibre", "--grain_ids"), "allowed is alloy"),
+        (("--micrograph", "a.npy", "--paper_recipe"), "go with --material"),
+        (("--micrograph", "a.npy", "--images", "b"), "give either"),
+        (("--material", "alloy", "--images", "b"), "give either"),
+        (("--images", "missing"), "'missing' does not exist"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    assert command("generate", *words, "--out", "x", "--n_jobs", 1) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_direct_material_takes_no_reference(tmp_path):
+    np.save(tmp_path / "m.npy", np.eye(64, dtype=np.uint8))
+    assert command("generate", "--material", "fibre", "--micrograph", tmp_path / "m.npy", "--out", tmp_path / "x") == 2
+
+
+def test_crops_of_a_folder_of_images(tmp_path):
+    generator = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    images = generator.integers(0, 2, (6, 16, 16), dtype=np.uint8)
+    for k, image in enumerate(images):
+        np.save(tmp_path / "images" / f"{k}.npy", image)
+    extent = {"extent_x": 16, "extent_y": 16}
+    dataset = Dataset.open(generate_from_images([str(tmp_path / "images")], extent, tmp_path / "all"))
+    np.testing.assert_array_equal(dataset.load(), images)  # each once: there are no further crops
+    assert dataset.info["recipe"]["n_training_samples"] == 6
+    smaller = {"extent_x": 12, "extent_y": 14, "n_training_samples": 20, "held_out_fraction": 0.0}
+    dataset = Dataset.open(generate_from_images([str(tmp_path / "images")], smaller, tmp_path / "some"))
+    assert dataset.load().shape == (20, 12, 14)
+    with pytest.raises(InputError, match="smaller than the extent"):
+        generate_from_images([str(tmp_path / "images")], {}, tmp_path / "none")
+    with pytest.raises(InputError, match="allow a single crop"):
+        generate_from_images([str(tmp_path / "images" / "0.npy")], extent, tmp_path / "one")
+    assert not (tmp_path / "none").exists()
+    assert not (tmp_path / "one").exists()
