@@ -311,9 +311,9 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
     extent : tuple of int
         Rows and columns. The paper's network is made for 64 x 64. For larger structures the preset "paper" folds
         patches of 2 x 2 (from 128), 4 x 4 (from 256) ... pixels into channels, so that all levels, the attention at
-        16 x 16 and the cost of a step stay those of 64 x 64: at 256 x 256 62 GFLOP an image and 5 GiB for a batch of
+        16 x 16 and the cost of a step stay those of 64 x 64: at 256 x 256 62 GFLOP an image and 6 GiB for a batch of
         32 in bfloat16, where seven levels (`channel_multipliers` 1 2 2 2 2 2 2, `attention_levels` 4, `patch_size` 1)
-        take 970 GFLOP and 57 GiB.
+        take 970 GFLOP and 73 GiB.
 
     Raises
     ------

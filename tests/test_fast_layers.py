@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm
+from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm, group_norm_silu
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
 
 def draw(dtype, memory_format, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(3, 12, 5, 7, generator=generator, dtype=dtype) * 2 + 0.7
+    x = torch.randn(3, 12, 8, 16, generator=generator, dtype=dtype) * 2 + 0.7
     scale, shift = (torch.randn(3, 12, generator=generator, dtype=dtype) for _ in range(2))
     norm = nn.GroupNorm(4, 12, dtype=dtype)
     with torch.no_grad():
@@ -26,13 +26,16 @@ def draw(dtype, memory_format, seed=0):
 
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("conditioned", [True, False])
-def test_values_and_gradients_equal_those_of_torch(memory_format, conditioned):
+@pytest.mark.parametrize("silu", [True, False])
+def test_values_and_gradients_equal_those_of_torch(memory_format, conditioned, silu):
     norm, (x, scale, shift) = draw(torch.float64, memory_format)
     given = (scale, shift) if conditioned else ()
-    found = group_norm(x, norm, *given)
+    found = (group_norm_silu if silu else group_norm)(x, norm, *given)
     expected = norm(x)
     if conditioned:
         expected = (1 + scale[:, :, None, None]) * expected + shift[:, :, None, None]
+    if silu:
+        expected = functional.silu(expected)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)  # PyTorch keeps mean and std in float32
     leaves = [x, norm.weight, norm.bias, *given]
     dy = torch.randn(x.shape, generator=torch.Generator().manual_seed(1), dtype=x.dtype)

@@ -12,6 +12,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+SUM_BLOCK = 64  # pixels whose sum is rounded to bfloat16 before the sums are added up in float32
+
+
+def group_norm_silu(x: Tensor, norm: nn.GroupNorm, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
+    """SiLU of (1 + scale) norm(x) + shift; arguments as in `group_norm`.
+
+    On a processor nothing but x is kept for the backward pass.
+    """
+    weight, bias = _affine(x, norm, scale, shift)
+    if x.device.type != "cpu":
+        return functional.silu(_plain_group_norm(x, norm, weight, bias))
+    return _GroupNorm.apply(x, weight, bias, norm.num_groups, norm.eps, True)
+
 
 def group_norm(x: Tensor, norm: nn.GroupNorm, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
     """(1 + scale) norm(x) + shift.
@@ -24,50 +37,66 @@ def group_norm(x: Tensor, norm: nn.GroupNorm, scale: Tensor | None = None, shift
     scale, shift : Tensor, shape (B, C), optional
         Conditioning of each image and channel; 0 by default.
     """
-    if norm.weight is None or norm.bias is None:
-        raise ValueError("this normalisation has no weights; allowed is affine=True")
-    weight, bias = norm.weight.expand(x.shape[:2]), norm.bias.expand(x.shape[:2])
-    if scale is not None and shift is not None:
-        weight, bias = weight * (1 + scale), torch.addcmul(shift, bias, 1 + scale)
-    if x.is_cuda:
-        normalised = functional.group_norm(x, norm.num_groups, eps=norm.eps)
-        return torch.addcmul(_as_image(bias, x), normalised, _as_image(weight, x))
-    return _GroupNorm.apply(x, weight, bias, norm.num_groups, norm.eps)
+    weight, bias = _affine(x, norm, scale, shift)
+    if x.device.type != "cpu":
+        return _plain_group_norm(x, norm, weight, bias)
+    return _GroupNorm.apply(x, weight, bias, norm.num_groups, norm.eps, False)
 
 
 class _GroupNorm(torch.autograd.Function):
-    """y = a x_hat + b, x_hat = (x - mean) / std over each group of channels; a, b (B, C)."""
+    """h = a x_hat + b, x_hat = (x - mean) / std over each group of channels, a and b (B, C); then SiLU where wanted."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, groups: int, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, a: Tensor, b: Tensor, groups: int, eps: float, silu: bool) -> Tensor:
         batch, channels = x.shape[:2]
         pixels = x.shape[2] * x.shape[3]
         x_hat, mean, rstd = torch.native_group_norm(x, None, None, batch, channels, pixels, groups, eps)
-        ctx.save_for_backward(x, a, mean, rstd)
-        return torch.addcmul(_as_image(b, x), x_hat, _as_image(a, x))
+        ctx.save_for_backward(x, a, b, mean, rstd)
+        ctx.silu = silu
+        torch.addcmul(_as_image(b, x), x_hat, _as_image(a, x), out=x_hat)
+        return functional.silu(x_hat, inplace=True) if silu else x_hat
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:  # type: ignore[override]
-        """With means over a group's pixels and channels: dx = (a dy - <a dy> - x_hat <a dy x_hat>) / std."""
-        x, a, mean, rstd = ctx.saved_tensors
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None, None]:  # type: ignore[override]
+        """With means over a group's pixels and channels: dx = (a dh - <a dh> - x_hat <a dh x_hat>) / std."""
+        x, a, b, mean, rstd = ctx.saved_tensors
         batch, channels = x.shape[:2]
         groups = mean.shape[1]
         size = channels // groups
         wide = torch.float64 if x.dtype == torch.float64 else torch.float32
         mean, rstd = (m.to(wide).repeat_interleave(size, 1) for m in (mean, rstd))  # (B, C)
-        db = _pixel_sum(dy, wide)
-        da = (_pixel_sum(dy * x, wide) - mean * db) * rstd
+        if ctx.silu:
+            h = torch.addcmul(_as_image(b - a * mean * rstd, x), x, _as_image(a * rstd, x))
+            dh = torch.ops.aten.silu_backward(dy, h)
+        else:
+            dh = dy
+        db = _pixel_sum(dh, wide)
+        da = (_pixel_sum(dh * x, wide) - mean * db) * rstd
 
         def group_mean(values: Tensor) -> Tensor:
             means = values.reshape(batch, groups, size).sum(2) / (size * x.shape[2] * x.shape[3])
             return means.repeat_interleave(size, 1)
 
         along, constant = group_mean(a * da), group_mean(a * db)
-        # dx = dy (a / std) + x q + r, with x_hat written out
+        # dx = dh (a / std) + x q + r, with x_hat written out
         q = -rstd * rstd * along
         r = -rstd * constant - mean * q
-        dx = torch.addcmul(_as_image(r, x), x, _as_image(q, x)).addcmul_(dy, _as_image(rstd * a, x))
-        return dx, da.to(a.dtype), db.to(a.dtype), None, None
+        dx = torch.addcmul(_as_image(r, x), x, _as_image(q, x)).addcmul_(dh, _as_image(rstd * a, x))
+        return dx, da.to(a.dtype), db.to(b.dtype), None, None, None
+
+
+def _affine(x: Tensor, norm: nn.GroupNorm, scale: Tensor | None, shift: Tensor | None) -> tuple[Tensor, Tensor]:
+    if norm.weight is None or norm.bias is None:
+        raise ValueError("this normalisation has no weights; allowed is affine=True")
+    weight, bias = norm.weight.expand(x.shape[:2]), norm.bias.expand(x.shape[:2])
+    if scale is None or shift is None:
+        return weight, bias
+    return weight * (1 + scale), torch.addcmul(shift, bias, 1 + scale)
+
+
+def _plain_group_norm(x: Tensor, norm: nn.GroupNorm, weight: Tensor, bias: Tensor) -> Tensor:
+    x_hat = functional.group_norm(x, norm.num_groups, eps=norm.eps)
+    return torch.addcmul(_as_image(bias, x), x_hat, _as_image(weight, x))
 
 
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
@@ -90,5 +119,12 @@ def _as_image(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _pixel_sum(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Sum over rows and columns, shape (B, C): over one contiguous axis, where PyTorch is fast."""
-    return x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1]).sum(1, dtype=dtype)
+    """Sum over rows and columns, shape (B, C), in a wide precision.
+
+    PyTorch's sum of bfloat16 casts the whole tensor first; a matrix product of blocks does not, and is wide inside.
+    """
+    flat = x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, x.shape[1])  # no copy where channels are last
+    if x.dtype == torch.bfloat16 and flat.shape[1] % SUM_BLOCK == 0:
+        blocks = flat.reshape(-1, SUM_BLOCK, flat.shape[2])
+        flat = torch.matmul(x.new_ones(1, SUM_BLOCK), blocks).reshape(x.shape[0], -1, x.shape[1])
+    return flat.sum(1, dtype=dtype)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm
+from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm, group_norm_silu
 
 
 def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> Tensor:
@@ -43,9 +43,9 @@ class ResidualBlock(nn.Module):
         self.skip = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv_1(functional.silu(group_norm(x, self.norm_1)))
+        h = self.conv_1(group_norm_silu(x, self.norm_1))
         scale, shift = self.embedding(embedding).chunk(2, dim=1)
-        h = functional.silu(group_norm(h, self.norm_2, scale, shift))
+        h = group_norm_silu(h, self.norm_2, scale, shift)
         return self.skip(x) + self.conv_2(dropout(h, self.dropout, training=self.training))
 
 
@@ -217,7 +217,7 @@ class UNet(nn.Module):
             h = module(h, embedding)
         for module in self.up:
             h = module(h) if isinstance(module, Upsample) else module(torch.cat([h, skips.pop()], dim=1), embedding)
-        h = self.last(functional.silu(group_norm(h, self.last_norm)))
+        h = self.last(group_norm_silu(h, self.last_norm))
         return functional.pixel_shuffle(h, self.patch_size)
 
 
