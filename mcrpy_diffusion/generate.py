@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +14,14 @@ import numpy as np
 
 from mcrpy_diffusion.checkpoint import package_versions
 from mcrpy_diffusion.config import N_CROPS, N_RECONSTRUCTIONS, GenerationSettings
+from mcrpy_diffusion.data import dataset as datasets
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import Micrograph
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials import crops
+from mcrpy_diffusion.materials import crops, engine
 from mcrpy_diffusion.progress import Progress
 
+LOG_NAME = "generate.log"
 HELD_OUT_SEED = 7919  # so that held-out crops are drawn apart from training crops
 
 
@@ -132,6 +137,7 @@ def generate(
     folder: str | os.PathLike[str],
     *,
     n_jobs: int = -1,
+    scheduler: str | None = None,
     log_path: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Make the training structures, or go on where an earlier call stopped.
@@ -144,9 +150,12 @@ def generate(
     folder : path
         The data set's folder.
     n_jobs : int
-        Worker processes for MCRpy; -1: one per core.
+        Worker processes; -1: one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers are used instead of processes of this machine.
     log_path : path, optional
-        Gets what MCRpy prints.
+        Gets what MCRpy prints. If it is not given, that and a line of progress a minute go to generate.log in the
+        data set's folder.
 
     Returns
     -------
@@ -156,42 +165,110 @@ def generate(
     Raises
     ------
     InputError
-        If the folder holds samples of another recipe, or too few reconstructions pass their check.
+        If the folder holds samples of another recipe or is in use, no scheduler answers, or too few samples pass
+        their check.
     """
     if settings.n_training_samples is None:
         raise ValueError("the settings are not resolved; call resolve first")
-    versions = package_versions("mcrpy", "numpy", "tensorflow")
-    made = recipe(settings, reference)
-    with Dataset.create_or_resume(folder, made, settings=settings.to_dict(), versions=versions) as dataset:
+    versions = package_versions("mcrpy", "microstructpy", "numpy", "scipy", "tensorflow")
+    with Dataset.create_or_resume(
+        folder,
+        recipe(settings, reference),
+        settings=settings.to_dict(),
+        versions=versions,
+        reference_sha256=reference.sha256,
+        seeds=engine.SEED_RULE,
+    ) as dataset:
         if not dataset.is_complete:
-            with Progress(settings.n_training_samples, "training data", initial=dataset.n_accepted) as bar:
-                if settings.training_data == "crops":
-                    _crop(dataset, settings, reference, bar)
-                else:
-                    _reconstruct(dataset, settings, reference, bar, n_jobs, log_path)
+            n = settings.n_training_samples
+            with _own_log(Path(folder), log_path) as log_file:
+                with Progress(n, "training data", initial=dataset.n_accepted, unit="sample") as bar:
+                    _make(dataset, settings, reference, Run(n_jobs, scheduler, log_file, bar))
             dataset.finish()
     return Path(folder)
 
 
-def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, bar: Progress) -> None:
+def verify(folder: str | os.PathLike[str]) -> str:
+    """Check a data set (see `data.dataset.verify`) and say what it holds.
+
+    Raises
+    ------
+    InputError
+        If it is not whole.
+    """
+    dataset = datasets.verify(folder)
+    refused = "".join(f", {reason} {n}" for reason, n in dataset.counts().items() if reason != datasets.ACCEPTED)
+    return f"{folder}: {dataset.n_accepted} structures of {dataset.n_tried} seeds are as recorded{refused}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where samples are made, and where that is shown."""
+
+    n_jobs: int
+    scheduler: str | None
+    log_path: Path
+    bar: Progress
+
+    def progress(self, accepted: int, rejected: int) -> None:
+        """Move the bar to so many accepted samples."""
+        self.bar.update(accepted - self.bar.done, accepted=accepted, rejected=rejected)
+
+
+def _make(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:
+    """Fill the dataset: each recipe has its branch here.
+
+    A recipe of our own is a function of a seed: `_fill(dataset, engine.CheckedFunction(make, target, settings, name),
+    settings, run)` does all else.
+    """
+    if settings.training_data == "crops":
+        _crop(dataset, settings, reference, run)
+    else:
+        _reconstruct(dataset, settings, reference, run)
+
+
+def _fill(dataset: Dataset, source: engine.Source, settings: GenerationSettings, run: Run) -> None:
+    """Fill the dataset from a source of samples."""
+    n_samples = settings.n_training_samples or N_RECONSTRUCTIONS
+    with engine.open_workers(
+        source.environment,
+        n_samples=n_samples - dataset.n_accepted,
+        n_jobs=run.n_jobs,
+        scheduler=run.scheduler,
+        log_path=run.log_path,
+    ) as workers:
+        engine.fill(dataset, source, n_samples=n_samples, seed=settings.seed, workers=workers, progress=run.progress)
+
+
+@contextlib.contextmanager
+def _own_log(folder: Path, log_path: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Return the file for what MCRpy prints; where none was given, the package's log goes to the folder's own too."""
+    if log_path is not None:
+        yield Path(log_path)
+        return
+    package, path = logging.getLogger("mcrpy_diffusion"), folder / LOG_NAME
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield path
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+        handler.close()
+
+
+def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:
     for i, image in enumerate(training_crops(settings, reference)):
         if i not in dataset.tried:
             dataset.append(i, image, volume_fraction=float(image.mean()) if reference.n_phases in (0, 2) else None)
-            bar.update()
+            run.bar.update()
 
 
-def _reconstruct(
-    dataset: Dataset,
-    settings: GenerationSettings,
-    reference: Reference,
-    bar: Progress,
-    n_jobs: int,
-    log_path: str | os.PathLike[str] | None,
-) -> None:
+def _reconstruct(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:
     from mcrpy_diffusion.materials import descriptor_based
-
-    def progress(accepted: int, rejected: int) -> None:
-        bar.update(accepted - bar.done, rejected=rejected)
 
     descriptor_based.generate(
         dataset,
@@ -199,7 +276,8 @@ def _reconstruct(
         references=reference.images or None,
         characterizations=None if reference.characterization is None else [reference.characterization],
         n_samples=settings.n_training_samples or N_RECONSTRUCTIONS,
-        n_jobs=n_jobs,
-        log_path=log_path,
-        progress=progress,
+        n_jobs=run.n_jobs,
+        scheduler=run.scheduler,
+        log_path=run.log_path,
+        progress=run.progress,
     )
