@@ -7,9 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -130,14 +132,38 @@ def test_a_set_grows_where_it_stopped(tmp_path: Path) -> None:
     assert sample.read_bytes() == old
 
 
+def test_ending_while_tasks_wait_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loky's thread fails, with a traceback on the terminal, if it is ended before it has passed all tasks on."""
+    failures: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", failures.append)
+    for _ in range(3):
+        with LocalWorkers(1) as workers:
+            warm_up(workers, 1)
+            for _ in range(workers.n_tasks):
+                workers._submit(time.sleep, 0.2)
+    assert failures == []
+
+
 def test_few_samples_that_are_mostly_refused_keep_all_workers_busy(tmp_path: Path) -> None:
-    """Of the last sample, further attempts are made in advance; none that was not needed is recorded."""
+    """Of the last sample, further attempts are made in advance; none beyond the accepted one is recorded."""
+
+    class Counting(LocalWorkers):
+        n_in_flight = most = 0
+
+        def submit(self, source, draws):  # type: ignore[no-untyped-def]
+            self.n_in_flight += 1
+            self.most = max(self.most, self.n_in_flight)
+            return super().submit(source, draws)
+
+        def result(self, future):  # type: ignore[no-untyped-def]
+            self.n_in_flight -= 1
+            return super().result(future)
+
     source = Coin(0.08, seconds=0.02)
-    with Dataset.create_or_resume(tmp_path, {}) as dataset, LocalWorkers(2) as workers:
-        warm_up(workers, 2)
-        fill(dataset, source, n_samples=2, seed=0, workers=workers)
-    dataset = check_filled(tmp_path, source, 2, 0)
-    assert len({line["process"] for line in dataset.samples}) == 2
+    with Dataset.create_or_resume(tmp_path, {}) as dataset, Counting(2) as workers:
+        fill(dataset, source, n_samples=1, seed=5, workers=workers)
+    assert check_filled(tmp_path, source, 1, 5).n_tried == 16
+    assert workers.most == 5
 
 
 class Alternating:
@@ -395,7 +421,11 @@ def cluster() -> Iterator[str]:
         for process in reversed(processes):
             process.terminate()
         for process in processes:
-            process.wait(timeout=20)
+            try:
+                process.wait(timeout=3)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def test_a_scheduler_and_two_workers(tmp_path: Path, cluster: str, capfd: pytest.CaptureFixture[str]) -> None:
