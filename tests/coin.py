@@ -32,6 +32,7 @@ class Coin:
 
     def make(self, index: int, seed: int) -> Sample:
         print(f"tossing {seed}")
+        os.write(1, f"below {seed}\n".encode())  # as TensorFlow prints
         generator = np.random.default_rng(seed)
         chance, haste = generator.random(2)
         time.sleep(self.seconds * 2 * haste)

@@ -6,10 +6,12 @@ so that what a dataset holds depends neither on the number of workers, nor on th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
 import pickle
+import tempfile
 import threading
 import time
 import warnings
@@ -18,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, wait
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -394,21 +396,35 @@ def make_samples(
     -------
     list of Sample, seconds, what was printed
     """
-    import contextlib
-    import io
-
-    held = io.StringIO()
     with _one_at_a_time, contextlib.ExitStack() as stack:
-        if environment is not None:
-            for name, value in environment.items():
-                os.environ.setdefault(name, value)
-            stack.enter_context(contextlib.redirect_stdout(held))
+        held = None if environment is None else stack.enter_context(_held_output(environment))
         if token not in _makers:
             _makers.clear()
             _makers[token] = source.start()
         started = time.monotonic()
         samples = [_makers[token](draw.index, draw.seed) for draw in draws]
-        return samples, time.monotonic() - started, held.getvalue()
+        seconds = time.monotonic() - started
+        if held is None:
+            return samples, seconds, ""
+        held.seek(0)
+        return samples, seconds, held.read()
+
+
+@contextlib.contextmanager
+def _held_output(environment: Mapping[str, str]) -> Iterator[IO[str]]:
+    """Set environment variables that are not set, and send to a file what is printed, by TensorFlow's C++ part too."""
+    for name, value in environment.items():
+        os.environ.setdefault(name, value)
+    saved = os.dup(1)
+    try:
+        with tempfile.TemporaryFile("w+", buffering=1, errors="replace") as held, contextlib.redirect_stdout(held):
+            os.dup2(held.fileno(), 1)
+            try:
+                yield held
+            finally:
+                os.dup2(saved, 1)
+    finally:
+        os.close(saved)
 
 
 def _start_worker(log_path: str, worker_bytes: float) -> None:
@@ -700,12 +716,7 @@ class DaskWorkers:
 
 def _call_quietly(environment: Mapping[str, str], function: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     """Run a function with its output held back (in a Dask worker)."""
-    import contextlib
-    import io
-
-    for name, value in environment.items():
-        os.environ.setdefault(name, value)
-    with _one_at_a_time, contextlib.redirect_stdout(io.StringIO()):
+    with _one_at_a_time, _held_output(environment):
         return function(*arguments)
 
 
