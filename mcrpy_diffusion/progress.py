@@ -40,9 +40,9 @@ class Progress:
     def update(self, n: int = 1, **facts: Any) -> None:
         """Move on by n units; facts are shown behind the bar."""
         self.done += n
-        self._bar.update(n)
         if facts:
-            self._bar.set_postfix(facts, refresh=False)
+            self._bar.set_postfix(facts, refresh=n == 0)  # else the facts of no progress would not be seen
+        self._bar.update(n)
         now = time.monotonic()
         if self.silent:
             return

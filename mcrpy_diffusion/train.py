@@ -78,7 +78,7 @@ def read_dataset(folder: str | os.PathLike[str]) -> TrainingData:
         raise InputError(f"{folder}: {dataset.n_accepted} samples, not complete; run its generation again to go on")
     recipe = dataset.info["recipe"]
     flags = {k: bool(recipe.get(k, False)) for k in ("periodic", "isotropic")}
-    return TrainingData(dataset.load(), int(recipe.get("n_phases", 2)), **flags, provenance=recipe)
+    return TrainingData(dataset.images(), int(recipe.get("n_phases", 2)), **flags, provenance=recipe)
 
 
 def train(

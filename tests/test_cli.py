@@ -12,6 +12,7 @@ from test_pipeline import blobs
 
 from mcrpy_diffusion import cli
 from mcrpy_diffusion.config import GenerationSettings, SamplingSettings, TrainingSettings
+from mcrpy_diffusion.data.micrograph import hash_phases
 
 
 def command(*words):
@@ -37,6 +38,29 @@ def test_each_stage_is_a_command_from_files_to_files(tmp_path, capsys):
     assert "eps_S2" in capsys.readouterr().out
 
 
+def test_a_data_set_carries_where_it_comes_from_and_can_be_verified(tmp_path, capsys):
+    np.save(tmp_path / "m.npy", blobs())
+    dataset = tmp_path / "dataset"
+    words = ("--n_training_samples", 30, "--extent_x", 16, "--extent_y", 16)
+    assert command("generate", "--micrograph", tmp_path / "m.npy", "--out", dataset, *words) == 0
+    info = json.loads((dataset / "dataset.json").read_text())
+    assert info["reference_sha256"] == [hash_phases(blobs().astype(np.uint8))]
+    assert info["recipe"]["training_data"] == "crops"
+    assert "% 2**32" in info["seeds"]
+    assert info["versions"]["numpy"] == np.__version__
+    assert "30 of 30" in (dataset / "generate.log").read_text()
+    capsys.readouterr()
+    assert command("generate", "--verify", dataset) == 0
+    assert "30 structures of 30 seeds are as recorded" in capsys.readouterr().out
+    (dataset / "samples" / "000007.npy").unlink()
+    assert command("generate", "--verify", dataset) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", f"error: {str(dataset)!r}: samples/000007.npy is missing\n")
+    assert command("generate", "--verify", tmp_path / "nowhere") == 2
+    assert command("generate", "--verify", dataset, "--seed", 3) == 2
+    assert "--verify was given with --seed; allowed is --verify alone" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -45,6 +69,7 @@ def test_each_stage_is_a_command_from_files_to_files(tmp_path, capsys):
         (["sample", "--model", "missing.safetensors", "--out", "x"], "no such model"),
         (["train", "--dataset", "missing", "--out", "x"], "missing"),
         (["train", "--dataset", "x", "--out", "y", "--batch_size", "many"], "invalid int value: 'many'"),
+        (["generate", "--micrograph", "x.npy"], "give the data set's folder with --out"),
         (["generate", "--out", "x"], "either --micrograph or --descriptor_filename"),
         (["evaluate", "--original", "missing", "--generated", "missing", "--out", "x"], "missing"),
     ],

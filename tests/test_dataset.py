@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -12,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data import dataset as datasets
+from mcrpy_diffusion.data.dataset import Dataset, PackedImages, verify
+from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.errors import InputError
 
 RECIPE = {"extent": (4, 5), "descriptors": {"types": ["FFTCorrelations"], "limit_to": 32}, "seed": 0}
@@ -69,12 +72,14 @@ def test_what_is_recorded(tmp_path):
         "reason": "accepted",
         "volume_fraction": 0.5,
         "discrepancies": {"S2": 1.5},
+        "sha256": hash_phases(_structure(10)),
     }
     assert lines[1] == {"index": None, "seed": 11, "accepted": False, "reason": "copy"}
     info = json.loads((folder / "dataset.json").read_text())
     assert info["complete"] is True
     assert (info["recipe"]["extent"], info["settings"], info["versions"]) == ([4, 5], settings, versions)
     assert (info["reference_sha256"], info["n_accepted"], info["n_tried"]) == (["ab", "cd"], 2, 3)
+    assert info["rejected"] == {"copy": 1}
     assert np.load(folder / "samples" / "000001.npy").dtype == np.uint8
 
 
@@ -217,6 +222,227 @@ def test_samples_of_different_shapes_do_not_load(tmp_path):
     np.save(tmp_path / "samples" / "000002.npy", np.zeros((4, 4), np.uint8))
     with pytest.raises(InputError, match=r"000002.npy.* unlike 000000.npy"):
         Dataset.open(tmp_path).load()
+
+
+def test_samples_come_in_any_order_and_get_their_numbers(tmp_path):
+    with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
+        for index in (3, 0, 2):
+            assert dataset.append(10 + index, _structure(index), index=index) == index
+        assert dataset.append(5, _structure(1)) == 1  # the first free one
+        for wrong in ({"phases": _structure(0), "index": 3}, {"phases": None, "index": 7, "reason": "copy"}):
+            with pytest.raises(ValueError, match="index is"):
+                dataset.append(99, **wrong)
+        np.testing.assert_array_equal(dataset.load(), [_structure(k) for k in range(4)])
+        np.testing.assert_array_equal(dataset.sample(2), _structure(2))
+        dataset.finish()
+    assert verify(tmp_path).n_tried == 4
+
+
+def test_maps_lie_beside_the_samples_and_are_made_anew_with_them(tmp_path):
+    grains = np.arange(20, dtype=np.int32).reshape(4, 5)
+    with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
+        dataset.append(0, _structure(0), maps={"grains": grains})
+        dataset.append(1, _structure(1), maps={"grains": grains + 1})
+        for name in ("samples", "../x", "a b"):
+            with pytest.raises(ValueError, match="identifier"):
+                dataset.append(2, _structure(2), maps={name: grains})
+        dataset.finish()
+    verify(tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "grains" / "000001.npy"), grains + 1)
+    (tmp_path / "grains" / "000000.npy").unlink()
+    with pytest.raises(InputError, match="grains/000000.npy is missing"):
+        verify(tmp_path)
+    with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
+        assert dataset.accepted == [1]
+
+
+# --- verify --------------------------------------------------------------------------------------------------------
+
+
+def test_verify_passes_a_whole_dataset(tmp_path):
+    _grown(tmp_path, finish=True)
+    (tmp_path / "generate.log").write_text("chatter")
+    assert verify(tmp_path).n_accepted == 4
+
+
+def _change_a_pixel(folder):
+    sample = np.load(folder / "samples" / "000001.npy")
+    sample[0, 0] = 1 - sample[0, 0]
+    np.save(folder / "samples" / "000001.npy", sample)
+
+
+def _swap_two_samples(folder):
+    first, second = (folder / "samples" / f"00000{k}.npy" for k in (0, 1))
+    first.rename(folder / "x")
+    second.rename(first)
+    (folder / "x").rename(second)
+
+
+def _drop_a_line(folder):
+    log = folder / "samples.jsonl"
+    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[1:]))
+
+
+def _repeat_a_line(folder):
+    log = folder / "samples.jsonl"
+    log.write_bytes(log.read_bytes() + log.read_bytes().splitlines(keepends=True)[0])
+
+
+def _change_the_info(folder, **changes):
+    info = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**info, **changes}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (_change_a_pixel, "samples/000001.npy was changed"),
+        (_swap_two_samples, "samples/000000.npy was changed; samples/000001.npy was changed"),
+        (lambda folder: (folder / "samples" / "000002.npy").unlink(), "samples/000002.npy is missing"),
+        (lambda folder: (folder / "samples" / "000002.npy").write_bytes(b""), "samples/000002.npy is no valid sample"),
+        (
+            lambda folder: (folder / "samples" / "000009.npy").write_bytes(b""),
+            "samples/000009.npy does not belong there",
+        ),
+        (lambda folder: (folder / "samples" / "note.txt").touch(), "samples/note.txt does not belong there"),
+        (lambda folder: (folder / "foreign.npy").touch(), "foreign.npy does not belong there"),
+        (_drop_a_line, "dataset.json tells of 4 samples of 6 seeds, samples.jsonl of 3 of 5"),
+        (_repeat_a_line, "samples.jsonl holds a seed twice; samples.jsonl holds a sample twice"),
+        (lambda folder: _change_the_info(folder, complete=False), "it is not complete: 4 samples so far"),
+        (lambda folder: _change_the_info(folder, versions=None), "dataset.json has no versions"),
+    ],
+)
+def test_verify_finds(tmp_path, damage, said):
+    _grown(tmp_path, finish=True)
+    damage(tmp_path)
+    with pytest.raises(InputError) as caught:
+        verify(tmp_path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_verify_checks_the_volume_fraction_where_there_are_no_hashes(tmp_path):
+    _grown(tmp_path, finish=True)
+    log = tmp_path / "samples.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    log.write_text("".join(json.dumps({k: v for k, v in line.items() if k != "sha256"}) + "\n" for line in lines))
+    verify(tmp_path)
+    _change_a_pixel(tmp_path)
+    with pytest.raises(InputError, match=r"samples/000001.npy has the volume fraction"):
+        verify(tmp_path)
+
+
+def test_verify_names_a_few_problems_and_counts_the_rest(tmp_path):
+    _grown(tmp_path, finish=True)
+    for k in range(9):
+        (tmp_path / f"foreign_{k}").touch()
+    with pytest.raises(InputError, match=r"foreign_4 does not belong there, and 4 more$"):
+        verify(tmp_path)
+
+
+def test_verify_waits_for_no_writer(tmp_path):
+    _grown(tmp_path)
+    with (
+        Dataset.create_or_resume(tmp_path, RECIPE),
+        pytest.raises(InputError, match="being written by another process"),
+    ):
+        verify(tmp_path)
+
+
+# --- images for training -------------------------------------------------------------------------------------------
+
+
+def test_packed_images_are_the_samples(tmp_path, monkeypatch):
+    _grown(tmp_path, 9, finish=True)
+    dataset = Dataset.open(tmp_path)
+    expected = dataset.load()
+    assert isinstance(dataset.images(), np.ndarray)  # few: they stay in memory
+    monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
+    images = dataset.images()
+    assert isinstance(images, PackedImages)
+    assert (images.shape, images.dtype, len(images), images.ndim) == (expected.shape, expected.dtype, 6, 3)
+    for rows in (0, -1, np.int64(3), slice(1, 5, 2), slice(0), [2, 2, 0], np.array([-1, 5, 3]), np.array([], int)):
+        np.testing.assert_array_equal(images[rows], expected[rows])
+    np.testing.assert_array_equal(np.load(next(tmp_path.glob("images_*.npy"))), expected)  # an ordinary file
+    for rows in (6, -7, [0, 6]):
+        with pytest.raises(IndexError):
+            images[rows]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(images))[2], expected[2])
+    assert verify(tmp_path).n_accepted == 6
+
+
+def test_packed_floats_keep_their_type(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
+    grey = np.random.default_rng(0).random((3, 4, 5), dtype=np.float32)
+    with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
+        for seed, image in enumerate(grey):
+            dataset.append(seed, image)
+        images = dataset.images()
+    np.testing.assert_array_equal(images[[2, 0]], grey[[2, 0]])
+    assert images[1].dtype == np.float32
+
+
+def test_a_packed_file_is_made_once_and_anew_when_the_samples_change(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
+    _grown(tmp_path, 4)
+    Dataset.open(tmp_path).images()
+    first = next(tmp_path.glob("images_*.npy"))
+    stamp = first.stat().st_mtime_ns
+    (tmp_path / "samples" / "000000.npy").rename(tmp_path / "hidden")  # not read again
+    with pytest.raises(InputError, match="missing"):
+        Dataset.open(tmp_path)
+    (tmp_path / "hidden").rename(tmp_path / "samples" / "000000.npy")
+    Dataset.open(tmp_path).images()
+    assert first.stat().st_mtime_ns == stamp
+    with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
+        dataset.append(4, _structure(4))
+        np.testing.assert_array_equal(dataset.images()[:], dataset.load())
+    assert not first.exists()
+    assert len(list(tmp_path.glob("images_*"))) == 1
+
+
+def test_a_changed_sample_is_not_packed(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
+    _grown(tmp_path, finish=True)
+    _change_a_pixel(tmp_path)
+    with pytest.raises(InputError, match=r"000001.npy' is not what samples.jsonl says"):
+        Dataset.open(tmp_path).images()
+    assert not list(tmp_path.glob("images_*"))
+
+
+def test_a_damaged_packed_file_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
+    _grown(tmp_path, finish=True)
+    Dataset.open(tmp_path).images()
+    packed = next(tmp_path.glob("images_*.npy"))
+    whole = packed.read_bytes()
+    for part in (whole[:-1], whole[:5], b""):
+        packed.write_bytes(part)
+        with pytest.raises(InputError, match="is damaged"):
+            Dataset.open(tmp_path).images()
+
+
+LOADER = """
+import resource, sys
+import numpy as np
+from mcrpy_diffusion.data import dataset
+dataset.IN_MEMORY_BYTES = 0
+images = dataset.Dataset.open(sys.argv[1]).images()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for start in range(0, len(images), 32):
+    images[start : start + 32].sum()
+print(len(images) * images[0].nbytes, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024)
+"""
+
+
+def test_reading_all_packed_images_takes_no_memory(tmp_path):
+    with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
+        for seed in range(400):
+            dataset.append(seed, np.full((256, 256), seed % 2, np.uint8))
+    code = [sys.executable, "-c", LOADER, str(tmp_path)]
+    total, grown = map(int, subprocess.run(code, capture_output=True, text=True, check=True).stdout.split())
+    assert total == 400 * 256 * 256
+    assert grown < total / 4
 
 
 # --- two processes, and kill -9 ------------------------------------------------------------------------------------

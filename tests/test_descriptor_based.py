@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,11 +18,13 @@ from mcrpy_diffusion.materials import descriptor_based
 from mcrpy_diffusion.materials.acceptance import (
     Target,
     check,
+    distance_to_references,
     independent,
     target_of_characterization,
     target_of_micrograph,
 )
-from mcrpy_diffusion.materials.descriptor_based import Result, generate, job_of_characterization
+from mcrpy_diffusion.materials.descriptor_based import AmongSamples, generate, job_of_characterization
+from mcrpy_diffusion.materials.engine import SEEDS_PER_SET, Sample
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
@@ -124,6 +123,8 @@ def test_each_reason_for_refusal() -> None:
     assert check(phases, target, SMALL)[0] == "copy"
     assert check(np.roll(phases, (5, -7), axis=(0, 1)), target, SMALL)[0] == "copy"
     assert check(np.roll(phases[::-1, ::-1], 3, axis=0), target, SMALL)[0] == "copy"
+    assert check(np.roll(phases[:, ::-1], (2, 11), axis=(0, 1)), target, SMALL)[0] == "copy"  # mirrored
+    assert check(np.roll(phases[::-1], 5, axis=1), replace(target, periodic=False), SMALL)[0] == "copy"
     assert check(phases, target, SMALL.replace(copy_tolerance=0.0))[0] == ""
     assert check(np.zeros_like(phases), target, SMALL)[0] == "phases"
     assert check(2 * phases, target, SMALL)[0] == "phases"
@@ -151,7 +152,31 @@ def test_copies_of_a_part_of_a_larger_micrograph() -> None:
     large = blobs((48, 40))
     target = Target(2, references=[large])
     assert check(large[5:37, 3:35], target, SMALL)[0] == "copy"
+    assert check(large[5:37, 35:3:-1], target, SMALL)[0] == "copy"
+    assert "distance" not in check(blobs(), Target(2, references=[blobs((48, 16))]), SMALL)[1]  # too small to compare
     assert check(blobs(seed=1), target, SMALL)[0] == ""
+
+
+def test_the_distance_is_the_smallest_of_all_shifts_flips_and_half_turns() -> None:
+    generator = np.random.default_rng(0)
+    phases, reference = generator.integers(2, size=(2, 5, 6))
+    expected = min(
+        np.mean(phases != np.roll(reference[::rows, ::columns], (i, j), axis=(0, 1)))
+        for i in range(5)
+        for j in range(6)
+        for rows in (1, -1)
+        for columns in (1, -1)
+    )
+    assert distance_to_references(phases, [reference]) == pytest.approx(expected, abs=1e-12)
+    assert distance_to_references(phases, [1 - phases, reference]) <= expected
+    larger = generator.integers(2, size=(7, 9))
+    expected = min(
+        np.mean(phases != turned[i : i + 5, j : j + 6])
+        for turned in (larger, larger[::-1], larger[:, ::-1], larger[::-1, ::-1])
+        for i in range(3)
+        for j in range(4)
+    )
+    assert distance_to_references(phases, [larger]) == pytest.approx(expected, abs=1e-12)
 
 
 def test_independent_structures_differ_in_this_part_of_their_pixels() -> None:
@@ -159,29 +184,34 @@ def test_independent_structures_differ_in_this_part_of_their_pixels() -> None:
     assert independent(np.array([0.5, 0.2])) == pytest.approx(1 - 0.25 - 0.04 - 0.09)
 
 
-def made(seed: int, phases: np.ndarray, loss: float = 1.0) -> Result:
+def made(phases: np.ndarray, loss: float = 1.0) -> Sample:
     facts = {"volume_fraction": [float(phases.mean())], "discrepancies": {}, "loss": loss, "n_iterations": 1}
-    return Result(seed, phases, "", facts)
+    return Sample(phases, "", facts)
 
 
 def test_losses_and_duplicates_are_judged_where_no_micrograph_is_known(tmp_path: Path) -> None:
-    """Also after a restart in between, the same seeds are accepted."""
+    """Also after a restart in between, the same samples are accepted."""
     first, second = blobs(seed=0), blobs(seed=1)
     series = [
-        made(0, first),
-        made(1, np.roll(first, 9, axis=1)),
-        made(2, second, loss=10.5),
-        made(3, second, loss=9.5),
-        made(4, np.roll(second[::-1, ::-1], 4, axis=0)),
-        made(5, blobs(seed=2)),
+        made(first),
+        made(np.roll(first, 9, axis=1)),
+        made(second, loss=10.5),
+        made(second, loss=9.5),
+        made(np.roll(second[::-1, ::-1], 4, axis=0)),
+        made(blobs(seed=2)),
     ]
     expected = ["accepted", "duplicate", "loss", "accepted", "duplicate", "accepted"]
     for stop in (0, 2, 4):
-        for part in (series[:stop], series[stop:]):
+        for numbers in (range(stop), range(stop, len(series))):
             with Dataset.create_or_resume(tmp_path / str(stop), {}) as dataset:
-                judge = descriptor_based._Judge(dataset, SMALL, knows_micrograph=False)
-                for result in part:
-                    judge.take(result)
+                judge = AmongSamples(dataset, SMALL)
+                for number in numbers:
+                    sample = series[number]
+                    reason = judge.reason(sample)
+                    judge.record(sample, not reason)
+                    dataset.append(
+                        number, None if reason else sample.phases, reason=reason or "accepted", **sample.facts
+                    )
         assert [line["reason"] for line in Dataset.open(tmp_path / str(stop)).samples] == expected
 
 
@@ -262,7 +292,7 @@ def grow(
     return Dataset.open(folder)
 
 
-def test_a_seed_decides_alone_whatever_the_workers_and_stops(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_seed_decides_alone_whatever_the_workers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     phases, seen = blobs(seed=3), []
     log = tmp_path / "mcrpy.log"
     with Dataset.create_or_resume(tmp_path / "two", {}) as dataset:
@@ -270,24 +300,23 @@ def test_a_seed_decides_alone_whatever_the_workers_and_stops(tmp_path: Path, cap
             dataset,
             SMALL.replace(seed=1),
             references=[phases],
-            n_samples=6,
+            n_samples=4,
             n_jobs=2,
             log_path=log,
             progress=lambda *numbers: seen.append(numbers),
         )
     two = Dataset.open(tmp_path / "two")
-    assert two.n_accepted == 6
-    assert seen[-1][0] == 6
+    assert two.accepted == list(range(4))
+    assert seen[-1] == (4, two.n_tried - 4)
     assert [sum(numbers) for numbers in seen] == list(range(1, len(seen) + 1))
-    assert sorted(two.tried) == list(range(1_000_000, 1_000_000 + len(seen)))
     assert "Iteration" in log.read_text()
     assert capfd.readouterr() == ("", "")
 
-    for n_samples in (3, 6):
-        one = grow(tmp_path / "one", phases, n_samples, n_jobs=1, settings=SMALL.replace(seed=1))
-        assert one.n_accepted == n_samples
-    assert one.samples == two.samples
+    one = grow(tmp_path / "one", phases, 4, n_jobs=1, settings=SMALL.replace(seed=1))
+    by_seed = [sorted(each.samples, key=lambda line: line["seed"]) for each in (one, two)]
+    assert by_seed[0] == by_seed[1]
     np.testing.assert_array_equal(one.load(), two.load())
+    assert {SEEDS_PER_SET + i for i in range(4)} <= two.tried  # the first draw of each
     target = target_of_micrograph(phases, SMALL, [phases])
     for structure in two.load():
         assert check(structure, target, SMALL)[0] == ""
@@ -301,7 +330,7 @@ def test_three_phases_and_several_micrographs(tmp_path: Path) -> None:
         generate(dataset, settings, references=references, n_samples=2, n_jobs=1)
         for line in dataset.samples:
             if line["accepted"]:
-                own = references[line["seed"] % 2]
+                own = references[line["index"] % 2]
                 for phase, fraction in zip((1, 2), line["volume_fraction"]):
                     assert fraction == pytest.approx(np.mean(own == phase), abs=0.01)
         assert set(np.unique(dataset.load())) == {0, 1, 2}
@@ -327,11 +356,11 @@ def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
 def test_hopeless_settings_end_with_the_reasons(tmp_path: Path) -> None:
     """One iteration does not make a structure; a second call knows that at once."""
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=1)
-    with pytest.raises(InputError, match=r"only 0 of 40 .*refused for: .*what helps: a larger --max_iter"):
+    with pytest.raises(InputError, match=r"only 0 of 59 .*refused for: .*what helps: a larger --max_iter"):
         grow(tmp_path, blobs((16, 16)), 5, n_jobs=1, settings=settings)
-    assert sum(Dataset.open(tmp_path).counts().values()) == 40
+    assert Dataset.open(tmp_path).n_tried == 59
     started = time.monotonic()
-    with pytest.raises(InputError, match="only 0 of 40"):
+    with pytest.raises(InputError, match="only 0 of 59"):
         grow(tmp_path, blobs((16, 16)), 5, n_jobs=1, settings=settings)
     assert time.monotonic() - started < 1
 
@@ -339,46 +368,3 @@ def test_hopeless_settings_end_with_the_reasons(tmp_path: Path) -> None:
 def test_wrong_settings_are_reported_from_the_worker(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="descriptor type is 'Nonsense'"):
         grow(tmp_path, blobs(), 2, n_jobs=1, settings=SMALL.replace(descriptor_types=["Nonsense"]))
-
-
-def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    n_workers = descriptor_based._n_workers
-    monkeypatch.setattr(descriptor_based, "_available_bytes", lambda: None)
-    assert (n_workers(8, 3), n_workers(2, 100), n_workers(1, 0)) == (3, 2, 1)
-    assert n_workers(-1, 10**6) >= 1
-    monkeypatch.setattr(descriptor_based, "_available_bytes", lambda: int(3.5 * descriptor_based.WORKER_BYTES))
-    assert n_workers(8, 100) == 3
-    monkeypatch.setattr(descriptor_based, "_available_bytes", lambda: 1000)
-    assert n_workers(8, 100) == 1
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
-def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    code = (
-        "import os, subprocess, sys, time\n"
-        "child = 'import os; from mcrpy_diffusion.materials.descriptor_based import _end_with_parent; '\n"
-        "child += '_end_with_parent(os.getppid())'\n"
-        "print(subprocess.Popen([sys.executable, '-c', child]).pid, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    time.sleep(2)  # the child has asked for its parent by now
-    os.kill(child, 0)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    for _ in range(100):
-        if not is_running(child):
-            return
-        time.sleep(0.1)
-    os.kill(child, signal.SIGKILL)
-    pytest.fail("the child outlived its parent")
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False

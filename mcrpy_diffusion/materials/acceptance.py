@@ -139,10 +139,11 @@ def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> t
     Returns
     -------
     reason : str
-        Why it is refused: "phases", "volume fraction", "two-point correlation", "lineal path", "copy"; else "".
+        The first thing that it is refused for: "phases", "volume fraction", "two-point correlation", "lineal path",
+        "copy"; else "".
     facts : dict
         What was measured: `volume_fraction` (per phase from 1), `discrepancies` (percent, the largest of the phases,
-        by measure) and `distance` (pixel MSE to the nearest micrograph).
+        by measure) and `distance` (pixel MSE to the nearest micrograph under all shifts, flips and a half turn).
     """
     n = target.n_phases
     fraction = volume_fraction_of(phases, n)
@@ -163,8 +164,10 @@ def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> t
             facts["discrepancies"][name.replace(" ", "_").replace("-", "_")] = percent
             reason = reason or (name if percent > tolerance else "")
     if target.references:
-        facts["distance"] = distance_to_references(phases, target.references, target.periodic)
-        reason = reason or ("copy" if facts["distance"] < settings.copy_tolerance * independent(fraction) else "")
+        distance = distance_to_references(phases, target.references)
+        if np.isfinite(distance):
+            facts["distance"] = distance
+        reason = reason or ("copy" if distance < settings.copy_tolerance * independent(fraction) else "")
     return reason, facts
 
 
@@ -174,13 +177,31 @@ def independent(fraction: np.ndarray) -> float:
     return float(1 - np.sum(all_phases**2))
 
 
-def distance_to_references(phases: np.ndarray, references: Sequence[np.ndarray], periodic: bool) -> float:
-    """Return the pixel MSE to the nearest micrograph: under all shifts if it has the same size, else to any crop."""
-    same = [each for each in references if each.shape == phases.shape]
-    larger = [each for each in references if each.shape != phases.shape]
-    distances = []
+def distance_to_references(phases: np.ndarray, references: Sequence[np.ndarray]) -> float:
+    """Return the pixel MSE to the nearest micrograph, as it is, mirrored, or turned by 180 degrees.
+
+    Parameters
+    ----------
+    phases : (I, J) integer
+    references : sequence of (A, B) integer
+        A micrograph of the same size is compared under all shifts across the edges, a larger one crop by crop, and of
+        one that is smaller along an axis, nothing is known to compare.
+
+    Returns
+    -------
+    float
+        In [0, 1]; for phases the fraction of pixels that differ. Infinite if no micrograph can be compared.
+    """
+    turned = [each for reference in references for each in (reference, reference[::-1])]  # each also turned, below
+    same = [each for each in turned if each.shape == phases.shape]
+    larger = [each for each in turned if each.shape != phases.shape and _fits(phases.shape, each.shape)]
+    distances = [np.inf]
     if same:
-        distances.append(nearest_distance(phases[None], np.stack(same), periodic=periodic)[0][0])
+        distances.append(nearest_distance(phases[None], np.stack(same), periodic=True)[0][0])
     if larger:
         distances.append(nearest_crop_distance(phases[None], larger)[0])
     return float(min(distances))
+
+
+def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
+    return all(n <= m for n, m in zip(shape, into, strict=True))

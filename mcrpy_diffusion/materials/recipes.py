@@ -8,7 +8,7 @@ correlation (`Correlations`), truncated Newton and the RMS loss; the default is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,14 +17,11 @@ import numpy as np
 from mcrpy_diffusion.config import AlloySettings, FibreSettings, GenerationSettings
 from mcrpy_diffusion.data.micrograph import Micrograph, hash_phases
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials import fibres, polycrystal, reference_images
+from mcrpy_diffusion.materials import engine, fibres, polycrystal, reference_images
 from mcrpy_diffusion.materials.reference_images import MATERIALS, ReferenceSettings
 
 DIRECT: dict[str, type[AlloySettings] | type[FibreSettings]] = {"alloy": AlloySettings, "fibre": FibreSettings}
-SEEDS_PER_SET = 1_000_000  # sample k of the settings' seed s is drawn from s * SEEDS_PER_SET + k
 REFERENCE_EXTENT = 256
-MIN_ACCEPTANCE = 0.05
-N_AT_ONCE = 500  # seeds handed to the workers before acceptance is looked at
 
 _FAST = {"descriptor_types": ("FFTCorrelations",), "optimizer_type": "LBFGSB", "loss_type": "MSE"}
 _PAPER = {"descriptor_types": ("Correlations",), "optimizer_type": "TNC", "loss_type": "RMS", "max_iter": 500}
@@ -39,16 +36,6 @@ _TOLERANCES: dict[str, dict[str, float]] = {
     },
     "copolymer": {"volume_fraction_tolerance": 0.02},
 }
-
-
-@dataclass(frozen=True)
-class Sample:
-    """What became of a seed; `phases` is None, and `problem` says why, where nothing could be made."""
-
-    seed: int
-    phases: np.ndarray | None
-    grain_ids: np.ndarray | None = None
-    problem: str = ""
 
 
 def check_material(material: str) -> None:
@@ -77,23 +64,47 @@ def built_in_reference(material: str, extent: tuple[int, int]) -> Micrograph:
     return Micrograph(material, phases, 2, None, hash_phases(phases), f"built-in reference image of {material}")
 
 
-def make_sample(seed: int, settings: AlloySettings | FibreSettings, with_grain_ids: bool = False) -> Sample:
-    """Make the structure of a seed by the generator that its settings belong to."""
-    try:
-        if isinstance(settings, FibreSettings):
-            return Sample(seed, fibres.make(seed, settings))
-        made = polycrystal.make_polycrystal(seed, settings)
-        return Sample(seed, made.phases, made.grain_ids if with_grain_ids else None)
-    except InputError as error:
-        return Sample(seed, None, problem=str(error))
+@dataclass(frozen=True)
+class DirectSource:
+    """Samples of a generator that needs no reference, for `engine.fill`.
 
+    Attributes
+    ----------
+    settings : AlloySettings or FibreSettings
+    with_grain_ids : bool
+        For alloy: keep the map of grains beside the phases.
+    """
 
-def make_samples(
-    seeds: Sequence[int], settings: AlloySettings | FibreSettings, *, n_jobs: int, with_grain_ids: bool = False
-) -> Iterator[Sample]:
-    """Make the structures of many seeds, in several processes, in the order of the seeds."""
-    from joblib import Parallel, delayed, parallel_config
+    settings: AlloySettings | FibreSettings
+    with_grain_ids: bool = False
+    name: str = "structures"
 
-    with parallel_config(backend="loky", inner_max_num_threads=1):
-        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
-        yield from parallel(delayed(make_sample)(seed, settings, with_grain_ids) for seed in seeds)
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """One thread each."""
+        return engine.ONE_THREAD
+
+    def start(self) -> engine.Maker:
+        """Return the function that makes a sample."""
+        return self._make
+
+    def advice(self, reason: str) -> str:
+        """Say what helps where most seeds are refused."""
+        return "try a smaller volume fraction, gap or size"
+
+    def check_settings(self, seed: int) -> None:
+        """Make one structure, so that settings that cannot work raise their InputError at once."""
+        self._structure(seed)
+
+    def _make(self, index: int, seed: int) -> engine.Sample:
+        try:
+            phases, maps = self._structure(seed)
+        except InputError as error:
+            return engine.Sample(np.zeros((0, 0), np.uint8), "not placed", {"problem": str(error)})
+        return engine.Sample(phases, "", {"volume_fraction": float(phases.mean())}, maps)
+
+    def _structure(self, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        if isinstance(self.settings, FibreSettings):
+            return fibres.make(seed, self.settings), {}
+        made = polycrystal.make_polycrystal(seed, self.settings)
+        return made.phases, {"grain_ids": made.grain_ids} if self.with_grain_ids else {}

@@ -1,0 +1,49 @@
+"""A source of samples for the tests of the engine, in a file that worker processes import quickly."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from mcrpy_diffusion.materials.engine import Maker, Sample
+
+
+def structure(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(2, size=(4, 5)).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class Coin:
+    """Refuses a part of the seeds, some slower than others."""
+
+    accepted_part: float = 0.5
+    seconds: float = 0.0
+    name: str = "coins"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"COIN": "1"}
+
+    def start(self) -> Maker:
+        return self.make
+
+    def make(self, index: int, seed: int) -> Sample:
+        print(f"tossing {seed}")
+        os.write(1, f"below {seed}\n".encode())  # as TensorFlow prints
+        generator = np.random.default_rng(seed)
+        chance, haste = generator.random(2)
+        time.sleep(self.seconds * 2 * haste)
+        reason = "" if chance < self.accepted_part else ("edge" if chance > 0.9 else "tails")
+        return Sample(structure(seed), reason, {"chance": chance, "process": os.getpid(), "number": index})
+
+    def advice(self, reason: str) -> str:
+        return f"another coin against {reason}"
+
+
+def who() -> int:
+    """Return the number of this process, after a moment in which others can answer too."""
+    time.sleep(0.05)
+    return os.getpid()
