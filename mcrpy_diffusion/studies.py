@@ -86,6 +86,7 @@ def step_study(
         If a sampler, a number of steps or a structure is not allowed.
     """
     from mcrpy_diffusion.evaluate import evaluate
+    from mcrpy_diffusion.metrics.image_features import image_features
     from mcrpy_diffusion.sample import sample_to_folder
 
     unknown = sorted(set(samplers) - set(SAMPLERS))
@@ -93,6 +94,8 @@ def step_study(
         raise InputError(f"samplers has {', '.join(unknown)}; allowed are {', '.join(SAMPLERS)}")
     original = originals_for(model, structures, seed=seed)
     out = make_folder(out)
+    if features is not None:
+        original_features = image_features(features, original, n_phases=model.info.n_phases)
     rows: list[dict[str, Any]] = []
     for sampler in samplers:
         for steps in n_steps:
@@ -103,14 +106,10 @@ def step_study(
             made = n_samples - before
             seconds = (time.monotonic() - started) / made if made else None
             generated = np.stack([np.load(folder / f"{s}.npy") for s in range(seed, seed + n_samples)])
-            metrics = evaluate(
-                original,
-                generated,
-                n_phases=model.info.n_phases,
-                periodic=model.info.periodic,
-                features=features,
-                overlapping=True,
-            )
+            metrics = evaluate(original, generated, n_phases=model.info.n_phases, periodic=model.info.periodic)
+            if features is not None:
+                made_features = image_features(features, generated, n_phases=model.info.n_phases)
+                metrics |= _by_features(original_features, made_features)
             row: dict[str, Any] = {"sampler": sampler, "n_steps": steps, "seconds_per_structure": seconds}
             rows.append(row | {name: _pick(metrics, place) for name, (place, _) in MEASURES.items()})
     study = {
@@ -221,6 +220,16 @@ def likelihood(
         f"({len(images)} structures, {kind} {total} terms; prior {result['prior']:.2g}, decoder "
         f"{result['decoder']:.2g})\n  {path}"
     )
+
+
+def _by_features(original: np.ndarray, generated: np.ndarray) -> dict[str, dict[str, float]]:
+    from mcrpy_diffusion.metrics.frechet_distance import frechet_distance
+    from mcrpy_diffusion.metrics.precision_recall import precision_recall
+
+    found = precision_recall(original, generated)
+    values = {"precision": found.precision, "recall": found.recall}
+    values["frechet_distance"] = frechet_distance(original, generated)
+    return {name: {"value": value} for name, value in values.items()}
 
 
 def _count(folder: Path) -> int:

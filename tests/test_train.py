@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -315,3 +316,13 @@ def test_tensorboard_holds_the_log(tmp_path):
     assert [(e.step, e.value) for e in events.Scalars("loss")] == [
         (10, pytest.approx(read_log(tmp_path)[0]["loss"], rel=1e-4))
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_network_learns_the_same(tmp_path):
+    settings = replace(TINY, dropout=0.0, n_training_steps=3, channel_multipliers=(1,))
+    plain, compiled = trained(tmp_path / "a", settings), trained(tmp_path / "b", replace(settings, compile=True))
+    assert plain.keys() == compiled.keys()
+    for k in plain:
+        torch.testing.assert_close(compiled[k], plain[k], rtol=1e-4, atol=2e-4)
