@@ -195,6 +195,8 @@ def train(options: dict[str, Any]) -> int | None:
 
     data = read_dataset(folder)
     settings = preset(name, (data.phases.shape[1], data.phases.shape[2])).training.replace(**options)
+    if parallel.is_first():
+        _show_messages_of("mcrpy_diffusion.train")
     if parallel.count() > 1 and parallel.is_first():
         print(f"{parallel.count()} processes share each batch", flush=True)
     path = run_train(data, settings, make_folder(out))
@@ -248,6 +250,18 @@ def study(options: dict[str, Any]) -> None:
         network = feature_network(options.get("features", "none"), periodic=model.info.periodic)
         arguments = chosen("n_steps", "samplers", "n_samples", "seed")
         print(studies.step_study(model, structures, options["out"], features=network, **arguments))
+
+
+def _show_messages_of(logger_name: str) -> None:
+    """Show on stderr what a stage says of its run, such as the memory it needs."""
+    import logging
+
+    logger = logging.getLogger(logger_name)
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
 
 
 def _command(

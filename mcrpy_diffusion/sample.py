@@ -23,6 +23,7 @@ from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pai
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
+from mcrpy_diffusion.memory import advice_when_out_of_memory
 from mcrpy_diffusion.progress import Progress
 
 
@@ -121,15 +122,16 @@ class Model:
             chosen = seeds[start : start + settings.batch_size]
             generators = [torch.Generator().manual_seed(seed) for seed in chosen]
             template = torch.empty(len(chosen), n_channels(self.info.n_phases), *shape)
-            x = sampler(settings)(
-                self.conditioned_network(self.conditions(chosen, shape), settings.precision),
-                noise_like(template, generators).to(self.device),
-                self.schedule,
-                pairs,
-                generator=generators,
-                callback=callback,
-                prediction=prediction,
-            )
+            with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
+                x = sampler(settings)(
+                    self.conditioned_network(self.conditions(chosen, shape), settings.precision),
+                    noise_like(template, generators).to(self.device),
+                    self.schedule,
+                    pairs,
+                    generator=generators,
+                    callback=callback,
+                    prediction=prediction,
+                )
             yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
 
     def conditioned_network(self, conditions: Tensor | None, precision: str = "auto") -> Network:

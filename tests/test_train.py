@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -326,3 +327,20 @@ def test_a_compiled_network_learns_the_same(tmp_path):
     assert plain.keys() == compiled.keys()
     for k in plain:
         torch.testing.assert_close(compiled[k], plain[k], rtol=1e-4, atol=2e-4)
+
+
+def test_the_memory_is_named_before_the_run(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="mcrpy_diffusion.train"):
+        train(data(), TINY, tmp_path)
+    line = next(r.getMessage() for r in caplog.records if r.getMessage().startswith("memory: "))
+    assert re.fullmatch(r"memory: training needs about 0\.\d\d GiB, \d+\.\d GiB are free", line)
+
+
+def test_too_little_memory_is_warned_of_and_running_out_is_one_line_with_advice(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(training, "available_memory", lambda device: 1000)
+    train(data(), TINY, tmp_path)
+    assert "may be too much: try gradient_accumulation 2" in caplog.text
+    (tmp_path / "other").mkdir()
+    monkeypatch.setattr(training.TrainingRun, "do_step", lambda self, stop: torch.empty(2**60, dtype=torch.uint8))
+    with pytest.raises(InputError, match="out of memory: try gradient_accumulation 2 .* below 4"):
+        train(data(), TINY, tmp_path / "other")
