@@ -7,7 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm, group_norm_silu
+from mcrpy_diffusion.diffusion.fast_layers import (
+    CircularConv2d,
+    circular_pad,
+    dropout,
+    group_norm,
+    group_norm_silu,
+)
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
 
@@ -108,3 +114,25 @@ def test_torch_s_dropout_takes_over_where_memory_is_not_dense():
     y = dropout(x, 0.5, training=True)
     torch.manual_seed(0)
     assert torch.equal(y, functional.dropout(x, 0.5))
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize("extent", [(5, 7), (2, 3), (1, 4)])
+def test_circular_padding_and_its_gradient_equal_those_of_torch(memory_format, extent):
+    x = torch.randn(2, 3, *extent, dtype=torch.float64).to(memory_format=memory_format).requires_grad_()
+    found, expected = circular_pad(x), functional.pad(x, (1, 1, 1, 1), mode="circular")
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    dy = torch.randn(found.shape, dtype=x.dtype).to(memory_format=memory_format)
+    (ours,), (theirs,) = torch.autograd.grad(found, x, dy), torch.autograd.grad(expected, x, dy)
+    torch.testing.assert_close(ours, theirs)
+    assert found.is_contiguous(memory_format=memory_format)
+    assert ours.is_contiguous(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_the_circular_convolution_is_torch_s(stride):
+    ours = CircularConv2d(3, 4, 3, stride=stride)
+    theirs = nn.Conv2d(3, 4, 3, stride=stride, padding=1, padding_mode="circular")
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn(2, 3, 6, 8)
+    torch.testing.assert_close(ours(x), theirs(x))

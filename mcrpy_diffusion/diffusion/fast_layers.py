@@ -1,7 +1,8 @@
-"""Group normalisation and dropout where PyTorch's own are slow: on processors, with channels in the last place.
+"""Layers where PyTorch's own are slow: on processors, with channels in the last place.
 
-Both give what PyTorch's give. In bfloat16 with 128 channels of 64 x 64, PyTorch 2.15's backward pass of the first takes
-eleven times as long, and the second five times (benchmarks/README.md).
+All give what PyTorch's give. Of images of 128 channels of 64 x 64 in bfloat16, PyTorch 2.15's backward passes of
+group normalisation and of circular padding take about ten times as long, its dropout five times
+(benchmarks/layer_speed.py).
 """
 
 from __future__ import annotations
@@ -99,6 +100,40 @@ def _plain_group_norm(x: Tensor, norm: nn.GroupNorm, weight: Tensor, bias: Tenso
     return torch.addcmul(_as_image(bias, x), x_hat, _as_image(weight, x))
 
 
+def circular_pad(x: Tensor) -> Tensor:
+    """Continue images periodically by one pixel on each side, (B, C, I, J) -> (B, C, I + 2, J + 2).
+
+    Channels stay in the last place where they are there, which PyTorch's own circular padding does not keep.
+    """
+    return _CircularPad.apply(x)
+
+
+class _CircularPad(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        rows = torch.cat([x[:, :, -1:], x, x[:, :, :1]], 2)
+        return torch.cat([rows[..., -1:], rows, rows[..., :1]], 3)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:  # type: ignore[override]
+        """Each pixel gets what its copies got."""
+        rows = dy[..., 1:-1].contiguous(memory_format=_dense_format(dy))
+        rows[..., 0] += dy[..., -1]
+        rows[..., -1] += dy[..., 0]
+        dx = rows[:, :, 1:-1].contiguous(memory_format=_dense_format(dy))
+        dx[:, :, 0] += rows[:, :, -1]
+        dx[:, :, -1] += rows[:, :, 0]
+        return dx
+
+
+class CircularConv2d(nn.Conv2d):
+    """Convolution with a 3 x 3 kernel of periodic images; padding 1."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As nn.Conv2d with padding_mode "circular"."""
+        return functional.conv2d(circular_pad(x), self.weight, self.bias, self.stride)
+
+
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     """Set each number to 0 with probability p (in steps of 1 / 65536) and multiply the others by 1 / (1 - p).
 
@@ -112,6 +147,10 @@ def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     words = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     kept = words.view(torch.int16)[: x.numel()] >= round(p * 2**16) - 2**15
     return x * kept.to(x.dtype).mul_(1 / (1 - p)).as_strided(x.shape, x.stride())
+
+
+def _dense_format(x: Tensor) -> torch.memory_format:
+    return torch.channels_last if x.is_contiguous(memory_format=torch.channels_last) else torch.contiguous_format
 
 
 def _as_image(values: Tensor, like: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm, group_norm_silu
+from mcrpy_diffusion.diffusion.fast_layers import CircularConv2d, dropout, group_norm, group_norm_silu
 
 
 def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> Tensor:
@@ -35,11 +35,11 @@ class ResidualBlock(nn.Module):
     def __init__(self, n_in: int, n_out: int, n_embedding: int, dropout: float, padding: Padding) -> None:
         super().__init__()
         self.norm_1 = nn.GroupNorm(n_groups(n_in), n_in)
-        self.conv_1 = nn.Conv2d(n_in, n_out, 3, padding=1, padding_mode=padding)
+        self.conv_1 = convolution(n_in, n_out, padding)
         self.embedding = nn.Linear(n_embedding, 2 * n_out)
         self.norm_2 = nn.GroupNorm(n_groups(n_out), n_out)
         self.dropout = dropout
-        self.conv_2 = zeroed(nn.Conv2d(n_out, n_out, 3, padding=1, padding_mode=padding))
+        self.conv_2 = zeroed(convolution(n_out, n_out, padding))
         self.skip = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, stride=2, padding=1, padding_mode=padding)
+        self.conv = convolution(channels, channels, padding, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
@@ -85,7 +85,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1, padding_mode=padding)
+        self.conv = convolution(channels, channels, padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
@@ -164,7 +164,7 @@ class UNet(nn.Module):
             return Level(block, Attention(n_out, n_heads) if attend else None)
 
         width = channels * channel_multipliers[0]
-        self.first = nn.Conv2d(in_channels * patch_size**2, width, 3, padding=1, padding_mode=padding)
+        self.first = convolution(in_channels * patch_size**2, width, padding)
         self.down = nn.ModuleList()
         skips = [width]
         for i, multiplier in enumerate(channel_multipliers):
@@ -184,7 +184,7 @@ class UNet(nn.Module):
             if i > 0:
                 self.up.append(Upsample(width, padding))
         self.last_norm = nn.GroupNorm(n_groups(width), width)
-        self.last = zeroed(nn.Conv2d(width, out_channels * patch_size**2, 3, padding=1, padding_mode=padding))
+        self.last = zeroed(convolution(width, out_channels * patch_size**2, padding))
 
     def forward(self, x: Tensor, t: Tensor, conditions: Tensor | None = None) -> Tensor:
         """Predict.
@@ -232,6 +232,13 @@ def with_convolutions_in(network: UNet, dtype: torch.dtype) -> UNet:
         if isinstance(module, nn.Conv2d):
             module.to(dtype)
     return network
+
+
+def convolution(n_in: int, n_out: int, padding: Padding, *, stride: int = 1) -> nn.Conv2d:
+    """A 3 x 3 convolution that keeps the extent, or divides it by the stride."""
+    if padding == "circular":
+        return CircularConv2d(n_in, n_out, 3, stride=stride)
+    return nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1)
 
 
 def n_groups(channels: int) -> int:
