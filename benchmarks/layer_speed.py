@@ -1,6 +1,6 @@
 """The package's own layers against PyTorch's, forward and backward, in bfloat16 with channels in the last place.
 
-Both run in this one process, in turns; the best of the repetitions, and the ratio. Run `python benchmarks/layer_speed.py`.
+Both run in this one process, in turns; the best of the repetitions, and the ratio.
 """
 
 from __future__ import annotations
