@@ -139,3 +139,26 @@ def test_callback_sees_every_step():
     )
     assert [(s["i"], s["t"]) for s in seen] == [(0, 49), (1, 33), (2, 16), (3, 0)]
     torch.testing.assert_close(seen[-1]["x"], final)
+
+
+def test_log_odds_are_carried_on_to_the_middle_of_each_step():
+    """An output that is linear in t is known at the middle of a step; from there on it is a step of DDIM."""
+    schedule = NoiseSchedule.named("cosine", 100)
+    pairs = [(90, 60), (60, 50), (50, 10), (10, -1)]
+    x_T = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    middle = {90: 90.0, 60: 55.0, 50: 30.0, 10: 4.5}  # the first step knows its start alone
+
+    def linear(x, t):
+        return (0.02 * t - 0.7).to(x.dtype).reshape(-1, 1, 1, 1).expand_as(x)
+
+    def at_the_middle(x, t):
+        return linear(x, torch.full(t.shape, middle[int(t[0])], dtype=torch.float64))
+
+    found = dpm_solver.sample(linear, x_T, schedule, pairs[:3], prediction="log_odds")
+    expected = ddim.sample(at_the_middle, x_T, schedule, pairs[:3], prediction="log_odds")
+    torch.testing.assert_close(found, expected)
+    seen = []
+    dpm_solver.sample(linear, x_T, schedule, pairs, prediction="log_odds", callback=seen.append)
+    ddim_seen = []
+    ddim.sample(at_the_middle, x_T, schedule, pairs, prediction="log_odds", callback=ddim_seen.append)
+    torch.testing.assert_close(seen[-1]["x"], ddim_seen[-1]["x"])
