@@ -149,7 +149,7 @@ def test_log_odds_are_carried_on_to_the_middle_of_each_step():
     middle = {90: 90.0, 60: 55.0, 50: 30.0, 10: 4.5}  # the first step knows its start alone
 
     def linear(x, t):
-        return (0.02 * t - 0.7).to(x.dtype).reshape(-1, 1, 1, 1).expand_as(x)
+        return (0.02 * t.double() - 0.7).reshape(-1, 1, 1, 1).expand_as(x)
 
     def at_the_middle(x, t):
         return linear(x, torch.full(t.shape, middle[int(t[0])], dtype=torch.float64))
