@@ -64,18 +64,21 @@ class Progress:
         if _lines and (now - self._printed >= LINE_EVERY_SECONDS or self.done == self.total):
             self._printed = now
             with contextlib.suppress(OSError):  # nobody reads it any more: no reason to lose what comes after
-                print(f"Iteration {self.done} of {self.total} : {self.line(**facts)}", flush=True)
+                print(f"Iteration {self.done} of {self.total} : {self.description}, {self._rate(**facts)}", flush=True)
         if now - self._logged >= LOG_EVERY_SECONDS or (self.done == self.total and n):
             self._logged = now
             self._log.info("%s", self.line(**facts))
 
     def line(self, **facts: Any) -> str:
         """Say in one line how far it is."""
+        return f"{self.description}: {self.done} of {self.total}, {self._rate(**facts)}"
+
+    def _rate(self, **facts: Any) -> str:
         seconds = time.monotonic() - self._started
         rate = (self.done - self.initial) / seconds if seconds > 0 else 0.0
         left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left unknown"
         extra = "".join(f", {k} {v}" for k, v in facts.items())
-        return f"{self.description}: {self.done} of {self.total}, {rate:.3g} a second, {left}{extra}"
+        return f"{rate:.3g} a second, {left}{extra}"
 
     def __enter__(self) -> Progress:
         return self

@@ -148,6 +148,9 @@ def _extend(form: Any, name: str) -> list[str]:
         commands._add_plugin_options(form, ["references"])
     else:
         return []
+    for group in form._action_groups:
+        if group.title and "--" in group.title:  # as the command's help has it
+            group.title = f"{group.title[0].upper()}{group.title[1:].replace('--', '')}"
     for action in form._actions:
         if action.dest not in before:
             action.metavar = None  # Gooey would show it in place of the name
