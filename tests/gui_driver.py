@@ -3,8 +3,8 @@
 Run as a script by tests/test_gui.py, in a process of its own: a process holds one wx.App, and Gooey replaces argparse's
 `parse_args` for good. The argument is a JSON list of steps, done one after the other in one window:
 `select` (text of the sidebar), `values` (id of a widget -> value), `start` (press it, default true), `stop_at` (press
-Stop when that many progress lines have come), `restart` (press Restart in place of filling in a form), `screenshot` (a
-.png of the screen at the end of the step).
+Stop when that many progress lines have come), `close_at` (close the window then, which ends everything), `restart`
+(press Restart in place of filling in a form), `screenshot` (a .png of the screen at the end of the step).
 """
 
 from __future__ import annotations
@@ -93,6 +93,8 @@ def drive(application: Any, spec: dict[str, Any], steps: Iterator[dict[str, Any]
             seen["bar"].append(footer.progress_bar.GetValue())
             if len(seen["progress"]) == step.get("stop_at"):
                 press(footer.stop_button)
+            if len(seen["progress"]) == step.get("close_at"):
+                frame.Close()
 
     def end_of_step() -> None:
         process = frame.clientRunner._process

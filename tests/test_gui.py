@@ -306,6 +306,35 @@ def test_the_method_of_match_goes_both_ways(tmp_path: Path) -> None:
     assert "3D" in done.stderr
 
 
+@needs_gooey
+def test_reconstruct_by_diffusion_takes_mcrpys_positional_arguments(tmp_path: Path) -> None:
+    np.save(tmp_path / "blobs.npy", blobs())
+    done = start(
+        "Characterize", "--microstructure_filenames", "blobs.npy", "--descriptor_types", "FFTCorrelations", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    asked = ("--method", "diffusion", "--dry_run", "--descriptor_types", "FFTCorrelations", "--limit_to", 16)
+    done = start("Reconstruct", *asked, "--", "results/blobs_characterization.pickle", 32, 16, 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "16 structures of 32 x 16 pixels" in done.stdout
+    assert "report" not in done.stdout
+
+
+def test_the_decorator_runs_our_module_and_leaves_out_a_missing_image_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["mcrpy", gui.WITHOUT_WINDOW])
+    seen: list[dict[str, object]] = []
+    decorate = gui._decorator(lambda function=None, **options: seen.append(options))
+    decorate(image_dir=str(tmp_path / "missing"), program_name="MCRpy", progress_regex="theirs")
+    decorate(image_dir=str(tmp_path))
+    assert "image_dir" not in seen[0]
+    assert seen[1]["image_dir"] == str(tmp_path)
+    assert seen[0]["program_name"] == "MCRpy"
+    assert seen[0]["progress_regex"] == gui.PROGRESS
+    assert seen[0]["target"] == f'"{sys.executable}" -u -m mcrpy_diffusion gui'
+
+
 WORK = """
 import signal, sys, time
 from pathlib import Path
@@ -370,11 +399,15 @@ def display():
         server.wait()
 
 
-def drive(display: str, folder: Path, *steps: dict[str, object]) -> dict:
-    """Do the steps in a window; return what it showed."""
+def open_window(display: str, folder: Path, *steps: dict[str, object]) -> subprocess.CompletedProcess[str]:
     driver = [sys.executable, str(Path(__file__).with_name("gui_driver.py")), json.dumps(steps)]
     shown = {**environment(), "DISPLAY": display, "GDK_BACKEND": "x11"}
-    done = subprocess.run(driver, cwd=folder, env=shown, capture_output=True, text=True, timeout=300)
+    return subprocess.run(driver, cwd=folder, env=shown, capture_output=True, text=True, timeout=300)
+
+
+def drive(display: str, folder: Path, *steps: dict[str, object]) -> dict:
+    """Do the steps in a window; return what it showed."""
+    done = open_window(display, folder, *steps)
     found = re.search("^SHOWN(.*)$", done.stdout, re.MULTILINE)
     assert found, done.stdout + done.stderr
     return json.loads(found[1])
@@ -430,11 +463,20 @@ def test_window_stops_a_training_that_then_goes_on(display: str, tmp_path: Path)
         assert run["status"] == 130, run["console"]
         assert "stopped; the same command continues" in run["console"]
         assert "Traceback" not in run["console"]
-    steps = [
+    steps = [  # of the network, by run
         [int(n) for n in re.findall(r"^Iteration (\d+) of 100000", run["console"], re.M)] for run in (first, second)
     ]
     assert steps[1][0] > steps[0][-1] > steps[0][0] > 0
     assert [*(tmp_path / "run" / "checkpoints").iterdir()]
+
+
+@pytest.mark.slow
+def test_closing_the_window_saves_the_training(display: str, tmp_path: Path) -> None:
+    endless = {"--n_training_steps": "100000", "--checkpoint_seconds": "100000"}
+    values = {"--dataset": str(dataset(tmp_path)), "--out": str(tmp_path / "run"), **endless}
+    done = open_window(display, tmp_path, {"select": "Diffusion: train", "values": values, "close_at": 2})
+    assert "SHOWN" not in done.stdout  # closing it ended the process, and that after the training
+    assert len([*(tmp_path / "run" / "checkpoints").glob("step_*.pt")]) == 1
 
 
 @pytest.mark.slow
