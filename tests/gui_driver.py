@@ -4,7 +4,7 @@ Run as a script by tests/test_gui.py, in a process of its own: a process holds o
 `parse_args` for good. The argument is a JSON list of steps, done one after the other in one window:
 `select` (text of the sidebar), `values` (id of a widget -> value), `start` (press it, default true), `stop_at` (press
 Stop when that many progress lines have come), `close_at` (close the window then, which ends everything), `restart`
-(press Restart in place of filling in a form), `screenshot` (a .png of the screen at the end of the step).
+(press Restart in place of filling in a form).
 """
 
 from __future__ import annotations
@@ -103,19 +103,8 @@ def drive(application: Any, spec: dict[str, Any], steps: Iterator[dict[str, Any]
         )
         seen["title"], seen["subtitle"] = frame.header._header.GetLabel(), frame.header._subheader.GetLabel()
         seen["console"] = frame.console.getText()
-        if "screenshot" in step:
-            take_picture(step["screenshot"])
         shown["steps"].append(dict(seen))
         next_step()
-
-    def take_picture(path: str) -> None:
-        screen = wx.ScreenDC()
-        size = screen.GetSize()
-        picture = wx.Bitmap(size.width, size.height)
-        memory = wx.MemoryDC(picture)
-        memory.Blit(0, 0, size.width, size.height, screen, 0, 0)
-        memory.SelectObject(wx.NullBitmap)
-        picture.SaveFile(path, wx.BITMAP_TYPE_PNG)
 
     pub.subscribe(events.PROGRESS_UPDATE, moved)
     pub.subscribe(events.EXECUTION_COMPLETE, lambda: wx.CallLater(300, end_of_step))

@@ -149,8 +149,9 @@ def _extend(form: Any, name: str) -> list[str]:
     else:
         return []
     for group in form._action_groups:
-        if group.title and "--" in group.title:  # as the command's help has it
-            group.title = f"{group.title[0].upper()}{group.title[1:].replace('--', '')}"
+        if group is not form._optionals and any(action.dest not in before for action in group._group_actions):
+            title = group.title.replace("--", "")  # without a command line's dashes
+            group.title, group.description = title[0].upper() + title[1:], (group.description or "").replace("--", "")
     for action in form._actions:
         if action.dest not in before:
             action.metavar = None  # Gooey would show it in place of the name
