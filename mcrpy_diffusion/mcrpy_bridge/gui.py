@@ -88,8 +88,9 @@ def _run_mcrpys(works: bool) -> int:
         register(with_torch=works and commands._needs_torch(sys.argv[1:]))
         parser = _parser_class(gooey.GooeyParser, options)
         parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it, and leaves it so
+        points = commands._single_points() if works else contextlib.nullcontext()  # for View
         try:
-            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)):
+            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points:
                 _private_copy("mcrpy.gui_mcrpy").call_main()
             return 0
         except commands._Diffusion as chosen:
