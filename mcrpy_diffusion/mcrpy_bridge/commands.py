@@ -72,7 +72,6 @@ _PLUGIN_OPTIONS: dict[str, dict[str, Any]] = {
         "help": "how far the optimizer Diffusion leaves an initial microstructure, above 0 to 1 (default: 0.5)",
     },
 }
-_GUI_MODULES = ("gooey", "wx", "pygtrie", "psutil", "colored", "PIL")
 _STOPPED = "stopped"
 
 
@@ -114,20 +113,13 @@ def smooth(arguments: Sequence[str] | None = None) -> int:
 
 
 def gui(arguments: Sequence[str] | None = None) -> int:
-    """Run MCRpy's graphical user interface."""
+    """Run MCRpy's graphical user interface, with the diffusion actions; see `gui`."""
 
-    def start() -> None:
-        try:
-            with _command_line("mcrpy", arguments):
-                register(with_torch=False)
-                _run_module("gui_mcrpy")
-        except ImportError as error:
-            if (error.name or "").partition(".")[0] not in _GUI_MODULES:
-                raise
-            raise InputError(
-                f"MCRpy's GUI needs {error.name}, which is not installed: pip install 'mcrpy-diffusion[gui]', and on "
-                "Linux your distribution's wxPython (Debian: python3-wxgtk4.0); all commands work without it"
-            ) from error
+    def start() -> int:
+        from mcrpy_diffusion.mcrpy_bridge import gui as window
+
+        with _command_line("mcrpy", arguments):
+            return window.main()
 
     return run(start, stopped=_STOPPED)
 
