@@ -17,6 +17,7 @@ PACKAGE = "mcrpy_diffusion"
 BASE = {"config", "console", "errors", "files", "frameworks", "memory", "parallel", "progress", "training_log"}
 LIBRARY = {"checkpoint", "preview", "training_state", "data", "diffusion", "materials", "metrics"}
 STAGES = {"generate", "train", "sample", "evaluate", "report"}
+EVALUATION = {"evaluate_copies", "evaluate_features", "evaluate_sets", "evaluate_shapes"}  # parts of a stage
 WHOLE_WAY = {"pipeline", "compare", "studies"}  # these put stages together
 
 # What a module or subpackage may import of ours, besides itself.
@@ -39,6 +40,9 @@ ALLOWED: dict[str, set[str]] = {
     "materials": {"config", "errors", "files", "progress", "data", "metrics"},
     "figures": {"files"},
     **dict.fromkeys(STAGES, BASE | LIBRARY),
+    **dict.fromkeys(EVALUATION, BASE | LIBRARY),
+    "evaluate_shapes": BASE | LIBRARY | {"evaluate_sets"},
+    "evaluate": BASE | LIBRARY | EVALUATION,
     "report": BASE | LIBRARY | {"figures"},
     **{module: BASE | LIBRARY | STAGES | {"mcrpy_bridge"} for module in WHOLE_WAY},
     "studies": BASE | LIBRARY | STAGES | {"figures"},
