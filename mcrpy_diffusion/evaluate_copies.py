@@ -34,6 +34,13 @@ class Pair:
     training: np.ndarray
     found: str
 
+    @property
+    def local_error(self) -> np.ndarray:
+        """Squared difference of each pixel (I, J), figure 7 of the paper; for phases 1 where they differ, else 0."""
+        if self.generated.dtype.kind == "f":
+            return (self.generated.astype(np.float64) - self.training) ** 2
+        return (self.generated != self.training).astype(np.float64)
+
 
 def find_copies(
     given: Mapping[str, np.ndarray],
@@ -100,7 +107,7 @@ def pairs_of(
     Returns
     -------
     list of Pair
-        None where neither training structures nor micrographs are given.
+        Empty where neither training structures nor micrographs are given.
     """
     pairs = []
     for row in metrics["nearest_training_image"]["closest_pairs"]:
