@@ -16,10 +16,20 @@ from mcrpy_diffusion.metrics.grains import compare_distributions
 from mcrpy_diffusion.metrics.nearest_crops import CropPlace, nearest_crop
 from mcrpy_diffusion.metrics.nearest_images import TRANSFORMATIONS, ImagePairs, closest_pairs, nearest_images
 
+NEAREST = ("minimum_mse", "median_mse", "n_exact_copies", "generated_index", "training_index")
 N_PAIRS = 6  # as in figure 6
 N_REAL_CROPS = 64  # unseen crops at least, where there are so many: each is compared with every position
 MIN_SCORED = 8  # distances of each kind below which there is no z-score
 HALVES_SEED = 0
+_WORDS = {
+    "rotate_180": "turned by 180 degrees",
+    "rotate_90": "turned by 90 degrees",
+    "rotate_270": "turned by 270 degrees",
+    "flip_rows": "rows mirrored",
+    "flip_columns": "columns mirrored",
+    "transpose": "mirrored at the diagonal",
+    "anti_transpose": "mirrored at the other diagonal",
+}
 KEPT_STATISTICS = ("identity", "rotate_180")
 """What keeps all statistics, so that a copy may have gone through it; the others are for isotropic materials."""
 
@@ -77,7 +87,9 @@ def find_copies(
         `nearest_training_image` and `data_copying`, as README.md says.
     """
     generated = given["generated"]
-    nearest: dict[str, Any] = dict.fromkeys(("minimum_mse", "median_mse", "generated_index", "training_index"))
+    nearest: dict[str, Any] = dict.fromkeys(
+        ("minimum_mse", "median_mse", "n_exact_copies", "generated_index", "training_index")
+    )
     nearest |= {"independent_mse": _independent_mse(given["original"], n_phases), "held_out_minimum_mse": None}
     nearest |= {"n_images": {"generated": len(generated), "training": 0}, "compared_with": None, "closest_pairs": []}
     if micrographs:
@@ -128,10 +140,10 @@ def pairs_of(
 
 def _moved(row: Mapping[str, Any]) -> str:
     """Say in words how a training structure was moved to lie on the generated one."""
-    words = [] if row["transformation"] == "identity" else [row["transformation"].replace("_", " ")]
+    words = [] if row["transformation"] == "identity" else [_WORDS[row["transformation"]]]
     if "micrograph" in row:
         at = f" at row {row['row']}, column {row['column']}"
-        return at + "".join(f", {word}" for word in [*words, *(["rotate 180"] if row["rotated_180"] else [])])
+        return at + "".join(f", {word}" for word in [*words, *([_WORDS["rotate_180"]] if row["rotated_180"] else [])])
     if any(row["shift"]):
         words.append(f"shifted by {row['shift'][0]}, {row['shift'][1]}")
     return "".join(f", {word}" for word in words)
@@ -273,7 +285,7 @@ def _no_test(reason: str) -> dict[str, Any]:
 
 def _smallest(distance: np.ndarray) -> dict[str, Any]:
     nearest = {"minimum_mse": float(distance.min()), "median_mse": float(np.median(distance))}
-    return nearest | {"generated_index": int(distance.argmin())}
+    return nearest | {"generated_index": int(distance.argmin()), "n_exact_copies": int(np.count_nonzero(distance == 0))}
 
 
 def _independent_mse(original: np.ndarray, n_phases: int) -> float:

@@ -126,6 +126,7 @@ def write_report(
         title=f"New microstructures like {name}",
         summary=_summary(metrics),
         groups=_groups(metrics),
+        held_out="held_out" in metrics["n_images"],
         counts=_counts(metrics),
         incomplete=_incomplete(metrics),
         notes=[note for note in (_floor_note(metrics), *_warnings(metrics)) if note],
@@ -196,7 +197,7 @@ def _groups(metrics: Mapping[str, Any]) -> list[tuple[str, list[dict[str, str]]]
     fraction = metrics["volume_fraction"]
     basic[0]["meaning"] = (
         f"Share of the pixels that is phase {fraction['phase']}: {fraction['generated']:.4f} in the generated "
-        "structures. Shown is the difference, and the real share."
+        "structures."
     )
     basic += [_curve_row(metrics, measure, *words) for measure, words in CURVES.items()]
     shapes = [_scalar_row(metrics, measure, *words) for measure, words in SCALARS.items()]
@@ -228,7 +229,7 @@ def _scalar_row(
         _with_phase(name, metrics, measure),
         _difference(values["difference"], values["original"], pattern),
         _number(values["floor"], floor),
-        f"{meaning}. Shown is the difference, and the real value.",
+        f"{meaning}.",
         interval=_interval(values["interval"], signed),
         held_out=_difference(values["held_out_difference"], values.get("held_out"), pattern),
         count=_count(values),
@@ -281,8 +282,7 @@ def _anisotropy_row(metrics: Mapping[str, Any], measure: str) -> dict[str, str]:
         _with_phase(f"anisotropy of {symbol}", metrics, measure),
         against("original"),
         _number(values["floor"], "±{:.1f}"),
-        f"How far {symbol} differs between two directions at most. Shown is the difference in percent points, and the "
-        "real value; chance alone makes it larger for fewer structures.",
+        f"How far {symbol} differs between two directions at most. Chance alone makes it larger for fewer structures.",
         held_out=against("held_out"),
         count=_count(metrics[measure]),
     )
@@ -294,7 +294,7 @@ def _grain_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
     rows: list[dict[str, str]] = []
     if grains is None:
         return rows
-    count = " / ".join(f"{grains['n_grains'][name]} grains" for name in ("generated", "original"))
+    count = "{generated} / {original} grains".format(**grains["n_grains"])
     if grains["reason"]:
         return [_row("grains", MISSING, MISSING, f"Not measured: {grains['reason']}.", count=count)]
     for measure, name, unit in (("diameter", "grain diameter", " pixels"), ("aspect_ratio", "grain aspect ratio", "")):
@@ -453,8 +453,9 @@ def _copied(metrics: Mapping[str, Any]) -> str:
     """Say whether there are copies among the structures."""
     nearest, z = metrics["nearest_training_image"], metrics["data_copying"]["z"]
     text = ""
-    if nearest["minimum_mse"] == 0:
-        text += f" Generated structure {nearest['generated_index']} is an exact copy of what was trained on."
+    if n := nearest["n_exact_copies"]:
+        verb = "is an exact copy" if n == 1 else "are exact copies"
+        text += f" {n} of the generated structures {verb} of what was trained on."
     if z is not None and z < COPYING_Z:
         text += f" They lie nearer to the training structures than real unseen ones do (z = {z:.1f}), as copies do."
     return text
@@ -472,11 +473,14 @@ def _copying_text(metrics: Mapping[str, Any]) -> str:
     if copying["z"] is None:
         return f"{text} There is no test of the distances: {copying['reason']}."
     n, expected = copying["n_nearer_than_any_real"], copying["expected_nearer"]
+    overlap = (
+        " Crops overlap, so that both figures scatter more than they would otherwise." if copying["overlapping"] else ""
+    )
     return (
         f"{text} Nearest training structure, median: {copying['median_mse']:.4f} from a generated structure, "
         f"{copying['real_median_mse']:.4f} from an unseen real one ({copying['compared_with']}); "
         f"{n} generated ones lie nearer than any of {copying['n_images']['real']} real ones, where {expected:.1f} are "
-        f"expected. z = {copying['z']:+.1f}: Mann-Whitney test of the two, after Meehan et al."
+        f"expected. z = {copying['z']:+.1f}: Mann-Whitney test of the two, after Meehan et al.{overlap}"
     )
 
 
