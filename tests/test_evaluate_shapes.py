@@ -97,7 +97,7 @@ def test_grains_by_hand() -> None:
     assert diameter["held_out_kolmogorov_smirnov"] == pytest.approx(0, abs=1e-12)
     histogram = diameter["histogram"]
     assert (histogram["edges"][0], histogram["edges"][-1]) == (pytest.approx(3 * unit), pytest.approx(5 * unit))
-    assert (histogram["generated"][0], histogram["generated"][-1]) == (0.5, 0.5)
+    assert (histogram["generated"][0], histogram["generated"][-1]) == pytest.approx((0.5, 0.5))
     assert grains["aspect_ratio"]["original"] == pytest.approx(1)
     assert grains["aspect_ratio"]["wasserstein"] == pytest.approx(0, abs=1e-9)
 
