@@ -326,7 +326,7 @@ def _copying_row(copying: Mapping[str, Any]) -> dict[str, str]:
     """The data-copying test."""
     meaning = (
         "Whether generated structures lie nearer to the training structures than real unseen ones do: about 0 if they "
-        "do not, far below 0 for copies, far above 0 for structures that are unlike real ones."
+        "do not, far below 0 for copies (and for structures with less of a phase), far above 0 for structures unlike real ones."
     )
     if copying["z"] is None:
         return _row("data copying, z", MISSING, MISSING, f"{meaning} Not measured: {copying['reason']}.")
@@ -457,7 +457,11 @@ def _copied(metrics: Mapping[str, Any]) -> str:
         verb = "is an exact copy" if n == 1 else "are exact copies"
         text += f" {n} of the generated structures {verb} of what was trained on."
     if z is not None and z < COPYING_Z:
-        text += f" They lie nearer to the training structures than real unseen ones do (z = {z:.1f}), as copies do."
+        text += f" They lie nearer to the training structures than real unseen ones do (z = {z:.1f}), as copies do"
+        fraction = metrics["volume_fraction"]
+        if fraction["floor"] is not None and abs(fraction["difference"]) > FAR_FROM_FLOOR * fraction["floor"]:
+            text += "; so do structures with less of a phase, and their volume fraction is off"
+        text += "."
     return text
 
 

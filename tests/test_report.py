@@ -400,3 +400,15 @@ def test_drawn_histogram_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) ->
             np.testing.assert_array_equal(line.get_data().values, values)
             np.testing.assert_array_equal(line.get_data().edges, histogram["edges"])
         assert [line.get_linestyle() for line in lines] == ["-", "--"]
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_nearness_of_sparser_structures_is_not_called_copying_alone(sparse: bool) -> None:
+    original = noise(60, seed=0)
+    generated = noise(60, seed=1) * noise(60, seed=2) * noise(60, seed=3) if sparse else original.copy()
+    if sparse:
+        original = (original + noise(60, seed=4) * (1 - original) * noise(60, seed=5) > 0) * noise(60, seed=6)
+    metrics = evaluate(original, generated, n_phases=2, periodic=False, training=original)
+    assert metrics["data_copying"]["z"] < -3
+    assert "as copies do" in _summary(metrics)
+    assert ("their volume fraction is off" in _summary(metrics)) == sparse
