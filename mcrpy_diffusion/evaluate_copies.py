@@ -167,7 +167,14 @@ def _structures(
         frameworks.before_torch()
         return nearest_images(images, references, shifts=periodic, transformations=names)
 
-    pairs = search(generated, training)
+    in_halves = held_out is None and not overlapping and len(training) >= 2 * MIN_SCORED
+    if in_halves:  # nothing is compared twice
+        order = np.random.default_rng(HALVES_SEED).permutation(len(training))
+        one, other = np.sort(order[len(order) // 2 :]), np.sort(order[: len(order) // 2])
+        to_one = search(generated, training[one])
+        pairs = _nearer(to_one, one, search(generated, training[other]), other)
+    else:
+        pairs = search(generated, training)
     shifts = "under all shifts, " if periodic else ""
     turned = "turned by 180 degrees" if not isotropic else "turned or mirrored"
     nearest["compared_with"] = f"every training image, {shifts}also {turned}"
@@ -188,15 +195,28 @@ def _structures(
         real = search(held_out, training).distance
         nearest["held_out_minimum_mse"] = float(real[: len(generated)].min())
         tested = _test(pairs.distance, real, "held-out real structures")
+    elif in_halves:
+        real = search(training[other], training[one]).distance
+        tested = _test(to_one.distance, real, "one half of the training data")
     elif overlapping:
         tested = _no_test("the training structures are crops that overlap, and none were held out")
-    elif len(training) < 2 * MIN_SCORED:
-        tested = _no_test(f"{len(training)} training structures are too few to hold a half of them out")
     else:
-        order = np.random.default_rng(HALVES_SEED).permutation(len(training))
-        one, other = training[order[len(order) // 2 :]], training[order[: len(order) // 2]]
-        tested = _test(search(generated, one).distance, search(other, one).distance, "one half of the training data")
+        tested = _no_test(f"{len(training)} training structures are too few to hold a half of them out")
     return {"nearest_training_image": nearest | _smallest(pairs.distance), "data_copying": tested}
+
+
+def _nearer(first: ImagePairs, first_index: np.ndarray, second: ImagePairs, second_index: np.ndarray) -> ImagePairs:
+    """Return the nearer pair of each image; the indices of both sets of references among all are given."""
+    references = first_index[first.reference], second_index[second.reference]
+    nearer = second.distance < first.distance
+    nearer |= (second.distance == first.distance) & (references[1] < references[0])
+    return ImagePairs(
+        first.image,
+        np.where(nearer, references[1], references[0]),
+        np.where(nearer, second.distance, first.distance),
+        np.where(nearer, second.transformation, first.transformation),
+        np.where(nearer[:, None], second.shift, first.shift),
+    )
 
 
 def _crops(

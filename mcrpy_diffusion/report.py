@@ -326,7 +326,8 @@ def _copying_row(copying: Mapping[str, Any]) -> dict[str, str]:
     """The data-copying test."""
     meaning = (
         "Whether generated structures lie nearer to the training structures than real unseen ones do: about 0 if they "
-        "do not, far below 0 for copies (and for structures with less of a phase), far above 0 for structures unlike real ones."
+        "do not, far below 0 for copies (and for structures with less of a phase), far above 0 for structures unlike "
+        "real ones."
     )
     if copying["z"] is None:
         return _row("data copying, z", MISSING, MISSING, f"{meaning} Not measured: {copying['reason']}.")

@@ -11,7 +11,7 @@ from mcrpy_diffusion.evaluate import evaluate
 from mcrpy_diffusion.evaluate_copies import MIN_SCORED, N_PAIRS, pairs_of
 from mcrpy_diffusion.metrics.copying import nearest_crop_distance
 from mcrpy_diffusion.metrics.copying_score import copying_score
-from mcrpy_diffusion.metrics.nearest_images import TRANSFORMATIONS
+from mcrpy_diffusion.metrics.nearest_images import TRANSFORMATIONS, nearest_images
 
 EXTENT = (8, 8)
 
@@ -144,3 +144,15 @@ def test_why_there_is_no_score(more: dict[str, Any], reason: str) -> None:
     copying = found(noise(12, seed=3), periodic=False, **more)["data_copying"]
     assert copying["z"] is copying["histogram"] is None
     assert reason in copying["reason"]
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_pairs_found_in_halves_are_those_of_all_training_structures(periodic: bool) -> None:
+    training, generated = noise(30, seed=0, extent=(4, 6)), noise(40, seed=1, extent=(4, 6))  # small: many are as near
+    nearest = evaluate(training, generated, n_phases=2, periodic=periodic, training=training)["nearest_training_image"]
+    found = nearest_images(generated, training, shifts=periodic, transformations=("identity", "rotate_180"))
+    assert nearest["median_mse"] == np.median(found.distance)
+    for row, k in zip(nearest["closest_pairs"], np.argsort(found.distance, kind="stable")):
+        assert (row["generated_index"], row["training_index"]) == (k, found.reference[k])
+        assert (row["mse"], row["transformation"]) == (found.distance[k], found.transformation[k])
+        assert row["shift"] == found.shift[k].tolist()
