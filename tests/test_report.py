@@ -364,7 +364,7 @@ def test_diagrams_have_texts_that_say_their_figures(full: tuple[Page, dict[str, 
 def test_summary_names_what_is_far_from_its_floor(full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray]) -> None:
     original = noise(40, seed=0)
     real = evaluate(original, original[::-1].copy(), n_phases=2, periodic=True)
-    assert "within twice its floor" in _summary(real)
+    assert "within 3 times its floor" in _summary(real)
     wrong = evaluate(original, np.zeros_like(original), n_phases=2, periodic=True)
     for name in ("volume fraction", "two-point correlation", "lineal path", "specific surface", "chord lengths"):
         assert f"{name} (" in _summary(wrong)
