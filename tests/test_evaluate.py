@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion import evaluate as evaluation
+from mcrpy_diffusion import evaluate_features
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate import GENERATIVE, compare_features, evaluate, floor, set_statistics
+from mcrpy_diffusion.evaluate import evaluate, set_statistics
+from mcrpy_diffusion.evaluate_features import GENERATIVE, compare_features
+from mcrpy_diffusion.evaluate_sets import floor
 from mcrpy_diffusion.materials.crops import random_crops
 from mcrpy_diffusion.metrics.frechet_distance import frechet_distance, frechet_interval
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork
@@ -252,7 +255,7 @@ def test_floor_by_features_divides_the_originals(
     monkeypatch: pytest.MonkeyPatch, n: int, m: int, numbers: list[int]
 ) -> None:
     seen: list[tuple[np.ndarray, np.ndarray]] = []
-    monkeypatch.setattr(evaluation, "frechet_distance", lambda *sets: seen.append(sets) or float(len(seen)))
+    monkeypatch.setattr(evaluate_features, "frechet_distance", lambda *sets: seen.append(sets) or float(len(seen)))
     original, generated = normal(n, seed=0), normal(m, seed=1)
     measures = compare_features(original, generated)
     (_, all_generated), (first, second), (same, fewer) = seen  # value, floor, value in the floor's numbers
@@ -334,7 +337,7 @@ def test_few_images_are_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics = evaluate(noise(20, seed=0), noise(10, seed=1), **given)
     assert len(metrics["warnings"]) == 1
     assert "20 original and 10 generated images: below 2048" in metrics["warnings"][0]
-    monkeypatch.setattr(evaluation, "ENOUGH_IMAGES", 10)
+    monkeypatch.setattr(evaluate_features, "ENOUGH_IMAGES", 10)
     assert evaluate(noise(20, seed=0), noise(10, seed=1), **given)["warnings"] == []
     assert evaluate(noise(20, seed=0), noise(9, seed=1), **given)["warnings"] != []
 

@@ -17,6 +17,7 @@ PACKAGE = "mcrpy_diffusion"
 BASE = {"config", "console", "errors", "files", "frameworks", "memory", "parallel", "progress", "training_log"}
 LIBRARY = {"checkpoint", "preview", "training_state", "data", "diffusion", "materials", "metrics"}
 STAGES = {"generate", "train", "sample", "evaluate", "report"}
+EVALUATION = {"evaluate_copies", "evaluate_features", "evaluate_sets", "evaluate_shapes"}  # parts of a stage
 WHOLE_WAY = {"pipeline", "compare", "studies"}  # these put stages together
 
 # What a module or subpackage may import of ours, besides itself.
@@ -37,10 +38,13 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"errors"},
     "checkpoint": {"config", "errors", "files", "data", "diffusion", "training_state"},
     "materials": {"config", "errors", "files", "progress", "data", "metrics"},
-    "figures": {"files"},
+    "figures": {"evaluate_copies", "files"},
     **dict.fromkeys(STAGES, BASE | LIBRARY),
-    "report": BASE | LIBRARY | {"figures"},
-    **{module: BASE | LIBRARY | STAGES | {"mcrpy_bridge"} for module in WHOLE_WAY},
+    **dict.fromkeys(EVALUATION, BASE | LIBRARY),
+    "evaluate_shapes": BASE | LIBRARY | {"evaluate_sets"},
+    "evaluate": BASE | LIBRARY | EVALUATION,
+    "report": BASE | LIBRARY | {"evaluate_copies", "figures"},
+    **{module: BASE | LIBRARY | STAGES | EVALUATION | {"mcrpy_bridge"} for module in WHOLE_WAY},
     "studies": BASE | LIBRARY | STAGES | {"figures"},
     "mcrpy_bridge": BASE | LIBRARY | STAGES | WHOLE_WAY | {"plugins", ""},
     "plugins": BASE | LIBRARY | STAGES | {"mcrpy_bridge"},

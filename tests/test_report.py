@@ -17,7 +17,8 @@ from PIL import Image
 from mcrpy_diffusion import figures
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.report import console_table, contact_sheet, statistics_figure, write_report
+from mcrpy_diffusion.evaluate_copies import pairs_of
+from mcrpy_diffusion.report import _summary, console_table, contact_sheet, statistics_figure, write_report
 
 SECONDS = {"training data": 1.25, "training": 240.0, "sampling": 8.75}
 
@@ -253,7 +254,7 @@ def test_measures_by_features_are_in_both_tables(tmp_path: Path) -> None:
     files, *_ = report(tmp_path, metrics=metrics)
     page = Page(files[0].read_text(encoding="utf-8"))
     text = " ".join(page.text.split())
-    for words in ("123 [11.50, 140]", "coverage (VGG-19)", "(eq. 19)", "Warning: few images", "Floors by features"):
+    for words in ("11.50 to 140", "coverage (VGG-19)", "(eq. 19)", "Warning: few images", "Floors by features"):
         assert words in text
     assert "The Frechet distance (VGG-19) is 0.020; between real structures in the same numbers it is 1.230." in text
 
@@ -286,3 +287,128 @@ def test_console_table_marks_what_was_not_measured() -> None:
     lines = console_table(metrics, {}).splitlines()
     assert lines[4].split()[-2:] == ["–", "–"]
     assert "floor" not in lines[-2]
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, dict[str, Any], np.ndarray, np.ndarray]:
+    """A report with everything that is measured without features; structure 5 is a shifted copy of original 3."""
+    original, generated = noise(40, seed=0), noise(17, seed=1)
+    generated[5] = np.roll(original[3], (2, 7), axis=(0, 1))
+    metrics = evaluate(original, generated, n_phases=2, periodic=True, training=original, boundary_phase=0)
+    pairs = pairs_of(metrics, generated, training=original)
+    files, *_ = report(tmp_path_factory.mktemp("full"), metrics=metrics, generated=generated, pairs=pairs)
+    return Page(files[0].read_text(encoding="utf-8")), metrics, original, generated
+
+
+def test_closest_pairs_are_shown_with_where_they_differ(
+    full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray],
+) -> None:
+    page, metrics, original, generated = full
+    nearest = metrics["nearest_training_image"]
+    shown = {}
+    for kind in ("Generated structure, seed", "Nearest training structure", "Map of where"):
+        shown[kind] = [decoded(a["src"]) for a in page.attributes("img") if (a["alt"] or "").startswith(kind)]
+    made, trained, maps = shown.values()
+    made = [m for m, a in zip(made, _alts(page, "Generated structure, seed")) if "volume fraction" not in a]
+    assert len(made) == len(trained) == len(maps) == 6
+    for row, one, other, difference in zip(nearest["closest_pairs"], made, trained, maps):
+        np.testing.assert_array_equal(one, 255 * generated[row["generated_index"]])
+        np.testing.assert_array_equal(difference, np.where(one != other, 255, 0))
+        assert (difference > 0).mean() == pytest.approx(row["mse"])
+    np.testing.assert_array_equal(trained[0], 255 * generated[5])
+    assert "seed 35: 0.0 % of the pixels differ" in page.text
+    assert "nearest: training structure 3, shifted by 2, 7" in page.text
+    assert "1 of the generated structures is an exact copy" in page.text
+
+
+def _alts(page: Page, start: str) -> list[str]:
+    return [a["alt"] or "" for a in page.attributes("img") if (a["alt"] or "").startswith(start)]
+
+
+def test_page_names_each_measure_with_value_interval_floor_and_count(
+    full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray],
+) -> None:
+    page, metrics, *_ = full
+    text = " ".join(page.text.split())
+    surface, chords, grains = metrics["specific_surface"], metrics["chord_length"], metrics["grains"]
+    z = metrics["data_copying"]
+    for words in (
+        f"{surface['difference']:+.4f} ({surface['original']:.4f})95 %: {surface['interval'][0]:+.4f} to ",
+        f"±{surface['floor']:.4f} 17 / 40",
+        f"{chords['discrepancy_percent']:.1f} %95 %: {chords['interval_percent'][0]:.1f} to ",
+        f"{grains['diameter']['kolmogorov_smirnov']:.3f} ",
+        f"{grains['n_grains']['generated']} / {grains['n_grains']['original']} grains",
+        f"{grains['diameter']['generated']:.2f} ± {grains['diameter']['generated_std']:.2f} (generated)",
+        f"{z['z']:+.1f} 0 ± 2 17 / 20",
+        "Unseen: one half of the training data",
+    ):
+        assert words in text, words
+    for measure in ("two_point_correlation", "lineal_path"):
+        for direction, values in metrics[measure]["directions"].items():
+            percent = values["discrepancy_percent"]
+            assert f"{direction} {percent:.{1 if percent >= 1 else 2}f} %" in text
+    assert "Held-out part" not in text
+
+
+def test_diagrams_have_texts_that_say_their_figures(full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray]) -> None:
+    page, metrics, *_ = full
+    values = metrics["grains"]["diameter"]
+    mean = f"original {values['original']:.2f} ± {values['original_std']:.2f}"
+    assert any(mean in text for text in _alts(page, "Histograms of the equivalent diameter"))
+    copying = metrics["data_copying"]
+    (text,) = _alts(page, "Histograms of the distance")
+    assert f"{copying['median_mse']:.3f}, of real unseen ones {copying['real_median_mse']:.3f}" in text
+    assert len(page.attributes("source")) == 2 + 2 + 1
+
+
+def test_summary_names_what_is_far_from_its_floor(full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray]) -> None:
+    original = noise(40, seed=0)
+    real = evaluate(original, original[::-1].copy(), n_phases=2, periodic=True)
+    assert "within 3 times its floor" in _summary(real)
+    wrong = evaluate(original, np.zeros_like(original), n_phases=2, periodic=True)
+    for name in ("volume fraction", "two-point correlation", "lineal path", "specific surface", "chord lengths"):
+        assert f"{name} (" in _summary(wrong)
+    copies = evaluate(original, original.copy(), n_phases=2, periodic=False, training=original)
+    assert "40 of the generated structures are exact copies" in _summary(copies)
+    assert "as copies do" in _summary(copies)
+    assert "cop" not in _summary(full[1] | {"nearest_training_image": real["nearest_training_image"]})
+
+
+def test_full_console_table_holds_each_measure_of_the_report(
+    full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray],
+) -> None:
+    page, metrics, *_ = full
+    short, long = (console_table(metrics, SECONDS, full=choice) for choice in (False, True))
+    assert all(len(line) <= 100 for line in long.splitlines())
+    assert len(short.splitlines()) == 8
+    rows = [line.split("  ")[0] for line in long.splitlines()[2:-2]]
+    assert len(rows) == 4 + 4 + 4 + 4 + 1
+    for name in rows:
+        assert name in page.text
+
+
+def test_drawn_histogram_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Figure] = []
+    monkeypatch.setattr(figures, "_png", lambda figure: seen.append(figure) or b"")
+    histogram = {"edges": [0.0, 1.0, 3.0], "a": [0.25, 0.75], "b": [1.0, 0.0]}
+    words = {"title": "t", "x_label": "x", "alt": "a", "caption": "c"}
+    figures.histogram_pictures(histogram, {"a": "one", "b": "two"}, **words)
+    assert len(seen) == 2  # light and dark
+    for figure in seen:
+        lines = [patch for patch in figure.axes[0].patches if patch.get_label() in ("one", "two")]
+        for line, values in zip(lines, ([25, 75], [100, 0])):
+            np.testing.assert_array_equal(line.get_data().values, values)
+            np.testing.assert_array_equal(line.get_data().edges, histogram["edges"])
+        assert [line.get_linestyle() for line in lines] == ["-", "--"]
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+def test_nearness_of_sparser_structures_is_not_called_copying_alone(sparse: bool) -> None:
+    original = noise(60, seed=0)
+    generated = noise(60, seed=1) * noise(60, seed=2) * noise(60, seed=3) if sparse else original.copy()
+    if sparse:
+        original = (original + noise(60, seed=4) * (1 - original) * noise(60, seed=5) > 0) * noise(60, seed=6)
+    metrics = evaluate(original, generated, n_phases=2, periodic=False, training=original)
+    assert metrics["data_copying"]["z"] < -3
+    assert "as copies do" in _summary(metrics)
+    assert ("their volume fraction is off" in _summary(metrics)) == sparse

@@ -31,7 +31,7 @@ class Target:
     n_phases : int
     volume_fraction : (n_phases - 1,) fractions of phases 1, 2, ...
     two_point : (n_phases - 1, r) radial averages of S2
-    lineal_path : (n_phases - 1, r) L, averaged over the directions
+    lineal_path : (n_phases - 1, r) L, mean of the one along the rows and the one along the columns
     periodic : bool
         Whether the curves were measured across the edges, and a structure is to be too.
     references : list of (A, B) micrographs that it must not be a copy of
@@ -120,10 +120,11 @@ def two_point_of(phases: np.ndarray, n_phases: int, periodic: bool, last: int) -
 
 
 def lineal_path_of(phases: np.ndarray, n_phases: int, periodic: bool, last: int) -> np.ndarray:
+    """Return L of phases 1, 2, ... for r = 0 .. last, mean of rows and columns as in `evaluate`, (n_phases - 1, r)."""
     paths = [
         lineal_path(phases, phase=phase, periodic=periodic, max_length=last) for phase in range(1, max(n_phases, 2))
     ]
-    return np.stack([each.mean(axis=0) for each in paths])
+    return np.stack([each[:2].mean(axis=0) for each in paths])
 
 
 def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,47 @@
+"""Differences, intervals and floors of one measure: closed forms, and how often an interval holds the truth."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mcrpy_diffusion.evaluate_sets import compare_curves, compare_scalars
+
+
+def test_scalars_by_hand() -> None:
+    sets = {"original": np.array([1.0, 3.0]), "generated": np.array([4.0, 4.0, 7.0]), "held_out": np.array([4.0])}
+    found = compare_scalars(sets)
+    assert (found["original"], found["generated"], found["held_out"]) == (2, 5, 4)
+    assert (found["original_std"], found["held_out_std"]) == (1, 0)
+    assert (found["difference"], found["held_out_difference"]) == (3, 1)
+    assert found["interval"] is None  # too few
+    # the mean of 3 draws from {1, 3} is off by 1 with probability 1/4, else by 1/3
+    assert found["floor"] == pytest.approx(0.25 + 0.75 / 3, abs=4 * 0.29 / 200**0.5)
+
+
+@pytest.mark.parametrize(("n", "m"), [(200, 30), (40, 40)])
+def test_intervals_hold_the_true_difference_mostly(n: int, m: int) -> None:
+    """95 % of the intervals of normal numbers hold the true difference: of 200 at least 180 and at most 199."""
+    rng = np.random.default_rng(0)
+    held = 0
+    for _ in range(200):
+        found = compare_scalars({"original": rng.normal(size=n), "generated": 0.7 + rng.normal(size=m)})
+        held += found["interval"][0] < 0.7 < found["interval"][1]  # type: ignore[index, operator]
+    assert 180 <= held <= 199
+
+
+def test_intervals_of_curves_follow_those_of_their_height() -> None:
+    """Flat curves of height h: eq. (23) is 100 abs(h - 1); its standard deviation 100 times that of the mean."""
+    rng = np.random.default_rng(1)
+    heights = rng.normal(1.5, 0.2, size=100)
+    found = compare_curves({"original": np.ones((50, 4)), "generated": heights[:, None] * np.ones(4)})
+    low, high = found["interval_percent"]  # type: ignore[misc]
+    assert found["discrepancy_percent"] == pytest.approx(100 * (heights.mean() - 1))
+    assert low < found["discrepancy_percent"] < high  # type: ignore[operator]
+    assert high - low == pytest.approx(2 * 1.96 * 100 * heights.std() / 10, rel=0.2)
+    assert found["floor_percent"] == 0
+
+
+def test_curves_without_the_phase_are_none() -> None:
+    curves = {"original": np.zeros((5, 4)), "generated": np.ones((5, 4))}
+    assert set(compare_curves(curves).values()) == {None}
