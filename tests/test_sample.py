@@ -16,6 +16,7 @@ from mcrpy_diffusion.checkpoint import ModelInfo, build_network, load_network, s
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.phase_encoding import volume_fractions
 from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
+from mcrpy_diffusion.diffusion.sampling import timestep_pairs
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.sample import Model, load_model, sample_to_folder
 
@@ -155,3 +156,40 @@ def test_half_precision_weights_can_be_loaded(tmp_path):
     assert isinstance(half, Model)
     agree = half.sample(2, n_steps=4) == load_model(tmp_path / "m.safetensors").sample(2, n_steps=4)
     assert agree.mean() > 0.9
+
+
+@pytest.mark.parametrize(("prediction", "exponent"), [("epsilon", 2.0), ("v", 2.0), ("log_odds", 1.0)])
+def test_steps_of_the_solver_shorten_unless_log_odds_are_predicted(prediction, exponent):
+    info = ModelInfo(
+        replace(TINY, prediction=prediction, learned_variance=False), n_phases=2, extent=(8, 8), periodic=True
+    )
+    seen = []
+    Model(build_network(info), info, device="cpu").sample(1, n_steps=6, sampler="dpm_solver", callback=seen.append)
+    expected = timestep_pairs(TINY.n_timesteps, 6, exponent=exponent)
+    assert [state["t"] for state in seen] == [t for t, _ in expected]
+
+
+def test_bfloat16_computes_in_bfloat16_and_float32_does_not():
+    info = ModelInfo(replace(TINY, n_timesteps=30), n_phases=2, extent=(8, 8), periodic=True)
+    torch.manual_seed(0)
+    network = build_network(info)
+    torch.nn.init.normal_(network.last.weight)
+    model = Model(network, info, device="cpu")
+    x, t = torch.randn(2, 1, 8, 8), torch.tensor([3, 3])
+    exact = network(x, t)
+    single = model.conditioned_network(None, "float32")(x, t)
+    half = model.conditioned_network(None, "bfloat16")(x, t)
+    torch.testing.assert_close(single, exact, rtol=1e-4, atol=1e-4)
+    assert half.dtype == torch.float32
+    error = float((half - exact).norm() / exact.norm())
+    assert 1e-4 < error < 0.1
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "dpm_solver"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_structure_of_every_sampler_depends_on_its_seed_alone(tmp_path, sampler, precision):
+    model = load_model(make_model(tmp_path / "m.safetensors", learned_variance=sampler == "ddpm"))
+    options = {"n_steps": 6, "sampler": sampler, "precision": precision}
+    many = model.sample(7, seed=10, batch_size=3, **options)
+    np.testing.assert_array_equal(model.sample(1, seed=14, **options)[0], many[4])
+    assert len({image.tobytes() for image in many}) > 3
