@@ -348,7 +348,7 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
                 ema_decay=0.995,
                 checkpoint_seconds=20.0,
             ),
-            sampling=SamplingSettings(n_sampling_steps=50),
+            sampling=SamplingSettings(sampler="dpm_solver", n_sampling_steps=50),
         )
     raise InputError(f"preset is {name!r}; allowed are {', '.join(PRESETS)}")
 
