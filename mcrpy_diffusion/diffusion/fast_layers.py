@@ -1,7 +1,7 @@
 """Layers where PyTorch's own are slow: on processors, with channels in the last place.
 
-All give what PyTorch's give. Of images of 128 channels of 64 x 64 in bfloat16, PyTorch 2.15's backward passes of
-group normalisation and of circular padding take about ten times as long, its dropout five times
+All give what PyTorch's give. Of images of 128 channels of 64 x 64 in bfloat16, PyTorch 2.15's backward pass of
+group normalisation takes about ten times as long, circular padding and dropout three times
 (benchmarks/layer_speed.py).
 """
 
