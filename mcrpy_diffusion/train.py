@@ -7,7 +7,6 @@ import copy
 import logging
 import math
 import os
-import resource
 import signal
 import threading
 import time
@@ -305,7 +304,9 @@ class TrainingRun:
         if self.device.type == "cuda":
             memory = float(torch.cuda.max_memory_allocated(self.device))
         else:
-            memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
+            import psutil
+
+            memory = float(psutil.Process().memory_info().rss)
         return {
             "step": self.step,
             "loss": self.history[-1][1],

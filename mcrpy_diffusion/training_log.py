@@ -18,6 +18,8 @@ COLUMNS = ("step", "loss", "gradient_norm", "learning_rate", "images_per_second"
 class TrainingLog:
     """One line per interval of steps; use as a context manager.
 
+    `memory_gib` is the most that a graphics card had in use, or what the process holds on a processor.
+
     Parameters
     ----------
     folder : path
