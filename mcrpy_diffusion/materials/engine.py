@@ -542,7 +542,8 @@ class LocalWorkers:
             self._old.append((self._executor, self._futures))
         for executor, futures in self._old:
             _wait_until_passed_on(futures)
-            executor.shutdown(wait=True, kill_workers=True)
+            idle = all(future.done() for future in futures)  # these end by themselves, without complaints of loky's
+            executor.shutdown(wait=True, kill_workers=not idle)
         self._executor, self._old = None, []
 
     def __enter__(self) -> LocalWorkers:
