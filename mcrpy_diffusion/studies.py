@@ -246,5 +246,6 @@ def _pick(metrics: dict[str, Any], place: tuple[str, ...]) -> float | None:
 def _draw_study(study: dict[str, Any], path: Path) -> None:
     from mcrpy_diffusion.figures import study_figure
 
-    shown = {k: heading for k, (_, heading) in MEASURES.items() if study["rows"][0][k] is not None}
+    headings = {k: heading for k, (_, heading) in MEASURES.items()} | {"seconds_per_structure": "seconds per structure"}
+    shown = {k: heading for k, heading in headings.items() if all(row[k] is not None for row in study["rows"])}
     study_figure(study, shown, path)
