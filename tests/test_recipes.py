@@ -13,6 +13,8 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.generate import generate_from_images, generate_material
 from mcrpy_diffusion.materials import fibres, polycrystal, recipes
+from mcrpy_diffusion.materials.acceptance import two_point_of
+from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 
 SMALL = {"extent_x": 32, "extent_y": 40, "n_training_samples": 5}
 
@@ -124,6 +126,29 @@ def test_defaults_of_materials_that_mcrpy_reconstructs():
     assert (paper.volume_fraction_tolerance, copolymer.volume_fraction_tolerance) == (0.003, 0.02)
     assert (copolymer.loss_type, copolymer.max_iter) == ("MSE", 7)  # what is given goes first
     assert all(each.training_data == "descriptors" for each in (fast, paper, copolymer))
+
+
+def test_pmma_holds_s2_to_a_quarter_of_the_extent_and_the_volume_fraction():
+    pmma = recipes.descriptor_settings("pmma", {"extent_y": 48}, paper_recipe=False)
+    assert (pmma.descriptor_types, pmma.descriptor_weights) == (("FFTCorrelations", "VolumeFractions"), (1.0, 3.0))
+    assert (pmma.limit_to, pmma.max_iter) == (12, 500)
+    assert recipes.descriptor_settings("pmma", {"limit_to": 20}, paper_recipe=False).limit_to == 20
+    assert recipes.descriptor_settings("pmma", {}, paper_recipe=True).limit_to == 16
+    alone = recipes.descriptor_settings("pmma", {"descriptor_types": ("FFTCorrelations",)}, paper_recipe=False)
+    assert alone.descriptor_weights is None
+    assert recipes.built_in_reference("pmma", (64, 96)).phases.shape == (64, 96)
+
+
+@pytest.mark.slow
+def test_pmma_comes_out_black_and_white_and_is_no_copy(tmp_path):
+    out = tmp_path / "pmma"
+    assert command("generate", "--material", "pmma", "--n_samples", 4, "--n_jobs", 1, "--out", out) == 0
+    dataset = Dataset.open(out)
+    reference = recipes.built_in_reference("pmma", (64, 64)).phases
+    assert dataset.load().mean() == pytest.approx(reference.mean(), abs=0.0005)
+    curves = np.mean([two_point_of(phases, 2, True, 31)[0] for phases in dataset.load()], axis=0)
+    assert discrepancy(two_point_of(reference, 2, True, 31)[0], curves) < 8.0  # 18 with S2 alone, over the whole window
+    assert min(line["distance"] for line in dataset.samples if line["accepted"]) > 0.005
 
 
 def test_a_reconstructed_material_goes_the_way_of_a_micrograph(tmp_path, monkeypatch):
