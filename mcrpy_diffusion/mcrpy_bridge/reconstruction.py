@@ -79,7 +79,7 @@ class Reconstructor:
         good_enough: Callable[[np.ndarray], bool] | None = None,
         gram_twin: bool = True,
     ) -> None:
-        gram_twin = gram_twin and has_gram_twin(descriptors, settings)
+        gram_twin = gram_twin and gram_loss.is_mcrpys(settings) and vgg19.is_there()
         register(hide_gpus=True, with_torch=gram_twin)
         import mcrpy
         from mcrpy.src.descriptor_factory import descriptor_choices
@@ -122,12 +122,6 @@ class Reconstructor:
         line = convergence["line_data"]
         phases = np.asarray(microstructure.decode_phases())
         return Reconstruction(np.rint(phases).astype(np.uint8), float(line[-1][1]), len(line) - 1)
-
-
-def has_gram_twin(descriptors: Mapping[str, np.ndarray], settings: Mapping[str, Any]) -> bool:
-    """Return whether a reconstruction's loss can be computed by `gram_loss`."""
-    wanted = descriptors.get("GramMatrices")
-    return wanted is not None and gram_loss.is_mcrpys(settings, wanted) and vgg19.is_there()
 
 
 def _gram_loss(wanted: np.ndarray, dmcr: Any) -> gram_loss.GramLoss:
