@@ -239,6 +239,8 @@ def sample(options: dict[str, Any]) -> None:
     model, out = load_model(options.pop("model")), options.pop("out")
     shape = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))
     options["n_sampling_steps"] = options.pop("n_steps", None)
+    if model.info.card is not None:
+        print(f"{model.info.card.name}: {model.info.card.licence}; {model.info.card.source}")
     print(sample_to_folder(model, model.info.sampling_settings(**options), out, shape))
 
 

@@ -19,7 +19,7 @@ from mcrpy_diffusion.config import PRESETS, GenerationSettings, Settings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
-from mcrpy_diffusion.materials.recipes import DIRECT
+from mcrpy_diffusion.materials.recipes import DIRECT, descriptor_settings
 from mcrpy_diffusion.materials.sources import Source, find_source
 from mcrpy_diffusion.model_card import MIB, ModelCard, pick_figures
 
@@ -93,7 +93,7 @@ def export(
         description=description,
         source=origin.text,
         licence=origin.licence,
-        commands=list(made_by) if made_by is not None else commands(info),
+        commands=list(made_by) if made_by is not None else commands(info, origin.built_in),
         sampling={"sampler": sampler or usual.sampler, "n_sampling_steps": n_steps or usual.n_sampling_steps},
         dataset=_dataset_facts(dataset, info) if dataset is not None else {},
         figures=figures,
@@ -146,9 +146,16 @@ def differing_pixels(info: ModelInfo, exact: Mapping[str, Tensor], rounded: Mapp
     return float(differ.mean())
 
 
-def commands(info: ModelInfo) -> list[str]:
-    """Work out the commands that make the training data and the model from their settings."""
-    return [*_generate_command(info.provenance), _train_command(info)]
+def commands(info: ModelInfo, built_in: str | None = None) -> list[str]:
+    """Work out the commands that make the training data and the model from their settings.
+
+    Parameters
+    ----------
+    info : ModelInfo
+    built_in : str, optional
+        The material whose built-in reference image was used.
+    """
+    return [*_generate_command(info.provenance, built_in), _train_command(info)]
 
 
 def _train_command(info: ModelInfo) -> str:
@@ -160,7 +167,7 @@ def _train_command(info: ModelInfo) -> str:
     )
 
 
-def _generate_command(recipe: Mapping[str, Any]) -> list[str]:
+def _generate_command(recipe: Mapping[str, Any], built_in: str | None) -> list[str]:
     """The command that makes the training data; none where their recipe is not understood."""
     kind = recipe.get("training_data")
     settings = DIRECT.get(str(recipe.get("material")), GenerationSettings) if kind == "recipe" else GenerationSettings
@@ -168,15 +175,16 @@ def _generate_command(recipe: Mapping[str, Any]) -> list[str]:
     general = {f.name for f in fields(GenerationSettings)} - own
     if kind not in ("recipe", "crops", "descriptors") or recipe.get("n_training_samples") is None:
         return []
-    given = settings.from_dict({k: v for k, v in recipe.items() if k in own and k != "training_data"})
+    given = settings.from_dict({k: v for k, v in recipe.items() if k in own})
+    usual, start, words = settings(), ["--micrograph", "MICROGRAPH"], []
     if kind == "recipe":
-        start, words = ["--material", recipe["material"]], []
-    else:
-        start, words = ["--micrograph", "MICROGRAPH"], ["--training_data", str(kind)]
-    words += ["--n_training_samples", str(recipe["n_training_samples"])] if "n_training_samples" in general else []
-    words += ["--seed", str(recipe["seed"])] if "seed" in general and recipe.get("seed") else []
+        start = ["--material", str(recipe["material"])]
+    elif built_in is not None:
+        start, usual = ["--material", built_in], descriptor_settings(built_in, {}, paper_recipe=False)
+    for name in sorted(general & {"n_training_samples", "seed"}):
+        words += [f"--{name}", str(recipe.get(name, 0))]
     words += ["--isotropic"] if "isotropic" in general and recipe.get("isotropic") else []
-    return [shlex.join(["mcrpy_diffusion", "generate", *start, *words, *_options(given, settings()), "--out", "DATA"])]
+    return [shlex.join(["mcrpy_diffusion", "generate", *start, *words, *_options(given, usual), "--out", "DATA"])]
 
 
 def _options(given: Settings, usual: Settings) -> list[str]:

@@ -314,7 +314,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
     from mcrpy_diffusion.evaluate_copies import pairs_of
 
     generation, reference = plan.generation, plan.reference
-    training = micrographs = None
+    training = micrographs = metrics = None
     with stage(plan, "evaluation"):
         folder = plan.folder / DATASET_FOLDER
         if plan.model is None and (folder / "dataset.json").exists():
@@ -336,8 +336,6 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
             metrics = evaluation.evaluate_against_statistics(
                 structures, plan.card.figures, plan.card.statistics, n_phases=reference.n_phases
             )
-        else:
-            metrics = None
     with stage(plan, "MCRpy files"):
         write_mcrpy_files(plan, model_path)
     if metrics is None:

@@ -33,10 +33,11 @@ MICROGRAPHS = {
 
 @dataclass(frozen=True)
 class Source:
-    """What training data come from, and the licence of what is made of it."""
+    """What training data come from, and the licence of what is made of it; the material of a built-in reference."""
 
     text: str
     licence: str
+    built_in: str | None = None
 
 
 def find_source(recipe: Mapping[str, Any]) -> Source | None:
@@ -57,5 +58,5 @@ def find_source(recipe: Mapping[str, Any]) -> Source | None:
         extent = (int(recipe.get("extent_x", 64)), int(recipe.get("extent_y", 64)))
         for name in recipes.MATERIALS:
             if name not in recipes.DIRECT and recipes.built_in_reference(name, extent).sha256 == hashes[0]:
-                return Source(f"this package's built-in reference image of {name}", APACHE)
+                return Source(f"this package's built-in reference image of {name}", APACHE, name)
     return None
