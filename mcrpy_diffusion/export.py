@@ -15,7 +15,7 @@ import numpy as np
 
 from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network, save_model
-from mcrpy_diffusion.config import PRESETS, GenerationSettings, Settings, preset
+from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, GenerationSettings, Settings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
@@ -188,11 +188,11 @@ def _generate_command(recipe: Mapping[str, Any], built_in: str | None) -> list[s
 
 
 def _options(given: Settings, usual: Settings) -> list[str]:
-    """The command-line options of settings that differ from the usual ones."""
+    """The command-line options of settings that differ from the usual ones; what changes no result is left out."""
     words: list[str] = []
     for f in fields(given):
         value = getattr(given, f.name)
-        if value == getattr(usual, f.name) or value is None:
+        if value == getattr(usual, f.name) or value is None or f.name in HOW_TO_TRAIN:
             continue
         if isinstance(value, bool):
             words.append(f"--{f.name}" if value else f"--no-{f.name}")

@@ -57,8 +57,9 @@ def table() -> str:
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
     lines.insert(1, "-" * max(map(len, lines)))
-    note = "In brackets the real value, and the floor: what as many real structures get. `mcrpy_diffusion models NAME`"
-    return "\n".join([*lines, note, "prints the card; --model NAME takes the model."])
+    lines.append("In brackets the real value, and the floor: what as many real structures get.")
+    lines.append("`mcrpy_diffusion models NAME` prints the card; --model NAME takes the model.")
+    return "\n".join(lines)
 
 
 def card_text(given: str | os.PathLike[str]) -> str:
