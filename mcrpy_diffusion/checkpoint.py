@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcrpy_diffusion.config import TrainingSettings
+from mcrpy_diffusion.config import SamplingSettings, TrainingSettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
+from mcrpy_diffusion.model_card import ModelCard
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +43,8 @@ class ModelInfo:
         How the training data were made: settings, hashes of the references and of the data set.
     step : int
         Optimisation steps done.
+    card : ModelCard, optional
+        What a model says further that is passed on.
     """
 
     settings: TrainingSettings
@@ -53,11 +57,31 @@ class ModelInfo:
     step: int = 0
     training_seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    card: ModelCard | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return what goes into the metadata."""
-        values = {k: getattr(self, k) for k in self.__dataclass_fields__}
-        return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict()}
+        values = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "card"}
+        card = {} if self.card is None else {"card": self.card.to_dict()}
+        return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **card}
+
+    def sampling_settings(self, **given: Any) -> SamplingSettings:
+        """How to sample: as given, else as the model's card recommends, else as `SamplingSettings` does.
+
+        The number of steps that the card recommends is that of its sampler; `None` counts as not given.
+
+        Raises
+        ------
+        InputError
+            If a value is out of range.
+        """
+        given = {k: v for k, v in given.items() if v is not None}
+        recommended = {} if self.card is None else self.card.sampling
+        if given.get("eta") and "sampler" not in given:
+            given["sampler"] = "ddim"  # which alone adds noise
+        if given.get("sampler", recommended.get("sampler")) != recommended.get("sampler"):
+            recommended = {}
+        return SamplingSettings().replace(**{**recommended, **given})
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelInfo:
@@ -71,6 +95,8 @@ class ModelInfo:
             raise InputError(f"the model's settings are not understood: {', '.join(unknown) or 'they are missing'}")
         settings = TrainingSettings.from_dict(values.pop("settings"))
         values["extent"] = tuple(values["extent"])
+        if "card" in values:
+            values["card"] = ModelCard.from_dict(values["card"])
         return cls(settings=settings, **values)
 
 
@@ -119,7 +145,7 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
     if not Path(path).is_file():
         raise InputError(f"{path}: no such model; give a .safetensors file made by this package")
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="numpy") as file:  # the header alone, which needs no PyTorch
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable .safetensors file ({_one_line(error)})") from error
@@ -129,6 +155,14 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
         return ModelInfo.from_dict(json.loads(metadata[KEY]))
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def count_weights(path: str | os.PathLike[str]) -> int:
+    """Number of weights of a model that `read_info` can read, without reading them."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
 
 
 def load_network(path: str | os.PathLike[str]) -> tuple[UNet, ModelInfo]:

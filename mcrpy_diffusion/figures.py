@@ -29,26 +29,27 @@ DARK = {"paper": "#14171a", "ink": "#e6e8ea", "generated": "#56b4e9", "original"
 LINE_STYLES = {"original": "-", "generated": "--", "held_out": ":"}
 
 
-def contact_sheet(original: np.ndarray, generated: np.ndarray, path: str | os.PathLike[str]) -> None:
-    """Draw originals above, generated structures below, as a PNG file.
+def contact_sheet(original: np.ndarray | None, generated: np.ndarray, path: str | os.PathLike[str]) -> None:
+    """Draw originals above, where there are any, and generated structures below, as a PNG file.
 
     Parameters
     ----------
-    original, generated : (N, I, J), (M, I, J)
+    original, generated : (N, I, J) or None, (M, I, J)
         Integer phases or grey values in [0, 1]; the first `MAX_SHOWN` of each are drawn, phase 0 black and the last
         phase white.
     path : path
         File to write.
     """
-    n_phases = 0 if generated.dtype.kind == "f" else int(max(original.max(), generated.max())) + 1
-    n_columns = min(max(len(original), len(generated)), N_COLUMNS)
-    levels = [_grey_levels(images[:MAX_SHOWN], max(n_phases, 2)) for images in (original, generated)]
+    sets = {"Generated": generated} if original is None else {"Original": original, "Generated": generated}
+    n_phases = 0 if generated.dtype.kind == "f" else int(max(images.max() for images in sets.values())) + 1
+    n_columns = min(max(map(len, sets.values())), N_COLUMNS)
+    levels = [_grey_levels(images[:MAX_SHOWN], max(n_phases, 2)) for images in sets.values()]
     sheets = [_mosaic(pixels, n_columns) for pixels in levels]
     heights = [sheet.shape[0] / sheet.shape[1] for sheet in sheets]
     figure = Figure(figsize=(10, 10 * sum(heights) + 0.8), dpi=120, facecolor=LIGHT["paper"], layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 1, height_ratios=heights)
-    for ax, sheet, images, name in zip(axes, sheets, (original, generated), ("Original", "Generated")):
+    axes = figure.subplots(len(sets), 1, squeeze=False, height_ratios=heights)[:, 0]
+    for ax, sheet, (name, images) in zip(axes, sheets, sets.items()):
         ax.imshow(sheet, interpolation="nearest")
         ax.set_title(f"{name} ({min(len(images), MAX_SHOWN)} of {len(images)})", loc="left", fontsize=12)
         ax.set_axis_off()

@@ -18,12 +18,15 @@ from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion import pretrained
+from mcrpy_diffusion.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.config import GenerationSettings, Preset, SamplingSettings, TrainingSettings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_json
 from mcrpy_diffusion.generate import Reference, generate, held_out_crops, recipe, resolve, split_all, training_crops
+from mcrpy_diffusion.model_card import ModelCard
 from mcrpy_diffusion.progress import Progress
 
 log = logging.getLogger("mcrpy_diffusion")
@@ -44,6 +47,7 @@ class Plan:
     folder: Path
     information: str | None = None
     model: Path | None = None
+    card: ModelCard | None = None
     n_jobs: int = -1
     logfile_name: str = "logfile"
     logging_level: int = logging.INFO
@@ -65,11 +69,14 @@ class Plan:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved settings, for the console and the report."""
+        card = {} if self.card is None else {f"model's {k}": getattr(self.card, k) for k in ("source", "licence")}
+        extent = {k: getattr(self.generation, k) for k in ("extent_x", "extent_y", "periodic")}
         return {
             "reference": [m.path for m in self.reference.micrographs] or self.reference.name,
             "data_folder": str(self.folder),
             "model": None if self.model is None else str(self.model),
-            "generation": recipe(self.generation, self.reference),
+            **card,
+            "generation": extent if is_alone(self.reference) else recipe(self.generation, self.reference),
             "training": self.training.to_dict(),
             "sampling": self.sampling.to_dict(),
         }
@@ -96,11 +103,15 @@ def match(options: Mapping[str, Any]) -> None:
 
 
 def reconstruct(options: Mapping[str, Any]) -> None:
-    """New structures like an MCRpy characterization; `options` as in `match`, with `descriptor_filename`."""
-    name = options.get("descriptor_filename")
-    if not name:
-        raise InputError("no characterization was given; name one with --descriptor_filename")
-    run(make_plan(options, reference_from_characterization(str(name), options)), bool(options.get("dry_run")))
+    """New structures like an MCRpy characterization, or those of a model alone.
+
+    `options` are as in `match`, with `descriptor_filename`, `model` or both.
+    """
+    name, model = options.get("descriptor_filename"), options.get("model")
+    if not name and model is None:
+        raise InputError("no characterization was given; name one with --descriptor_filename, or a model with --model")
+    reference = reference_from_characterization(str(name), options) if name else reference_from_model(str(model))
+    run(make_plan(options, reference), bool(options.get("dry_run")))
 
 
 def reference_from_micrographs(names: list[str], options: Mapping[str, Any]) -> Reference:
@@ -124,9 +135,19 @@ def reference_from_characterization(name: str, options: Mapping[str, Any]) -> Re
     return Reference(stem, number_of_phases(characterization), (digest,), characterization=characterization)
 
 
+def reference_from_model(given: str) -> Reference:
+    """What there is of a reference where a model is given alone: a name and the number of phases."""
+    path = pretrained.find(given)
+    info = read_info(path)
+    return Reference(path.stem if info.card is None else info.card.name, info.n_phases, ())
+
+
 def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     """Resolve presets and options into settings; nothing is written."""
-    extent = (int(options.get("extent_x", 64)), int(options.get("extent_y", 64)))
+    model = None if options.get("model") is None else pretrained.find(str(options["model"]))
+    info = None if model is None else read_info(model)
+    usual = (64, 64) if info is None or not is_alone(reference) else info.extent
+    extent = (int(options.get("extent_x", usual[0])), int(options.get("extent_y", usual[1])))
     chosen: Preset = preset(str(options.get("preset", "quick")), extent)
 
     def fields_of(settings: Any, **renamed: str) -> dict[str, Any]:
@@ -134,9 +155,11 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         return {f: options[n] for f, n in names.items() if n in options}
 
     generation = chosen.generation.replace(**fields_of(chosen.generation))
+    generation = generation.replace(extent_x=extent[0], extent_y=extent[1])
     if reference.n_phases > 2:
         generation = generation.replace(use_multiphase=True)
-    generation = resolve(generation, reference)
+    if not is_alone(reference):
+        generation = resolve(generation, reference)
     training_options = fields_of(chosen.training)
     for name in MCRPY_OWN_NAMES:  # MCRpy's options of the same name mean something else
         training_options.pop(name, None)
@@ -146,6 +169,8 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     sampling_options = fields_of(chosen.sampling)
     sampling_options.pop("batch_size", None)
     sampling = chosen.sampling.replace(**sampling_options)
+    if info is not None and info.card is not None:
+        sampling = info.sampling_settings(**sampling_options)
     plan = Plan(
         reference=reference,
         generation=generation,
@@ -157,8 +182,8 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         logfile_name=str(options.get("logfile_name", "logfile")),
         logging_level=int(options.get("logging_level", logging.INFO)),
     )
-    if options.get("model") is not None:
-        plan = with_model(plan, Path(str(options["model"])))
+    if model is not None and info is not None:
+        plan = with_model(plan, model, info)
     plan.training.check_extent(generation.extent)
     if sampling.n_sampling_steps > plan.training.n_timesteps:
         allowed = plan.training.n_timesteps
@@ -196,6 +221,7 @@ def describe(plan: Plan) -> str:
         lines.append(f"  reference      {plan.reference.name}: an MCRpy characterization")
     if plan.model is not None:
         lines.append(f"  model          {plan.model}")
+        lines += [] if plan.card is None else [f"  licence        {plan.card.licence}; {plan.card.source}"]
     else:
         kind = {"crops": "random crops of the micrograph, not periodic", "descriptors": "MCRpy reconstructions"}
         lines.append(f"  training data  {generation.n_training_samples} {kind[generation.training_data]}")
@@ -205,23 +231,24 @@ def describe(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def with_model(plan: Plan, model: Path) -> Plan:
-    """The plan with a model that is there: its settings instead of those to train with."""
-    from mcrpy_diffusion.checkpoint import read_info
+def is_alone(reference: Reference) -> bool:
+    """Whether there is nothing that structures could be like but a model."""
+    return not reference.micrographs and reference.characterization is None
 
-    info = read_info(model)
+
+def with_model(plan: Plan, model: Path, info: ModelInfo) -> Plan:
+    """The plan with a model that is there: its settings instead of those to train with."""
     if info.n_phases != plan.reference.n_phases:
         raise InputError(
             f"{model} makes {info.n_phases} phases, the reference has {plan.reference.n_phases}; "
             "allowed is the same number"
         )
     generation = plan.generation.replace(periodic=info.periodic)
-    return replace(plan, model=model, training=info.settings, generation=generation)
+    return replace(plan, model=model, training=info.settings, generation=generation, card=info.card)
 
 
 def obtain_model(plan: Plan) -> Path:
     """The model given, the one that is there, or a newly trained one."""
-    from mcrpy_diffusion.checkpoint import ModelInfo, read_info
     from mcrpy_diffusion.train import MODEL_NAME, check_same, identity, read_dataset, train
 
     if plan.model is not None:
@@ -287,23 +314,35 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
     from mcrpy_diffusion.evaluate_copies import pairs_of
 
     generation, reference = plan.generation, plan.reference
+    training = micrographs = metrics = None
     with stage(plan, "evaluation"):
         folder = plan.folder / DATASET_FOLDER
-        training = Dataset.open(folder).load() if plan.model is None and (folder / "dataset.json").exists() else None
+        if plan.model is None and (folder / "dataset.json").exists():
+            training = Dataset.open(folder).load()
         crops = generation.training_data == "crops"
         original = original_structures(plan, training)
-        micrographs = [part for part, _ in split_all(generation, reference)] if crops else None
-        metrics = evaluation.evaluate(
-            original,
-            structures,
-            n_phases=reference.n_phases,
-            periodic=generation.periodic,
-            training=training,
-            held_out=held_out_crops(generation, reference, N_HELD_OUT),
-            micrographs=micrographs,
-        )
+        if original is not None:
+            micrographs = [part for part, _ in split_all(generation, reference)] if crops else None
+            metrics = evaluation.evaluate(
+                original,
+                structures,
+                n_phases=reference.n_phases,
+                periodic=generation.periodic and not crops,
+                training=training,
+                held_out=held_out_crops(generation, reference, N_HELD_OUT),
+                micrographs=micrographs,
+            )
+        elif plan.card is not None and plan.card.statistics:
+            metrics = evaluation.evaluate_against_statistics(
+                structures, plan.card.figures, plan.card.statistics, n_phases=reference.n_phases
+            )
     with stage(plan, "MCRpy files"):
         write_mcrpy_files(plan, model_path)
+    if metrics is None:
+        sheet = report.write_structures(plan.folder, structures, suffix=plan.suffix)
+        say(plan, "not evaluated: there is no original to compare with, and the model carries no statistics of one")
+        print(f"  {plan.structure_path(0)}\n  {model_path}\n  {sheet}")
+        return
     seconds = read_timings(plan)
     written = report.write_report(
         plan.folder,
@@ -321,8 +360,8 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         print(f"  {path}")
 
 
-def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray:
-    """What the generated structures are measured against, shape (N, I, J)."""
+def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray | None:
+    """What the generated structures are measured against, shape (N, I, J); None if a model alone is there."""
     generation, reference = plan.generation, plan.reference
     if generation.training_data == "crops" and reference.micrographs:
         if training is not None:
@@ -330,7 +369,7 @@ def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray:
         return training_crops(generation, reference)
     if reference.micrographs:
         return np.stack(reference.images)
-    if training is None:
+    if training is None and plan.model is None:
         raise InputError("there is nothing to compare with: no micrograph, and the training data are gone")
     return training
 

@@ -77,7 +77,7 @@ def write_report(
     *,
     name: str,
     metrics: Mapping[str, Any],
-    original: np.ndarray,
+    original: np.ndarray | None,
     generated: np.ndarray,
     settings: Mapping[str, Any],
     seconds: Mapping[str, float],
@@ -94,8 +94,8 @@ def write_report(
     name : str
         What the structures are like: the reference's name.
     metrics : mapping
-        What `evaluate` returned; metrics.json is this and `seconds`.
-    original, generated : (N, I, J), (M, I, J)
+        What `evaluate` or `evaluate_against_statistics` returned; metrics.json is this and `seconds`.
+    original, generated : (N, I, J) or None, (M, I, J)
         Integer phases or grey values in [0, 1]; the first 16 of each are shown.
     settings : mapping
         The resolved settings; those that are mappings themselves (one per stage) become groups of their own.
@@ -115,13 +115,17 @@ def write_report(
         The report, the contact sheet, the curves and the metrics.
     """
     folder = make_folder(folder)
-    names = ("report.html", "contact_sheet.png", "statistics.png", "metrics.json")
-    report, sheet, curves, numbers = (folder / f"{Path(n).stem}{suffix}{Path(n).suffix}" for n in names)
+    files = ("report.html", "contact_sheet.png", "statistics.png", "metrics.json")
+    report, sheet, curves, numbers = (folder / f"{Path(n).stem}{suffix}{Path(n).suffix}" for n in files)
     contact_sheet(original, generated, sheet)
     statistics_figure(metrics, curves)
     write_json(numbers, {**metrics, "seconds": dict(seconds)})
     seeds = _seeds(settings, len(generated)) if seeds is None else seeds
     labels = [f"seed {seed}" for seed in seeds] or [f"structure {i}" for i in range(len(generated))]
+    sheets = [structure_pictures("Generated", generated, metrics["n_phases"], labels)]
+    if original is not None:
+        names = [f"original {i}" for i in range(len(original))]
+        sheets.insert(0, structure_pictures("Original", original, metrics["n_phases"], names))
     page = _template().render(
         title=f"New microstructures like {name}",
         summary=_summary(metrics),
@@ -136,17 +140,19 @@ def write_report(
         copying=_copying_text(metrics),
         pairs=pair_pictures(pairs, metrics["n_phases"], labels),
         colours=_colours(metrics["n_phases"]),
-        sheets=[
-            structure_pictures(
-                "Original", original, metrics["n_phases"], [f"original {i}" for i in range(len(original))]
-            ),
-            structure_pictures("Generated", generated, metrics["n_phases"], labels),
-        ],
+        sheets=sheets,
         seconds=[(key, f"{value:.1f} s") for key, value in {**seconds, "together": sum(seconds.values())}.items()],
         settings=_setting_groups(settings, seeds),
     )
     write_atomically(report, lambda file: file.write(page.encode()))
     return [report, sheet, curves, numbers]
+
+
+def write_structures(folder: str | os.PathLike[str], generated: np.ndarray, *, suffix: str = "") -> Path:
+    """Write contact_sheet.png of structures (M, I, J) that there is nothing to compare with; return its path."""
+    path = make_folder(folder) / f"contact_sheet{suffix}.png"
+    contact_sheet(None, generated, path)
+    return path
 
 
 def console_table(metrics: Mapping[str, Any], seconds: Mapping[str, float], *, full: bool = False) -> str:
@@ -192,7 +198,7 @@ def _rows(metrics: Mapping[str, Any], *, full: bool) -> list[dict[str, str]]:
 
 
 def _groups(metrics: Mapping[str, Any]) -> list[tuple[str, list[dict[str, str]]]]:
-    """Return the rows of the report's table in groups: how much and where first, copies last."""
+    """Return the rows of the report's table in groups: how much and where first, copies last; of what was measured."""
     basic = [_scalar_row(metrics, "volume_fraction", "volume fraction", "{:+.4f} ({:.4f})", "±{:.4f}", "")]
     fraction = metrics["volume_fraction"]
     basic[0]["meaning"] = (
@@ -200,13 +206,14 @@ def _groups(metrics: Mapping[str, Any]) -> list[tuple[str, list[dict[str, str]]]
         "structures."
     )
     basic += [_curve_row(metrics, measure, *words) for measure, words in CURVES.items()]
-    shapes = [_scalar_row(metrics, measure, *words) for measure, words in SCALARS.items()]
-    directions = [_direction_row(metrics, measure) for measure in CURVES]
-    directions += [_anisotropy_row(metrics, measure) for measure in CURVES]
+    shapes = [_scalar_row(metrics, measure, *words) for measure, words in SCALARS.items() if measure in metrics]
+    directed = [measure for measure in CURVES if "directions" in metrics[measure]]
+    directions = [_direction_row(metrics, measure) for measure in directed]
+    directions += [_anisotropy_row(metrics, measure) for measure in directed]
     groups = {
         "Amount and arrangement": basic,
         FEATURE_GROUP: [_generative_row(metrics[measure], text) for measure, text in _generative(metrics).items()],
-        "Interfaces and pieces": [*shapes, _chord_row(metrics)],
+        "Interfaces and pieces": [*shapes, *([_chord_row(metrics)] if "chord_length" in metrics else [])],
         "Directions": directions,
         "Grains": _grain_rows(metrics),
         "Copies": [_copy_row(metrics["nearest_training_image"]), _copying_row(metrics["data_copying"])],
@@ -435,6 +442,8 @@ def _far_from_floor(metrics: Mapping[str, Any]) -> str:
         **{measure: words[0] for measure, words in SCALARS.items()},
         "chord_length": "chord lengths",
     }.items():
+        if measure not in metrics:
+            continue
         values = metrics[measure]
         off = values["discrepancy_percent"] if "floor_percent" in values else values["difference"]
         floor = values["floor_percent"] if "floor_percent" in values else values["floor"]

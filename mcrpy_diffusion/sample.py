@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mcrpy_diffusion import frameworks
+from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
@@ -49,8 +49,8 @@ class Model:
         self,
         n: int,
         shape: tuple[int, int] | None = None,
-        n_steps: int = 150,
-        sampler: str = "ddim",
+        n_steps: int | None = None,
+        sampler: str | None = None,
         seed: int = 0,
         *,
         eta: float = 0.0,
@@ -66,10 +66,11 @@ class Model:
             Number of structures.
         shape : tuple of int, optional
             Rows and columns, multiples of the network's stride; those of the training images by default.
-        n_steps : int, in 1 ... T
-            Network evaluations per structure.
-        sampler : str
-            "ddim"; "ddpm", ancestral sampling with the learned variance; or "dpm_solver", which needs the fewest steps.
+        n_steps : int, in 1 ... T, optional
+            Network evaluations per structure; 150, or what the model's card recommends.
+        sampler : str, optional
+            "ddim", if the model's card recommends no other; "ddpm", ancestral sampling with the learned
+            variance; or "dpm_solver", which needs the fewest steps.
         seed : int
             Structure i depends on `seed` + i alone, not on n or the batch size.
         eta : float, in [0, 1]
@@ -90,7 +91,7 @@ class Model:
         InputError
             If a value is out of range.
         """
-        settings = SamplingSettings(
+        settings = self.info.sampling_settings(
             n_samples=n,
             sampler=sampler,
             n_sampling_steps=n_steps,
@@ -200,19 +201,26 @@ def sample_to_folder(
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Model:
-    """Load a checkpoint for sampling.
+    """Load a model for sampling.
+
+    Parameters
+    ----------
+    path : path or str
+        A model, a training state, a folder with model.safetensors, or the name of a pretrained model.
+    device : str, optional
+        "cuda" or "cpu"; the first where there is one.
 
     Raises
     ------
     InputError
-        If the file is no checkpoint of this package.
+        If there is no such model, or the file is no checkpoint of this package.
 
     Examples
     --------
-    >>> model = load_model("results/model.safetensors")  # doctest: +SKIP
+    >>> model = load_model("results/model.safetensors")  # or load_model("copolymer")  # doctest: +SKIP
     >>> model.sample(16, seed=0).shape  # doctest: +SKIP
     (16, 64, 64)
     """
     frameworks.before_torch()
-    network, info = load_network(path)
+    network, info = load_network(pretrained.find(path))
     return Model(network, info, device=device)

@@ -123,6 +123,8 @@ def test_forms_without_a_preset_are_filled_with_the_settings_defaults(command: s
     for of_settings in dataclasses.fields(STAGES[command]):
         name = "n_steps" if of_settings.name == "n_sampling_steps" else of_settings.name
         default = of_settings.default
+        if command == "sample" and of_settings.name in ("sampler", "n_sampling_steps"):
+            default = None  # a model's card may recommend them
         wanted = (
             str(default) if isinstance(default, bool) else " ".join(default) if isinstance(default, tuple) else default
         )

@@ -15,8 +15,18 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "mcrpy_diffusion"
 
 BASE = {"config", "console", "errors", "files", "frameworks", "memory", "parallel", "progress", "training_log"}
-LIBRARY = {"checkpoint", "preview", "training_state", "data", "diffusion", "materials", "metrics"}
-STAGES = {"generate", "train", "sample", "evaluate", "report"}
+LIBRARY = {
+    "checkpoint",
+    "model_card",
+    "pretrained",
+    "preview",
+    "training_state",
+    "data",
+    "diffusion",
+    "materials",
+    "metrics",
+}
+STAGES = {"generate", "train", "sample", "evaluate", "report", "export"}
 EVALUATION = {"evaluate_copies", "evaluate_features", "evaluate_sets", "evaluate_shapes"}  # parts of a stage
 WHOLE_WAY = {"pipeline", "compare", "studies"}  # these put stages together
 
@@ -36,7 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors"},
     "diffusion": {"errors"},
     "metrics": {"errors"},
-    "checkpoint": {"config", "errors", "files", "data", "diffusion", "training_state"},
+    "checkpoint": {"config", "errors", "files", "data", "diffusion", "model_card", "training_state"},
+    "model_card": {"errors"},
+    "pretrained": {"checkpoint", "errors", "model_card"},
     "materials": {"config", "errors", "files", "progress", "data", "metrics"},
     "figures": {"evaluate_copies", "files"},
     **dict.fromkeys(STAGES, BASE | LIBRARY),
@@ -44,11 +56,12 @@ ALLOWED: dict[str, set[str]] = {
     "evaluate_shapes": BASE | LIBRARY | {"evaluate_sets"},
     "evaluate": BASE | LIBRARY | EVALUATION,
     "report": BASE | LIBRARY | {"evaluate_copies", "figures"},
+    "export": BASE | LIBRARY | {"sample"},
     **{module: BASE | LIBRARY | STAGES | EVALUATION | {"mcrpy_bridge"} for module in WHOLE_WAY},
     "studies": BASE | LIBRARY | STAGES | {"figures"},
     "mcrpy_bridge": BASE | LIBRARY | STAGES | WHOLE_WAY | {"plugins", ""},
     "plugins": BASE | LIBRARY | STAGES | {"mcrpy_bridge"},
-    "cli": BASE | STAGES | WHOLE_WAY | {"mcrpy_bridge", ""},
+    "cli": BASE | STAGES | WHOLE_WAY | {"mcrpy_bridge", "pretrained", ""},
     "__main__": {"cli"},
     "": {"errors", "mcrpy_bridge", "sample"},  # __init__.py, for type checkers only
 }

@@ -60,6 +60,15 @@ def test_every_folder_with_code_is_a_package(setup: configparser.ConfigParser) -
     assert set(setup["options"]["packages"].split()) == expected
 
 
+def test_every_file_that_is_no_code_is_package_data(setup: configparser.ConfigParser) -> None:
+    patterns = setup["options.package_data"]["mcrpy_diffusion"].split(", ")
+    package = ROOT / "mcrpy_diffusion"
+    covered = {file for pattern in patterns for file in package.glob(pattern)}
+    files = {p for p in package.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert files == covered
+    assert {"models/*.safetensors", "models/*.md"} <= set(patterns)
+
+
 def test_console_scripts_name_modules_that_are_there(setup: configparser.ConfigParser) -> None:
     scripts = dict(line.split(" = ") for line in setup["options.entry_points"]["console_scripts"].strip().splitlines())
     assert set(scripts) == {"mcrpy_diffusion", "mcrpy"} | {

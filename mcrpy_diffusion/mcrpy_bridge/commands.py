@@ -294,7 +294,11 @@ def _add_options(parser: argparse.ArgumentParser, command: str) -> list[str]:
         "extent_x": {"type": int, "metavar": "PIXELS", "help": "rows of a new structure (default: 64)"},
         "extent_y": {"type": int, "metavar": "PIXELS", "help": "columns of a new structure (default: 64)"},
         "preset": {"choices": PRESETS, "help": "quick: minutes on a CPU (default); paper: the published recipe"},
-        "model": {"metavar": "FILE", "help": "sample from this model.safetensors instead of training one"},
+        "model": {
+            "metavar": "MODEL",
+            "help": "sample from this model.safetensors, or pretrained model (`mcrpy_diffusion models` lists their "
+            "names), instead of training one",
+        },
         "seed": {"type": int, "metavar": "S", "help": "of everything that is random (default: 0)"},
         "training_data": {
             "choices": ("auto", "crops", "descriptors"),

