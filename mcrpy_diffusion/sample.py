@@ -15,6 +15,7 @@ from torch import Tensor
 from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.data.npy_files import load_npy
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
 from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
@@ -175,6 +176,27 @@ def step_exponent(sampler: str, prediction: Prediction) -> float:
 def save_structure(path: str | os.PathLike[str], structure: np.ndarray) -> None:
     """Write one structure whole or not at all."""
     write_atomically(path, lambda file: np.save(file, structure, allow_pickle=False))
+
+
+def read_structure(path: str | os.PathLike[str], shape: tuple[int, int], n_phases: int) -> np.ndarray:
+    """Read a structure that `save_structure` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is no structure of that shape and so many phases (0: grey values); the message says what to do.
+    """
+    advice = "delete it, and the same command makes it anew"
+
+    def check(found: tuple[int, ...], _: np.dtype) -> None:
+        if found != shape:
+            raise InputError(f"{os.fspath(path)!r} has the shape {found}, wanted is {shape}; {advice}")
+
+    structure = load_npy(path, check=check)
+    low, high = structure.min(), structure.max()
+    if not (0 <= low and high <= (n_phases - 1 if n_phases else 1)):
+        raise InputError(f"{os.fspath(path)!r} holds values from {low} to {high}, which are no phases; {advice}")
+    return structure
 
 
 def sample_to_folder(

@@ -76,8 +76,12 @@ def read_dataset(folder: str | os.PathLike[str]) -> TrainingData:
     if not dataset.is_complete:
         raise InputError(f"{folder}: {dataset.n_accepted} samples, not complete; run its generation again to go on")
     recipe = dataset.info["recipe"]
+    n_phases = recipe.get("n_phases", 2)
+    if not isinstance(n_phases, int):
+        raise InputError(f"{folder}: n_phases in dataset.json is {n_phases!r}; allowed is a whole number")
+    n_channels(n_phases)  # allowed, or InputError
     flags = {k: bool(recipe.get(k, False)) for k in ("periodic", "isotropic")}
-    return TrainingData(dataset.images(), int(recipe.get("n_phases", 2)), **flags, provenance=recipe)
+    return TrainingData(dataset.images(), n_phases, **flags, provenance=recipe)
 
 
 def train(
