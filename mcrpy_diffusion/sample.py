@@ -24,7 +24,7 @@ from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pai
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
-from mcrpy_diffusion.memory import advice_when_out_of_memory
+from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.progress import Progress
 
 
@@ -119,6 +119,7 @@ class Model:
         prediction = cast(Prediction, self.info.settings.prediction)
         exponent = step_exponent(settings.sampler, prediction)
         pairs = timestep_pairs(self.schedule.num_timesteps, settings.n_sampling_steps, exponent=exponent)
+        self._check_memory(min(settings.batch_size, len(seeds)), shape)
         for start in range(0, len(seeds), settings.batch_size):
             chosen = seeds[start : start + settings.batch_size]
             generators = [torch.Generator().manual_seed(seed) for seed in chosen]
@@ -134,6 +135,18 @@ class Model:
                     prediction=prediction,
                 )
             yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
+
+    def _check_memory(self, n: int, shape: tuple[int, int]) -> None:
+        """Raise InputError where the first level's channels of n images alone, in and out, do not fit the memory."""
+        settings = self.info.settings
+        width = settings.channels * settings.channel_multipliers[0]
+        needed = 2 * 4 * n * width * shape[0] * shape[1] // settings.patch_size**2
+        there = available_memory(self.device)
+        if needed > there:
+            raise InputError(
+                f"{n} structures of {shape[0]} x {shape[1]} at once take more than {needed / GIB:.1f} GiB, "
+                f"{there / GIB:.1f} are free; try a smaller batch_size or extent"
+            )
 
     def conditioned_network(self, conditions: Tensor | None, precision: str = "auto") -> Network:
         """The network as a function of (x_t, t) in its own memory format and precision."""

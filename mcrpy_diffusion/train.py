@@ -356,14 +356,21 @@ class TrainingRun:
 
     def load_state(self, path: Path, state: dict[str, Any]) -> None:
         """Go back to a written state; InputError where it belongs to other settings or data."""
-        check_same(state["identity"], identity(self.info), path)
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for key, value in state["average"].items():
-            self.ema.weights[key].copy_(value)
-        self.ema.num_updates = state["num_updates"]
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.history, self._recent = [tuple(pair) for pair in state["history"]], list(state["recent"])
+        try:
+            check_same(state["identity"], identity(self.info), path)
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for key, value in state["average"].items():
+                self.ema.weights[key].copy_(value)
+            self.ema.num_updates = int(state["num_updates"])
+            self.step, self.seconds = state["step"], float(state["seconds"])
+            self.history = [(int(step), float(loss)) for step, loss in state["history"]]
+            self._recent = [float(loss) for loss in state["recent"]]
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: not a state of this training ({reason}); delete it") from error
 
 
 def share_of_batch(settings: TrainingSettings, num_processes: int, process: int) -> list[slice]:
