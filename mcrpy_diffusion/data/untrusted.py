@@ -36,7 +36,7 @@ def read_bytes(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) -
         size = os.fstat(stream.fileno()).st_size
         if size > at_most:
             raise InputError(f"{os.fspath(path)!r} has {size} bytes; allowed are {at_most}")
-        return stream.read(at_most)
+        return stream.read(size)  # with a larger number it would take the memory for that
 
 
 def parse_json(raw: bytes | str) -> Any:

