@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcrpy_diffusion.config import SamplingSettings, TrainingSettings
+from mcrpy_diffusion.data.untrusted import parse_json
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
 from mcrpy_diffusion.model_card import ModelCard
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 KEY = "mcrpy_diffusion"
+MAX_PIXELS = 2**24  # of a training image, 4096 x 4096
+MAX_CONDITIONS = 10_000
+_MAX_METADATA = 2**24
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,35 @@ class ModelInfo:
         values["extent"] = tuple(values["extent"])
         if "card" in values:
             values["card"] = ModelCard.from_dict(values["card"])
-        return cls(settings=settings, **values)
+        info = cls(settings=settings, **values)
+        _check_info(info)
+        return info
+
+
+def _check_info(info: ModelInfo) -> None:
+    """Raise InputError where a field is of another type than `ModelInfo` says, or beyond all sense."""
+    numbers = {"n_phases": info.n_phases, "step": info.step, "rows": 0, "columns": 0}
+    if len(info.extent) == 2:
+        numbers |= dict(zip(("rows", "columns"), info.extent))
+    wrong = [name for name, value in numbers.items() if type(value) is not int or value < 0]
+    if wrong or not (0 < info.extent[0] * info.extent[1] <= MAX_PIXELS) or len(info.extent) != 2:
+        raise InputError(
+            f"the model's extent is {info.extent}, n_phases {info.n_phases!r}, step {info.step!r}; allowed are whole "
+            f"numbers, and up to {MAX_PIXELS} pixels"
+        )
+    if not all(isinstance(flag, bool) for flag in (info.periodic, info.isotropic)):
+        raise InputError(f"the model's periodic is {info.periodic!r}, isotropic {info.isotropic!r}; allowed is a bool")
+    if not isinstance(info.training_seconds, (int, float)) or not math.isfinite(info.training_seconds):
+        raise InputError(f"the model's training_seconds is {info.training_seconds!r}; allowed is a number")
+    if not all(isinstance(value, dict) for value in (info.provenance, info.versions)):
+        raise InputError("the model's provenance or versions is no dictionary")
+    n_fractions = max(info.n_phases, 2) - 1 if info.settings.condition_on_volume_fraction else 0
+    is_table = isinstance(info.conditions, list) and all(isinstance(row, list) for row in info.conditions)
+    if not is_table or (len(info.conditions) > 0) != (n_fractions > 0) or len(info.conditions) > MAX_CONDITIONS:
+        raise InputError(f"the model's conditions are no table of 1 to {MAX_CONDITIONS} rows, or one without a need")
+    for row in info.conditions:
+        if len(row) != n_fractions or not all(type(v) in (int, float) and 0 <= v <= 1 for v in row):
+            raise InputError(f"the model's conditions hold {str(row)[:100]}; allowed are {n_fractions} fractions")
 
 
 def build_network(info: ModelInfo) -> UNet:
@@ -152,8 +185,10 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
     if KEY not in metadata:
         raise InputError(f"{path}: a .safetensors file, but its metadata holds no {KEY} settings")
     try:
-        return ModelInfo.from_dict(json.loads(metadata[KEY]))
-    except (ValueError, TypeError, KeyError) as error:
+        if len(metadata[KEY]) > _MAX_METADATA:
+            raise InputError(f"the settings take {len(metadata[KEY])} characters; allowed are {_MAX_METADATA}")
+        return ModelInfo.from_dict(parse_json(metadata[KEY]))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: {_one_line(error)}") from error
 
 
@@ -178,18 +213,49 @@ def load_network(path: str | os.PathLike[str]) -> tuple[UNet, ModelInfo]:
     InputError
         As `read_info`, or if the weights do not fit the settings.
     """
+    import torch
     from safetensors.torch import load_file
 
-    if Path(path).suffix == ".pt":
-        info, weights = _from_state(path)
-    else:
-        info, weights = read_info(path), load_file(path)
-    network = build_network(info)
-    try:
-        network.load_state_dict({k: v.float() for k, v in weights.items()})
-    except RuntimeError as error:
-        raise InputError(f"{path}: the weights do not fit the settings ({_one_line(error)})") from error
+    info, weights = _from_state(path) if Path(path).suffix == ".pt" else (read_info(path), load_file(path))
+    network = _network_without_weights(info, weights, path)
+    network.load_state_dict({k: v.to(torch.float32, copy=True) for k, v in weights.items()}, assign=True)
     return network.eval(), info
+
+
+def _network_without_weights(info: ModelInfo, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> UNet:
+    """Build the network where tensors have a shape and take no memory, and check that the weights are its own.
+
+    Raises
+    ------
+    InputError
+        If they are not. The settings of a file can claim any size; how large the network may be, its weights say.
+    """
+    import torch
+
+    s = info.settings
+    reason = f"{len(weights)} tensors for {len(s.channel_multipliers)} levels of {s.n_residual_blocks} blocks"
+    if len(s.channel_multipliers) * s.n_residual_blocks < len(weights):
+        try:
+            with torch.device("meta"):
+                network = build_network(info)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"{path}: the settings describe no network ({_one_line(error)})") from error
+        shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        found = {name: tuple(t.shape) for name, t in weights.items() if isinstance(t, torch.Tensor) and is_weight(t)}
+        if shapes == found and len(found) == len(weights):
+            return network
+        different = [k for k in {**shapes, **weights} if shapes.get(k) != found.get(k)]
+        name = different[0] if different else ""
+        reason = f"{name[:100]} is {found.get(name)}, by the settings {shapes.get(name)}"
+    raise InputError(f"{path}: the weights do not fit the settings ({reason})")
+
+
+def is_weight(tensor: Tensor) -> bool:
+    """Whether a tensor holds ordinary real numbers, one for each of its elements."""
+    import torch
+
+    ordinary = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
+    return ordinary and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
 
 
 def _from_state(path: str | os.PathLike[str]) -> tuple[ModelInfo, dict[str, Tensor]]:
@@ -200,8 +266,8 @@ def _from_state(path: str | os.PathLike[str]) -> tuple[ModelInfo, dict[str, Tens
     state = read_state(path)
     try:
         info = ModelInfo.from_dict({**state["info"], "step": state["step"], "training_seconds": state["seconds"]})
-        return info, state["average"]
-    except (ValueError, TypeError, KeyError) as error:
+        return info, dict(state["average"])
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: not a training state of this package ({_one_line(error)})") from error
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion import frameworks
+from mcrpy_diffusion.data.npy_files import Budget, load_npy
+from mcrpy_diffusion.data.untrusted import read_json, refuse_ways_out
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate
 from mcrpy_diffusion.evaluate_copies import pairs_of
@@ -201,28 +203,33 @@ def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
     folder = Path(folder)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder; give a folder with .npy structures")
-    files = [*folder.glob("*.npy")] or [*folder.glob("samples/*.npy")]
+    files = [*folder.glob("*.npy")]
+    if not files or (folder / "dataset.json").exists():  # a data set, which may have packed images beside its samples
+        refuse_ways_out(folder / "samples")
+        files = [*folder.glob("samples/*.npy")]
+        refuse_ways_out(*files)
     if not files:
         raise InputError(f"{folder}: no structures; give a folder with .npy files, or a data set")
-    return [_read(file) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
+    budget = Budget("structures")
+    return [_read(file, budget) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
 
 
 def _is_of_crops(folder: Path) -> bool:
     """Whether a folder is a data set of crops, which overlap."""
     try:
-        recipe = json.loads((folder / "dataset.json").read_bytes())["recipe"]
+        recipe = read_json(folder / "dataset.json")["recipe"]
         return bool(recipe["training_data"] == "crops")
     except (OSError, ValueError, KeyError, TypeError):  # a folder of structures, or not of this package
         return False
 
 
-def _read(file: Path) -> np.ndarray:
-    try:
-        structure = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{file}: not a readable .npy array ({' '.join(str(error).split())[:100]})") from error
-    if structure.ndim != 2 or structure.dtype.kind not in "biuf" or structure.size == 0:
-        raise InputError(f"{file}: {structure.dtype} of shape {structure.shape}; allowed are numbers of shape (I, J)")
+def _read(file: Path, budget: Budget) -> np.ndarray:
+    def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if len(shape) != 2 or 0 in shape:
+            raise InputError(f"{file}: {dtype} of shape {shape}; allowed are numbers of shape (I, J)")
+        budget.take(str(file), math.prod(shape) * dtype.itemsize)
+
+    structure = load_npy(file, check=check)
     grey = structure.dtype.kind == "f"
     low, high = structure.min(), structure.max()
     if not (0 <= low and high <= (1 if grey else 255)):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import numbers
+import typing
 from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
@@ -27,6 +29,7 @@ HOW_TO_TRAIN = {
 }
 SAMPLERS = ("ddim", "ddpm", "dpm_solver")
 N_CROPS, N_RECONSTRUCTIONS = 2000, 400
+MAX_TIMESTEPS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,13 @@ class Settings:
         unknown = sorted(set(values) - known)
         if unknown:
             raise InputError(f"unknown {cls.__name__} {', '.join(unknown)}; known are {', '.join(sorted(known))}")
-        return cls(**{k: _as_tuple(v) for k, v in values.items()})
+        given = {k: _as_tuple(v) for k, v in values.items()}
+        hints = typing.get_type_hints(cls)
+        for name, value in given.items():
+            if not _is_of(value, hints[name]):
+                kind = getattr(hints[name], "__name__", "") if isinstance(hints[name], type) else str(hints[name])
+                raise InputError(f"{name} is {str(value)[:100]!r}; allowed is {kind}")
+        return cls(**given)
 
     def replace(self: S, **changes: Any) -> S:
         """Return a copy with some fields changed; `None` values are left as they are."""
@@ -244,7 +253,7 @@ class TrainingSettings(Settings):
         self._at_least(1, "channels", "n_residual_blocks", "n_heads", "patch_size", "n_training_steps", "batch_size")
         self._at_least(1, "gradient_accumulation", "keep_checkpoints")
         self._at_least(0, "checkpoint_steps", "preview_steps")
-        self._at_least(21, "n_timesteps")
+        self._between(21, MAX_TIMESTEPS, "n_timesteps")
         self._at_least(0, "seed", "warmup_steps", "checkpoint_seconds")
         self._between(0.0, 0.9, "dropout")
         self._between(0.0, 0.999999, "ema_decay")
@@ -252,6 +261,15 @@ class TrainingSettings(Settings):
         self._between(1e-9, 1e9, "gradient_clip")
         if not self.channel_multipliers or min(self.channel_multipliers) < 1:
             raise InputError(f"channel_multipliers is {self.channel_multipliers}; allowed are numbers of at least 1")
+        attending = {len(self.channel_multipliers) - 1, *self.attention_levels} & set(
+            range(len(self.channel_multipliers))
+        )
+        widths = [self.channels * self.channel_multipliers[level] for level in attending]
+        if self.channels % 2 or any(width % self.n_heads for width in widths):
+            raise InputError(
+                f"channels is {self.channels} with n_heads {self.n_heads}; allowed are even numbers of channels, in "
+                "multiples of the heads on levels with attention"
+            )
 
     def identity(self) -> dict[str, Any]:
         """What makes two trainings the same: all fields but those that say how it is done."""
@@ -357,6 +375,17 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
     """Name what differs between two settings, as "key: old -> new"."""
     keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
     return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys]
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; whole numbers are floats too, truth values are no numbers."""
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_is_of(each, typing.get_args(hint)[0]) for each in value)
+    if typing.get_args(hint):  # X | None
+        return any(_is_of(value, each) for each in typing.get_args(hint))
+    if hint in (int, float):
+        return isinstance(value, numbers.Integral if hint is int else numbers.Real) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def _as_tuple(value: Any) -> Any:

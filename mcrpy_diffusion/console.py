@@ -8,6 +8,7 @@ from collections.abc import Callable
 from mcrpy_diffusion.errors import InputError
 
 DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
+MAX_MESSAGE = 4000  # characters
 CONTINUES = "stopped; the same command continues"
 
 
@@ -40,4 +41,10 @@ def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:
 def say_error(message: str) -> None:
     """Print one line on stderr, after everything that went to stdout."""
     sys.stdout.flush()
-    print(" ".join(message.split()), file=sys.stderr, flush=True)
+    print(printable(" ".join(message.split())), file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """Return one line in which no character steers the terminal; names and values of strangers can hold such ones."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
+    return shown if len(shown) <= MAX_MESSAGE else f"{shown[: MAX_MESSAGE // 2]} ... {shown[-MAX_MESSAGE // 2 :]}"

@@ -75,12 +75,21 @@ class ModelCard:
         Raises
         ------
         InputError
-            If a key is unknown, or the name is missing.
+            If a key is unknown, the name is missing, or a field is of another type.
         """
+        if not isinstance(values, dict) or "name" not in values:
+            raise InputError("the model's card is not understood: it has no name")
         unknown = sorted(set(values) - {f.name for f in fields(cls)})
-        if unknown or "name" not in values:
-            raise InputError(f"the model's card is not understood: {', '.join(unknown) or 'it has no name'}")
-        return cls(**values)
+        if unknown:
+            raise InputError(f"the model's card is not understood: {', '.join(unknown)}")
+        card = cls(**values)
+        empty = cls("")
+        for name in (f.name for f in fields(cls)):
+            value = getattr(card, name)
+            lines = value if isinstance(value, list) else []
+            if type(value) is not type(getattr(empty, name)) or not all(isinstance(line, str) for line in lines):
+                raise InputError(f"the model's card has a {name} of type {type(value).__name__}; give another model")
+        return card
 
 
 def pick_figures(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

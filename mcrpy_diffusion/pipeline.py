@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -23,6 +24,7 @@ from mcrpy_diffusion.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.config import GenerationSettings, Preset, SamplingSettings, TrainingSettings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
+from mcrpy_diffusion.data.untrusted import read_json, refuse_ways_out
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_json
 from mcrpy_diffusion.generate import Reference, generate, held_out_crops, recipe, resolve, split_all, training_crops
@@ -278,7 +280,7 @@ def obtain_model(plan: Plan) -> Path:
 
 def sample(plan: Plan, model_path: Path) -> np.ndarray:
     """Draw the structures that are not there yet, shape (n, I, J); those that are must come from the same settings."""
-    from mcrpy_diffusion.sample import load_model, save_structure
+    from mcrpy_diffusion.sample import load_model, read_structure, save_structure
     from mcrpy_diffusion.train import check_same
 
     settings = plan.sampling
@@ -287,7 +289,7 @@ def sample(plan: Plan, model_path: Path) -> np.ndarray:
     made_by["model_sha256"] = hashlib.sha256(model_path.read_bytes()).hexdigest()
     record = plan.path("sampling.json")
     if record.exists():
-        check_same(json.loads(record.read_text()), made_by, record)
+        check_same(read_record(record), made_by, record)
     elif any(plan.structure_path(i).exists() for i in range(settings.n_samples)):
         there = next(p for i in range(settings.n_samples) if (p := plan.structure_path(i)).exists())
         raise InputError(
@@ -304,7 +306,27 @@ def sample(plan: Plan, model_path: Path) -> np.ndarray:
                 for seed, structure in zip(chosen, structures, strict=True):
                     save_structure(plan.structure_path(seed - settings.seed), structure)
                 bar.update(len(chosen))
-    return np.stack([np.load(plan.structure_path(i), allow_pickle=False) for i in range(settings.n_samples)])
+    files = [plan.structure_path(i) for i in range(settings.n_samples)]
+    return np.stack([read_structure(file, plan.generation.extent, plan.reference.n_phases) for file in files])
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Read how the structures of a folder were drawn.
+
+    Raises
+    ------
+    InputError
+        If the file holds anything else.
+    """
+    try:
+        record = read_json(path)
+        if isinstance(record, dict):
+            return record
+    except InputError:
+        raise
+    except (OSError, ValueError):
+        pass
+    raise InputError(f"{path}: not a record of sampling; delete it, and the structures that it belongs to")
 
 
 def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
@@ -430,8 +452,9 @@ def read_timings(plan: Plan) -> dict[str, float]:
     """Seconds per stage so far."""
     path = plan.folder / f"{plan.reference.name}_seconds{plan.suffix}.json"
     try:
-        return {str(k): float(v) for k, v in json.loads(path.read_text()).items()}
-    except (OSError, ValueError, AttributeError):
+        seconds = {str(k): float(v) for k, v in read_json(path).items()}
+        return {k: v for k, v in seconds.items() if math.isfinite(v)}
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError):
         return {}
 
 
@@ -444,7 +467,9 @@ def say(plan: Plan, line: str) -> None:
 @contextlib.contextmanager
 def log_file(plan: Plan) -> Iterator[None]:
     """Send the log of this package to <data_folder>/<logfile_name>.log."""
-    handler = logging.FileHandler(os.fspath(plan.folder / f"{plan.logfile_name}.log"))
+    path = plan.folder / f"{plan.logfile_name}.log"
+    refuse_ways_out(path)
+    handler = logging.FileHandler(os.fspath(path))
     handler.setFormatter(logging.Formatter("%(asctime)s on %(levelname)s: %(message)s"))
     old = log.level
     log.addHandler(handler)

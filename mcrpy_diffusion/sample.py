@@ -15,6 +15,7 @@ from torch import Tensor
 from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.data.npy_files import load_npy
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
 from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
@@ -23,7 +24,7 @@ from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pai
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
-from mcrpy_diffusion.memory import advice_when_out_of_memory
+from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.progress import Progress
 
 
@@ -119,6 +120,7 @@ class Model:
         prediction = cast(Prediction, self.info.settings.prediction)
         exponent = step_exponent(settings.sampler, prediction)
         pairs = timestep_pairs(self.schedule.num_timesteps, settings.n_sampling_steps, exponent=exponent)
+        self._check_memory(min(settings.batch_size, len(seeds)), shape)
         for start in range(0, len(seeds), settings.batch_size):
             chosen = seeds[start : start + settings.batch_size]
             generators = [torch.Generator().manual_seed(seed) for seed in chosen]
@@ -134,6 +136,18 @@ class Model:
                     prediction=prediction,
                 )
             yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
+
+    def _check_memory(self, n: int, shape: tuple[int, int]) -> None:
+        """Raise InputError where the first level's channels of n images alone, in and out, do not fit the memory."""
+        settings = self.info.settings
+        width = settings.channels * settings.channel_multipliers[0]
+        needed = 2 * 4 * n * width * shape[0] * shape[1] // settings.patch_size**2
+        there = available_memory(self.device)
+        if needed > there:
+            raise InputError(
+                f"{n} structures of {shape[0]} x {shape[1]} at once take more than {needed / GIB:.1f} GiB, "
+                f"{there / GIB:.1f} are free; try a smaller batch_size or extent"
+            )
 
     def conditioned_network(self, conditions: Tensor | None, precision: str = "auto") -> Network:
         """The network as a function of (x_t, t) in its own memory format and precision."""
@@ -176,6 +190,27 @@ def step_exponent(sampler: str, prediction: Prediction) -> float:
 def save_structure(path: str | os.PathLike[str], structure: np.ndarray) -> None:
     """Write one structure whole or not at all."""
     write_atomically(path, lambda file: np.save(file, structure, allow_pickle=False))
+
+
+def read_structure(path: str | os.PathLike[str], shape: tuple[int, int], n_phases: int) -> np.ndarray:
+    """Read a structure that `save_structure` wrote.
+
+    Raises
+    ------
+    InputError
+        If it is no structure of that shape and so many phases (0: grey values); the message says what to do.
+    """
+    advice = "delete it, and the same command makes it anew"
+
+    def check(found: tuple[int, ...], _: np.dtype) -> None:
+        if found != shape:
+            raise InputError(f"{os.fspath(path)!r} has the shape {found}, wanted is {shape}; {advice}")
+
+    structure = load_npy(path, check=check)
+    low, high = structure.min(), structure.max()
+    if not (0 <= low and high <= (n_phases - 1 if n_phases else 1)):
+        raise InputError(f"{os.fspath(path)!r} holds values from {low} to {high}, which are no phases; {advice}")
+    return structure
 
 
 def sample_to_folder(

@@ -87,7 +87,7 @@ def step_study(
     """
     from mcrpy_diffusion.evaluate import evaluate
     from mcrpy_diffusion.metrics.image_features import image_features
-    from mcrpy_diffusion.sample import sample_to_folder
+    from mcrpy_diffusion.sample import read_structure, sample_to_folder
 
     unknown = sorted(set(samplers) - set(SAMPLERS))
     if unknown:
@@ -105,7 +105,8 @@ def step_study(
             sample_to_folder(model, settings, folder)
             made = n_samples - before
             seconds = (time.monotonic() - started) / made if made else None
-            generated = np.stack([np.load(folder / f"{s}.npy") for s in range(seed, seed + n_samples)])
+            files = [folder / f"{s}.npy" for s in range(seed, seed + n_samples)]
+            generated = np.stack([read_structure(file, model.info.extent, model.info.n_phases) for file in files])
             metrics = evaluate(original, generated, n_phases=model.info.n_phases, periodic=model.info.periodic)
             if features is not None:
                 made_features = image_features(features, generated, n_phases=model.info.n_phases)

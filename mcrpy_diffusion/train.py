@@ -76,8 +76,12 @@ def read_dataset(folder: str | os.PathLike[str]) -> TrainingData:
     if not dataset.is_complete:
         raise InputError(f"{folder}: {dataset.n_accepted} samples, not complete; run its generation again to go on")
     recipe = dataset.info["recipe"]
+    n_phases = recipe.get("n_phases", 2)
+    if not isinstance(n_phases, int):
+        raise InputError(f"{folder}: n_phases in dataset.json is {n_phases!r}; allowed is a whole number")
+    n_channels(n_phases)  # allowed, or InputError
     flags = {k: bool(recipe.get(k, False)) for k in ("periodic", "isotropic")}
-    return TrainingData(dataset.images(), int(recipe.get("n_phases", 2)), **flags, provenance=recipe)
+    return TrainingData(dataset.images(), n_phases, **flags, provenance=recipe)
 
 
 def train(
@@ -352,14 +356,21 @@ class TrainingRun:
 
     def load_state(self, path: Path, state: dict[str, Any]) -> None:
         """Go back to a written state; InputError where it belongs to other settings or data."""
-        check_same(state["identity"], identity(self.info), path)
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for key, value in state["average"].items():
-            self.ema.weights[key].copy_(value)
-        self.ema.num_updates = state["num_updates"]
-        self.step, self.seconds = state["step"], state["seconds"]
-        self.history, self._recent = [tuple(pair) for pair in state["history"]], list(state["recent"])
+        try:
+            check_same(state["identity"], identity(self.info), path)
+            self.network.load_state_dict(state["network"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            for key, value in state["average"].items():
+                self.ema.weights[key].copy_(value)
+            self.ema.num_updates = int(state["num_updates"])
+            self.step, self.seconds = state["step"], float(state["seconds"])
+            self.history = [(int(step), float(loss)) for step, loss in state["history"]]
+            self._recent = [float(loss) for loss in state["recent"]]
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{path}: not a state of this training ({reason}); delete it") from error
 
 
 def share_of_batch(settings: TrainingSettings, num_processes: int, process: int) -> list[slice]:

@@ -137,7 +137,7 @@ def test_structures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
         ({"0": np.full((4, 4), np.nan)}, {"0": noise((4, 4), seed=0)}, "allowed are grey values 0 to 1"),
         ({"0": np.full((4, 4), -1)}, {"0": noise((4, 4), seed=0)}, "allowed are phases"),
         ({"0": noise((4, 4, 4), seed=0)}, {"0": noise((4, 4), seed=0)}, "shape"),
-        ({"0": np.array([None])}, {"0": noise((4, 4), seed=0)}, "not a readable .npy array"),
+        ({"0": np.array([None])}, {"0": noise((4, 4), seed=0)}, "holds Python objects"),
     ],
 )
 def test_folders_that_cannot_be_compared(

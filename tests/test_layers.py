@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "memory": {"errors"},
     "parallel": set(),
     "training_log": {"errors", "files"},
-    "training_state": {"errors", "files"},
+    "training_state": {"errors", "files", "data"},
     "preview": {"checkpoint", "data", "diffusion", "files"},
     "config": {"errors"},
     "data": {"errors"},

@@ -29,6 +29,8 @@ from typing import IO, Any, final
 import numpy as np
 
 from mcrpy_diffusion.data.micrograph import hash_phases
+from mcrpy_diffusion.data.npy_files import load_npy
+from mcrpy_diffusion.data.untrusted import open_regular, parse_json, read_bytes, read_json, refuse_ways_out
 from mcrpy_diffusion.errors import InputError
 
 try:
@@ -43,7 +45,11 @@ ACCEPTED = "accepted"
 IN_MEMORY_BYTES = 2**27  # larger sets are read from one packed file, image by image
 _OWN_FILES = {"dataset.json", "samples.jsonl", ".lock"}
 _PACKED = re.compile(r"images_[0-9a-f]{16}\.npy")
+_SAMPLE = re.compile(r"\d{6,}\.npy")
+_LEFTOVER = re.compile(r"(dataset\.json|samples\.jsonl|\d{6,}\.npy|images_\w+)\.tmp")
 _MAX_LISTED = 5  # problems that a message names
+_MAX_LINES_BYTES = 2**30  # of samples.jsonl
+_MAX_INDEX = 10**9
 
 
 @final
@@ -102,6 +108,7 @@ class Dataset:
             process, is damaged beyond repair, or cannot be written.
         """
         root = Path(folder)
+        _check_place(root)
         try:
             (root / "samples").mkdir(parents=True, exist_ok=True)
             lock = _lock(root)
@@ -139,10 +146,12 @@ class Dataset:
             If the folder is no dataset, or one of its samples is missing.
         """
         root = Path(folder)
+        _check_place(root)
         info = _read_info(root)
         lines, _ = _read_lines(root)
         dataset = cls(root, info, lines, None)
         for index in dataset.accepted:
+            refuse_ways_out(_sample(root, index))
             if not _sample(root, index).is_file():
                 raise InputError(f"{str(_sample(root, index))!r} is missing; run the generation again to make it anew")
         return dataset
@@ -251,7 +260,10 @@ class Dataset:
                 raise InputError(
                     f"{str(path)!r} cannot be written ({error.strerror}); put the data set where there is room for it"
                 ) from error
-        return PackedImages(path)
+        packed = PackedImages(path)
+        if packed.shape != (self.n_accepted, *first.shape) or packed.dtype != first.dtype:
+            raise InputError(f"{str(path)!r} holds other images than samples.jsonl says; delete it, it is made anew")
+        return packed
 
     def _first(self) -> np.ndarray:
         if not self._indices:
@@ -398,14 +410,16 @@ class PackedImages:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._stream = self._path.open("rb", buffering=0)
+        refuse_ways_out(self._path)
+        self._stream = open_regular(self._path, buffering=0)
         try:
             np.lib.format.read_magic(self._stream)
             shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._stream)
             self._start = self._stream.tell()
             self._n_bytes = prod(shape[1:]) * self.dtype.itemsize
             whole = os.fstat(self._stream.fileno()).st_size == self._start + shape[0] * self._n_bytes
-        except ValueError:
+            whole = whole and len(shape) == 3 and self.dtype.kind in "biuf"
+        except (ValueError, IndexError, TypeError):
             whole = False
         if not whole:
             self._stream.close()
@@ -454,6 +468,7 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
         that does not belong there, a record that contradicts itself; or that another process is writing.
     """
     root = Path(folder)
+    _check_place(root)
     info = _read_info(root)
     with _shared_lock(root):
         lines, whole = _read_lines(root)
@@ -503,9 +518,9 @@ def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
             continue
         known = line.get("volume_fraction")
         if expected is None and known is not None:  # written before there were hashes
-            fractions = [known] if isinstance(known, (int, float)) else known
+            fractions = known if isinstance(known, list) else [known]
             own = [float(np.mean(values == phase)) for phase in range(1, len(fractions) + 1)]
-            if not np.allclose(own, fractions, atol=1e-6):
+            if not (all(isinstance(f, (int, float)) for f in fractions) and np.allclose(own, fractions, atol=1e-6)):
                 yield f"{shown} has the volume fraction {own}, its line says {known}"
         elif expected not in (None, hash_phases(values)):
             yield f"{shown} was changed"
@@ -551,8 +566,12 @@ def _sample(root: Path, index: int, name: str = "samples") -> Path:
     return root / name / f"{index:06d}.npy"
 
 
+def _is_map_name(name: str) -> bool:
+    return name.isidentifier() and name != "samples"
+
+
 def _checked_name(name: str) -> str:
-    if not name.isidentifier() or name == "samples":
+    if not _is_map_name(name):
         raise ValueError(f"a map is called {name!r}; allowed is an identifier other than samples")
     return name
 
@@ -563,10 +582,18 @@ def _save(path: Path, values: np.ndarray) -> None:
 
 
 def _load_sample(path: Path) -> np.ndarray:
+    def check(shape: tuple[int, ...], _: np.dtype) -> None:
+        if len(shape) != 2 or 0 in shape:
+            raise InputError(f"it has the shape {shape}, allowed is (I, J)")
+
+    refuse_ways_out(path)
     try:
-        return np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{str(path)!r} is no valid sample; run the generation again to make it anew") from error
+        return load_npy(path, check=check)
+    except InputError as error:
+        reason = str(error).removeprefix(repr(str(path))).strip()
+        raise InputError(
+            f"{str(path)!r} is no valid sample ({reason}); run the generation again to make it anew"
+        ) from error
 
 
 def _plain(values: Any) -> Any:
@@ -594,7 +621,7 @@ def _write_info(root: Path, info: dict[str, Any]) -> None:
 
 def _read_info(root: Path) -> dict[str, Any]:
     try:
-        info = json.loads((root / "dataset.json").read_bytes())
+        info = read_json(root / "dataset.json")
         if info["format"] == FORMAT and isinstance(info["recipe"], dict) and isinstance(info["complete"], bool):
             return info
         problem = f"has the format {info['format']!r}, allowed is {FORMAT}"
@@ -602,6 +629,8 @@ def _read_info(root: Path) -> dict[str, Any]:
         problem = "does not exist; allowed is a dataset's folder"
     except NotADirectoryError:
         problem = "does not exist, because the folder is a file"
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError):
         problem = "is no valid record of a dataset; give another folder"
     except OSError as error:
@@ -612,10 +641,10 @@ def _read_info(root: Path) -> dict[str, Any]:
 def _read_lines(root: Path) -> tuple[list[bytes], bool]:
     """Return the lines of samples.jsonl, each checked, and whether the last one is whole."""
     path = root / "samples.jsonl"
-    raw = path.read_bytes() if path.exists() else b""
+    raw = read_bytes(path, at_most=_MAX_LINES_BYTES) if path.exists() else b""
     *whole, torn = raw.split(b"\n")
     try:
-        if all(_is_line(json.loads(line)) for line in whole):
+        if all(_is_line(parse_json(line)) for line in whole):
             return whole, not torn
     except (ValueError, KeyError, TypeError):
         pass
@@ -623,13 +652,29 @@ def _read_lines(root: Path) -> tuple[list[bytes], bool]:
 
 
 def _is_line(line: dict[str, Any]) -> bool:
-    return isinstance(line["seed"], int) and line["accepted"] == (line["index"] is not None) and "reason" in line
+    """Whether a line of samples.jsonl has what is asked of it later; index and maps name files."""
+    index, accepted, maps = line["index"], line["accepted"], line.get("maps", {})
+    return (
+        type(line["seed"]) is int
+        and isinstance(line["reason"], str)
+        and accepted is (index is not None)
+        and (index is None or (type(index) is int and 0 <= index < _MAX_INDEX))
+        and isinstance(maps, dict)
+        and all(_is_map_name(name) for name in maps)
+    )
+
+
+def _check_place(root: Path) -> None:
+    """Refuse links at the top of a dataset's folder, through which files outside would be read, changed or deleted."""
+    if root.is_dir():
+        refuse_ways_out(*sorted(root.iterdir()))
 
 
 def _repair(root: Path) -> list[bytes]:
     """Bring the folder of a killed process in order: no torn line, no line without its sample, no leftover file."""
     for leftover in [*root.glob("*.tmp"), *root.glob("*/*.tmp")]:
-        leftover.unlink()
+        if _LEFTOVER.fullmatch(leftover.name):
+            leftover.unlink()
     lines, whole = _read_lines(root)
     kept, recorded = [], set()
     for raw in lines:
@@ -645,14 +690,16 @@ def _repair(root: Path) -> list[bytes]:
     if len(kept) < len(lines) or not whole:
         _replace(root / "samples.jsonl", lambda stream: stream.write(b"".join(line + b"\n" for line in kept)))
     for unrecorded in set(root.glob("samples/*.npy")) - recorded:  # written, but the process was killed before its line
-        unrecorded.unlink()
+        if _SAMPLE.fullmatch(unrecorded.name):
+            unrecorded.unlink()
     return kept
 
 
 def _is_sample(path: Path) -> bool:
     """Whether a whole array lies there (by its header and its size; the values are not read)."""
+    refuse_ways_out(path)
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False).size > 0
+        return path.is_file() and np.load(path, mmap_mode="r", allow_pickle=False).size > 0
     except (OSError, ValueError, EOFError):
         return False
 

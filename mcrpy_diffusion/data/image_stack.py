@@ -7,6 +7,7 @@ without any particle then stays empty, instead of being cut at its own noise.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -24,10 +25,16 @@ from mcrpy_diffusion.data.micrograph import (
     hash_phases,
     otsu_threshold,
 )
+from mcrpy_diffusion.data.npy_files import Budget, archive_members, read_npy
+from mcrpy_diffusion.data.untrusted import open_regular
 from mcrpy_diffusion.errors import InputError
 
 logger = logging.getLogger(__name__)
 
+MAX_TOTAL_BYTES = 2**32
+"""Images of more than this are refused together, before the one that goes beyond it is unpacked."""
+
+_BYTES_PER_PIXEL = {"F": 4, "I": 4, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # of Pillow's modes; others: 1
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
 
 
@@ -58,7 +65,8 @@ def read_images(
     """
     if grey_values and use_multiphase:
         raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
-    named = [each for file in _files(paths) for each in _read(file)]
+    budget = Budget("images", MAX_TOTAL_BYTES)
+    named = [each for file in _files(paths) for each in _read(file, budget)]
     for name, values in named:
         _check(name, values)
     images = [values for _, values in named]
@@ -96,13 +104,13 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
         yield from found
 
 
-def _read(file: Path) -> Iterator[tuple[str, np.ndarray]]:
+def _read(file: Path, budget: Budget) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (name, values) of every image of a file."""
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{str(file)!r} has the suffix {suffix!r}; allowed are {', '.join(SUFFIXES)}")
     try:
-        arrays = list(_pages(file, suffix) if suffix in IMAGE_FORMATS else _arrays(file, suffix))
+        arrays = list(_pages(file, suffix, budget) if suffix in IMAGE_FORMATS else _arrays(file, suffix, budget))
     except InputError:
         raise
     except Exception as error:  # broken files raise many kinds
@@ -113,14 +121,16 @@ def _read(file: Path) -> Iterator[tuple[str, np.ndarray]]:
         yield (f"{file}" if len(planes) == 1 else f"{file}[{k}]"), plane
 
 
-def _pages(file: Path, suffix: str) -> Iterator[np.ndarray]:
+def _pages(file: Path, suffix: str, budget: Budget) -> Iterator[np.ndarray]:
     from PIL import Image, ImageSequence
 
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), open_regular(file) as stream:
         warnings.simplefilter("ignore")  # Pillow's on size: ours is an error
-        with Image.open(file, formats=(IMAGE_FORMATS[suffix],)) as image:
+        with Image.open(stream, formats=(IMAGE_FORMATS[suffix],)) as image:
             for page in ImageSequence.Iterator(image):
-                _check_size(str(file), (page.height, page.width))
+                shape = (page.height, page.width)
+                _check_size(str(file), shape)
+                budget.take(str(file), math.prod(shape) * _BYTES_PER_PIXEL.get(page.mode, 1))
                 yield _values(page)
 
 
@@ -132,17 +142,16 @@ def _values(page: Any) -> np.ndarray:
     return np.array(page.convert("L"))
 
 
-def _arrays(file: Path, suffix: str) -> Iterator[np.ndarray]:
-    if suffix == ".npy":
-        array = np.load(file, mmap_mode="r", allow_pickle=False)  # fails at once where the header promises too much
-        _check_size(str(file), array.shape)
-        yield np.array(array)
-        return
-    with np.load(file, allow_pickle=False) as archive:
-        for name in archive.files:
-            array = archive[name]
-            _check_size(f"{file}, {name}", array.shape)
-            yield array
+def _arrays(file: Path, suffix: str, budget: Budget) -> Iterator[np.ndarray]:
+    def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
+        _check_size(str(file), shape)
+        budget.take(str(file), math.prod(shape) * dtype.itemsize)
+
+    with open_regular(file) as stream:
+        if suffix == ".npy":
+            yield read_npy(stream, repr(str(file)), os.fstat(stream.fileno()).st_size, check=check)
+        else:
+            yield from (read(check) for read in archive_members(stream, repr(str(file))).values())
 
 
 def _check_size(name: str, shape: tuple[int, ...]) -> None:

@@ -9,18 +9,16 @@ import hashlib
 import logging
 import os
 import stat
-import struct
 import warnings
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-from numpy.lib import format as npy_format
 
+from mcrpy_diffusion.data.npy_files import archive_members, read_npy
 from mcrpy_diffusion.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -32,7 +30,6 @@ MAX_PHASES = 10
 IMAGE_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG"}
 SUFFIXES = (".npy", ".npz", *IMAGE_FORMATS)
 
-_MAX_HEADER_BYTES = 10_000  # what numpy itself accepts
 _BLOCK_PIXELS = 2**20
 _N_BINS = 1024  # of Otsu's histogram, where there are more grey levels than that
 _MAX_VALUE = {"b": 1.0, "i": 2.0**53, "u": 2.0**53, "f": 1e300}  # float64 counts to 2^53; differences stay finite
@@ -256,74 +253,25 @@ def _scale_grey(values: np.ndarray, shown: str) -> np.ndarray:
 
 
 def _read_numpy(file: Path, shown: str, suffix: str) -> np.ndarray:
+    def check(shape: tuple[int, ...], _: np.dtype) -> None:
+        _check_shape(shape, shown)
+
     try:
         with open(file, "rb") as stream:
             if suffix == ".npy":
-                return _read_npy(stream, shown, os.fstat(stream.fileno()).st_size)
-            return _read_npz(stream, shown)
+                return read_npy(stream, shown, os.fstat(stream.fileno()).st_size, check=check)
+            members = archive_members(stream, shown)
+            name = next(iter(members)) if len(members) == 1 else "phases"
+            if name not in members:
+                listed = ", ".join(sorted(members)[:8]) or "none"
+                raise InputError(f"{shown} holds the arrays {listed}; allowed is a single one, or one named phases")
+            return members[name](check)
     except InputError:
         raise
     except PermissionError:
         raise
     except Exception as error:  # broken files raise many kinds, from struct.error to zlib.error
         raise InputError(f"{shown} is not a valid {suffix} file: {_one_line(error)}") from error
-
-
-def _read_npz(stream: IO[bytes], shown: str) -> np.ndarray:
-    """Read the only array, or the one named `phases`, of a .npz file."""
-    with zipfile.ZipFile(stream) as archive:
-        members = {info.filename[:-4]: info for info in archive.infolist() if info.filename.endswith(".npy")}
-        name = next(iter(members)) if len(members) == 1 else "phases"
-        if name not in members:
-            listed = ", ".join(sorted(members)[:8]) or "none"
-            raise InputError(f"{shown} holds the arrays {listed}; allowed is a single one, or one named phases")
-        with archive.open(members[name]) as member:
-            return _read_npy(member, shown, members[name].file_size)
-
-
-def _read_npy(stream: IO[bytes], shown: str, n_bytes: int) -> np.ndarray:
-    """Read one array, after its header has been checked against what is allowed and against the size of the file."""
-    version = npy_format.read_magic(stream)
-    length_format = {(1, 0): "<H", (2, 0): "<I"}.get(version)
-    if length_format is None:
-        raise InputError(f"{shown} is a .npy file of version {version}; allowed are 1.0 and 2.0, plain arrays")
-    length_bytes = stream.read(struct.calcsize(length_format))
-    (header_length,) = struct.unpack(length_format, length_bytes)
-    if header_length > _MAX_HEADER_BYTES:
-        raise InputError(f"{shown} has a header of {header_length} bytes; allowed are {_MAX_HEADER_BYTES}")
-    header = _Prefixed(length_bytes + stream.read(header_length))
-    read_header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(header)
-    _check_header(shape, dtype, shown)
-    wanted = prod(shape) * dtype.itemsize
-    held = n_bytes - npy_format.MAGIC_LEN - len(length_bytes) - header_length
-    if held < wanted:
-        raise InputError(f"{shown} ends early: {held} of {wanted} bytes are there; write the file again")
-    data = stream.read(wanted)
-    if len(data) != wanted:
-        raise InputError(f"{shown} ends early: {len(data)} of {wanted} bytes are there; write the file again")
-    values = np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran_order else "C")
-    return np.ascontiguousarray(values, dtype=dtype.newbyteorder("="))
-
-
-class _Prefixed:
-    """The bytes of a header as the stream that numpy's header readers want."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._position = data, 0
-
-    def read(self, size: int) -> bytes:
-        part = self._data[self._position : self._position + size]
-        self._position += len(part)
-        return part
-
-
-def _check_header(shape: tuple[int, ...], dtype: np.dtype, shown: str) -> None:
-    if dtype.hasobject:
-        raise InputError(f"{shown} holds Python objects, which could run code when read; allowed are numbers")
-    if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise InputError(f"{shown} holds {dtype}; allowed are integers, bool and floats of up to 64 bits")
-    _check_shape(shape, shown)
 
 
 def _check_shape(shape: tuple[int, ...], shown: str) -> None:

