@@ -175,7 +175,7 @@ def train_model(
 
 def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
     """Return what the source holds, read and checked."""
-    flags = {key: bool(settings.get(key, False)) for key in ("grey_values", "use_multiphase")}
+    flags: dict[str, Any] = {key: bool(settings.get(key, False)) for key in ("grey_values", "use_multiphase")}
     if isinstance(source, np.ndarray):
         source = micrograph_from_array(source, **flags)
     if isinstance(source, Micrograph):

@@ -84,7 +84,7 @@ def find_copies(
     Returns
     -------
     dict
-        `nearest_training_image` and `data_copying`, as README.md says.
+        `nearest_training_image` and `data_copying`, as docs/evaluation.md says.
     """
     generated = given["generated"]
     nearest: dict[str, Any] = dict.fromkeys(
