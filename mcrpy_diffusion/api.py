@@ -17,6 +17,7 @@ from mcrpy_diffusion.config import GenerationSettings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import make_folder
 from mcrpy_diffusion.generate import Reference, generate, generate_material, held_out_crops, resolve
 from mcrpy_diffusion.pipeline import reference_from_characterization, reference_from_micrographs
 
@@ -170,7 +171,7 @@ def train_model(
 
     data = read_dataset(dataset.folder if isinstance(dataset, Dataset) else dataset)
     chosen = preset(preset_name, (int(data.phases.shape[1]), int(data.phases.shape[2]))).training.replace(**settings)
-    return load_model(train(data, chosen, folder, device=device, on_step=on_step), device=device)
+    return load_model(train(data, chosen, make_folder(folder), device=device, on_step=on_step), device=device)
 
 
 def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
