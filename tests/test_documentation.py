@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import mcrpy_diffusion
+from mcrpy_diffusion.config import PRESETS, AlloySettings, FibreSettings, preset
+from mcrpy_diffusion.mcrpy_bridge.gui_forms import CHOICES
 from mcrpy_diffusion.pipeline import make_plan, reference_from_micrographs
 
 ROOT = Path(__file__).parents[1]
@@ -141,6 +143,32 @@ def test_the_readmes_table_of_options_has_the_commands_defaults() -> None:
             wanted = [str(defaults[name])] if not isinstance(defaults[name], float) else [f"{defaults[name]:g}"]
             of_the_preset = ["preset", ""] if said.startswith("preset") else []
             assert value in wanted + of_the_preset or wanted[0] in said, (name, said)
+
+
+def test_the_readmes_table_of_presets_has_their_numbers() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in PRESETS:
+        row = re.search(rf"^\| `{name}` \| .*$", text.split("## Presets")[1], re.MULTILINE)
+        assert row
+        chosen = preset(name)
+        assert f"{chosen.training.n_training_steps:,}".replace("1,200", "1200") in row[0]
+        assert f"steps of {chosen.training.batch_size} images" in row[0]
+        assert f"with {chosen.sampling.n_sampling_steps} steps" in row[0]
+
+
+def test_the_readmes_table_of_recipes_has_their_defaults() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").split("## Training data for six materials")[1]
+    rows = {material: line for line in text.splitlines() for material in re.findall(r"`(\w+)`", line.split(" | ")[0])}
+    alloy, fibre = AlloySettings(), FibreSettings()
+    ratios = " : ".join(f"{value:g}" for value in alloy.size_ratios)
+    fractions = " : ".join(f"{value:g}".lstrip("0") for value in alloy.volume_fractions)
+    assert f"size ratios {ratios} with volume fractions {fractions} (" in rows["alloy"]
+    assert f"grains {alloy.grain_size:g} pixels (`--grain_size`)" in rows["alloy"]
+    assert f"boundaries {alloy.boundary_width:g} (`--boundary_width`)" in rows["alloy"]
+    assert f"volume fraction {fibre.volume_fraction:g};".replace("0.", ".") in rows["fibre"]
+    assert f"`--radius` {fibre.radius:g} pixels" in rows["fibre"]
+    assert f"`--min_gap` {fibre.min_gap:g}" in rows["fibre"]
+    assert set(CHOICES["material"]) <= set(rows)
 
 
 # --- Python programs -------------------------------------------------------------------------------------------------
