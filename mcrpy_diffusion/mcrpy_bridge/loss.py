@@ -34,6 +34,11 @@ def mcrpy_loss(structures: np.ndarray, characterization: Mapping[str, Any], sett
     ------
     InputError
         If MCRpy refuses the settings, or structures and characterization do not fit together.
+
+    Notes
+    -----
+    Of a multigrid descriptor the first level counts, as in MCRpy's reconstruction without multigrid. With several
+    phases MCRpy weighs each by (1 - volume fraction)^2 + 0.01.
     """
     register()
     import mcrpy
