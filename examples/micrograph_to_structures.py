@@ -18,8 +18,7 @@ def main(
 ) -> Path:
     """Make a data set, train, sample, evaluate; return the report's path."""
     read = mcrpy_diffusion.read_micrograph(micrograph)
-    size = {"extent_x": extent, "extent_y": extent}
-    dataset = mcrpy_diffusion.make_dataset(read, Path(out) / "dataset", **size)
+    dataset = mcrpy_diffusion.make_dataset(read, Path(out) / "dataset", extent_x=extent, extent_y=extent)
     model = mcrpy_diffusion.train_model(dataset, Path(out) / "run", n_training_steps=n_training_steps)
     structures = model.sample(16, sampler="dpm_solver", n_steps=50, seed=0)
     original = dataset.load()
@@ -28,7 +27,9 @@ def main(
         structures,
         n_phases=read.n_phases,
         periodic=False,  # crops do not continue across their edges
-        held_out=mcrpy_diffusion.held_out_structures(read, **size),
+        training=original,  # where copies are looked for
+        overlapping=True,  # as crops do
+        held_out=mcrpy_diffusion.held_out_structures(read, extent_x=extent, extent_y=extent),
     )
     report, *_ = mcrpy_diffusion.write_report(
         Path(out) / "report", name=read.name, metrics=metrics, original=original, generated=structures
