@@ -9,25 +9,69 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mcrpy_diffusion import data, diffusion, materials, metrics
+    from mcrpy_diffusion.api import held_out_structures, make_dataset, make_material, train_model
+    from mcrpy_diffusion.config import preset
+    from mcrpy_diffusion.data.dataset import Dataset
+    from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
     from mcrpy_diffusion.errors import InputError
+    from mcrpy_diffusion.evaluate import evaluate as evaluate_structures
+    from mcrpy_diffusion.mcrpy_bridge.loss import mcrpy_loss
+    from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
     from mcrpy_diffusion.mcrpy_bridge.registration import register
+    from mcrpy_diffusion.report import write_report
     from mcrpy_diffusion.sample import Model, load_model
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "Model", "load_model", "register"]
 
 _HOMES = {
-    "InputError": "mcrpy_diffusion.errors",
-    "Model": "mcrpy_diffusion.sample",
-    "load_model": "mcrpy_diffusion.sample",
-    "register": "mcrpy_diffusion.mcrpy_bridge.registration",
+    "Dataset": "mcrpy_diffusion.data.dataset:Dataset",
+    "InputError": "mcrpy_diffusion.errors:InputError",
+    "Micrograph": "mcrpy_diffusion.data.micrograph:Micrograph",
+    "Model": "mcrpy_diffusion.sample:Model",
+    "evaluate_structures": "mcrpy_diffusion.evaluate:evaluate",
+    "held_out_structures": "mcrpy_diffusion.api:held_out_structures",
+    "load_model": "mcrpy_diffusion.sample:load_model",
+    "make_dataset": "mcrpy_diffusion.api:make_dataset",
+    "make_material": "mcrpy_diffusion.api:make_material",
+    "mcrpy_loss": "mcrpy_diffusion.mcrpy_bridge.loss:mcrpy_loss",
+    "plugin_options": "mcrpy_diffusion.mcrpy_bridge.plugin_options:plugin_options",
+    "preset": "mcrpy_diffusion.config:preset",
+    "read_micrograph": "mcrpy_diffusion.data.micrograph:read_micrograph",
+    "register": "mcrpy_diffusion.mcrpy_bridge.registration:register",
+    "train_model": "mcrpy_diffusion.api:train_model",
+    "write_report": "mcrpy_diffusion.report:write_report",
 }
+__all__ = [
+    "Dataset",
+    "InputError",
+    "Micrograph",
+    "Model",
+    "data",
+    "diffusion",
+    "evaluate_structures",
+    "held_out_structures",
+    "load_model",
+    "make_dataset",
+    "make_material",
+    "materials",
+    "mcrpy_loss",
+    "metrics",
+    "plugin_options",
+    "preset",
+    "read_micrograph",
+    "register",
+    "train_model",
+    "write_report",
+]
 
+if not TYPE_CHECKING:  # a type checker then names what is not there
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    def __getattr__(name: str) -> Any:
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module, _, attribute = _HOMES.get(name, f"{__name__}.{name}").partition(":")
+        return getattr(import_module(module), attribute) if attribute else import_module(module)
 
 
 def __dir__() -> list[str]:

@@ -106,8 +106,8 @@ def evaluate(
     Returns
     -------
     dict
-        The content of metrics.json, see `README.md`. Numbers are plain Python ones; what could not be measured is
-        None. Where there are more than two phases the figures are those of the phase that fits worst, and `phases`
+        The content of metrics.json, see docs/evaluation.md. Numbers are plain Python ones; what could not be measured
+        is None. Where there are more than two phases the figures are those of the phase that fits worst, and `phases`
         holds each.
 
     Raises

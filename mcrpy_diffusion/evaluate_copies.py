@@ -84,7 +84,7 @@ def find_copies(
     Returns
     -------
     dict
-        `nearest_training_image` and `data_copying`, as README.md says.
+        `nearest_training_image` and `data_copying`, as docs/evaluation.md says.
     """
     generated = given["generated"]
     not_found = not_looked_for(len(generated), _independent_mse(given["original"], n_phases))

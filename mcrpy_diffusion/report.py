@@ -7,6 +7,7 @@ import platform
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -79,8 +80,8 @@ def write_report(
     metrics: Mapping[str, Any],
     original: np.ndarray | None,
     generated: np.ndarray,
-    settings: Mapping[str, Any],
-    seconds: Mapping[str, float],
+    settings: Mapping[str, Any] = MappingProxyType({}),
+    seconds: Mapping[str, float] = MappingProxyType({}),
     seeds: Sequence[int] | None = None,
     suffix: str = "",
     pairs: Sequence[Pair] = (),
@@ -100,7 +101,7 @@ def write_report(
     settings : mapping
         The resolved settings; those that are mappings themselves (one per stage) become groups of their own.
     seconds : mapping
-        Stage -> seconds.
+        Stage -> seconds. Both are empty by default.
     seeds : sequence of int, optional
         The seed of each generated structure. If None, they follow one another from the `seed` of the group
         `sampling`, where there is one.

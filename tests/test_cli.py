@@ -97,7 +97,12 @@ def test_every_setting_is_an_option_of_its_stage(capsys):
 
 
 def test_help_comes_without_a_framework():
-    done = subprocess.run([sys.executable, "-m", "mcrpy_diffusion", "--help"], capture_output=True, text=True)
+    line = [sys.executable, "-X", "importtime", "-m", "mcrpy_diffusion", "--help"]
+    done = subprocess.run(line, capture_output=True, text=True)
     assert done.returncode == 0
     for name in ("generate", "train", "sample", "evaluate", "match", "reconstruct"):
         assert name in done.stdout
+    rows = [row.split("|")[2].strip() for row in done.stderr.splitlines() if row.count("|") == 2]
+    assert "mcrpy_diffusion.cli" in rows
+    heavy = {"torch", "tensorflow", "keras", "tf_keras", "mcrpy", "numpy", "scipy", "matplotlib", "PIL"}
+    assert {row.split(".")[0] for row in rows} & heavy == set()

@@ -82,7 +82,7 @@ def test_a_form_has_an_input_with_help_for_every_option_of_the_command(command: 
         assert field.group == groups.get(field.name, gui_forms.MORE)
         assert len(field.arguments["help"]) > 1
         assert field.arguments["help"].startswith(gui_forms.HELP[command].get(field.name, ""))
-        assert field.group != gui_forms.MORE or command == "evaluate", field.name
+        assert field.group != gui_forms.MORE, field.name
     shown = [field.group for field in fields.values()]
     assert shown == sorted(shown, key=[*gui_forms.GROUPS[command], gui_forms.MORE].index)
 
@@ -261,7 +261,15 @@ def test_the_window_is_described_with_our_actions_and_mcrpys(tmp_path: Path) -> 
     generate = {i["id"]: i for g in spec["widgets"]["Diffusion: generate data"]["contents"] for i in g["items"]}
     assert generate["--descriptor_types"]["data"]["default"] == ["FFTCorrelations"]
     assert "LinealPathFunction" in generate["--descriptor_types"]["data"]["choices"]
-    assert generate["--micrograph"]["type"] == "MultiFileChooser"
+    assert generate["--micrograph"]["type"] == generate["--images"]["type"] == "MultiFileChooser"
+    assert "*.tif" in generate["--micrograph"]["options"]["wildcard"]
+    evaluate = {i["id"]: i for g in spec["widgets"]["Diffusion: evaluate"]["contents"] for i in g["items"]}
+    for name in ("original", "generated", "held_out", "out"):
+        assert evaluate[f"--{name}"]["type"] == "DirChooser"
+    for action in ("Diffusion: sample", "Match"):
+        shown = {i["id"]: i for g in spec["widgets"][action]["contents"] for i in g["items"]}
+        assert shown["--model"]["type"] == "FileChooser"
+        assert shown["--model"]["options"]["wildcard"].startswith("Models (*.safetensors")
 
 
 # --- what Start runs ---

@@ -28,7 +28,7 @@ LIBRARY = {
 }
 STAGES = {"generate", "train", "sample", "evaluate", "report", "export"}
 EVALUATION = {"evaluate_copies", "evaluate_features", "evaluate_sets", "evaluate_shapes"}  # parts of a stage
-WHOLE_WAY = {"pipeline", "compare", "studies"}  # these put stages together
+WHOLE_WAY = {"api", "pipeline", "compare", "studies"}  # these put stages together
 
 # What a module or subpackage may import of ours, besides itself.
 ALLOWED: dict[str, set[str]] = {
@@ -59,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
     "export": BASE | LIBRARY | {"sample"},
     **{module: BASE | LIBRARY | STAGES | EVALUATION | {"mcrpy_bridge"} for module in WHOLE_WAY},
     "studies": BASE | LIBRARY | STAGES | {"figures"},
+    "api": BASE | LIBRARY | STAGES | {"mcrpy_bridge", "pipeline"},
     "mcrpy_bridge": BASE | LIBRARY | STAGES | WHOLE_WAY | {"plugins", ""},
     "plugins": BASE | LIBRARY | STAGES | {"mcrpy_bridge"},
     "cli": BASE | STAGES | WHOLE_WAY | {"mcrpy_bridge", "pretrained", ""},

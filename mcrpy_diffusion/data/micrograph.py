@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.data.npy_files import archive_members, read_npy
+from mcrpy_diffusion.data.npy_files import archive_members, check_type, read_npy
 from mcrpy_diffusion.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -101,12 +101,45 @@ def read_micrograph(
         values = _read_image(file, shown, suffix) if suffix in IMAGE_FORMATS else _read_numpy(file, shown, suffix)
     except OSError as error:
         raise InputError(f"{shown} cannot be read: {_one_line(error)}") from error
+    return _micrograph(values, file.stem, os.fspath(path), shown, grey_values, use_multiphase, suffix in IMAGE_FORMATS)
+
+
+def micrograph_from_array(
+    values: np.ndarray, *, name: str = "micrograph", grey_values: bool = False, use_multiphase: bool = False
+) -> Micrograph:
+    """Take a micrograph that is in memory, as a .npy file of it would be read by `read_micrograph`.
+
+    Parameters
+    ----------
+    values : (I, J)
+        Phases, or grey values.
+    name : str
+        First part of the names of results.
+    grey_values, use_multiphase : bool
+        See `read_micrograph`.
+
+    Raises
+    ------
+    InputError
+        If the array cannot be used.
+    """
+    if grey_values and use_multiphase:
+        raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
+    values = np.asarray(values)
+    check_type(values.dtype, repr(name))
+    _check_shape(values.shape, repr(name))
+    return _micrograph(values, name, name, repr(name), grey_values, use_multiphase, is_image=False)
+
+
+def _micrograph(
+    values: np.ndarray, name: str, path: str, shown: str, grey_values: bool, use_multiphase: bool, is_image: bool
+) -> Micrograph:
     _check_values(values, shown)
     threshold = None
     if grey_values:
         phases, n_phases = _scale_grey(values, shown), 0
     else:
-        phases, n_phases, threshold = _to_phases(values, shown, is_image=suffix in IMAGE_FORMATS)
+        phases, n_phases, threshold = _to_phases(values, shown, is_image=is_image)
         if threshold is not None and use_multiphase:
             allowed = f"with --use_multiphase, allowed are up to {MAX_PHASES} phases 0 .. n - 1"
             raise InputError(f"{shown} is a grey image; {allowed}; without it, the image is thresholded")
@@ -114,7 +147,7 @@ def read_micrograph(
             raise InputError(f"{shown} has {n_phases} phases; allowed are 2, or more with --use_multiphase")
     if threshold is not None:
         logger.info("%s is a grey image: Otsu's threshold is %.6g, phase 1 is above it", shown, threshold)
-    return Micrograph(file.stem, phases, n_phases, threshold, hash_phases(phases), os.fspath(path))
+    return Micrograph(name, phases, n_phases, threshold, hash_phases(phases), path)
 
 
 def hash_phases(phases: np.ndarray) -> str:

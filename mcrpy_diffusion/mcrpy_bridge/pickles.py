@@ -14,7 +14,7 @@ import os
 import pickle
 import pickletools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -141,8 +141,27 @@ def read_characterization(path: str | os.PathLike[str]) -> dict[str, Any]:
     InputError
         As `read_pickle`, and if there is no descriptor, one is no array of finite numbers, or it is of 3D.
     """
-    characterization = read_pickle(path)
-    name, settings = os.fspath(path), characterization["settings"]
+    return check_characterization(read_pickle(path), os.fspath(path))
+
+
+def check_characterization(characterization: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """Check what `mcrpy.characterize` returned, or a file of it holds, and return a copy; see `read_characterization`.
+
+    Parameters
+    ----------
+    characterization : mapping
+        Descriptor type -> array, and "settings".
+    name : str
+        What messages call it.
+
+    Raises
+    ------
+    InputError
+        If it has no settings or no descriptor, one is no array of finite numbers, or it is of 3D.
+    """
+    if "settings" not in characterization:
+        raise InputError(f"{name!r} has no settings; allowed are characterizations that MCRpy made")
+    settings = characterization["settings"]
     descriptors = {key: value for key, value in characterization.items() if key != "settings"}
     if isinstance(settings, tuple) or any(isinstance(value, tuple) for value in descriptors.values()):
         raise InputError(f"{name!r} has descriptors of three planes: 3D is not there yet; give a 2D characterization")

@@ -1,0 +1,203 @@
+"""The stages as functions of Python objects: what `mcrpy_diffusion` offers besides its commands.
+
+Settings are keyword arguments with the names of the commands' options; what is not given is the preset's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from mcrpy_diffusion.config import GenerationSettings, preset
+from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import make_folder
+from mcrpy_diffusion.generate import Reference, generate, generate_material, held_out_crops, resolve
+from mcrpy_diffusion.pipeline import reference_from_characterization, reference_from_micrographs
+
+if TYPE_CHECKING:
+    from mcrpy_diffusion.sample import Model
+
+Source: TypeAlias = (
+    "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Micrograph | np.ndarray | Mapping[str, Any]"
+)
+"""What new structures can be made from: files of micrographs or of a characterization, or what was read from them."""
+
+
+def make_dataset(
+    source: Source,
+    folder: str | os.PathLike[str],
+    *,
+    n_jobs: int = -1,
+    scheduler: str | None = None,
+    **settings: Any,
+) -> Dataset:
+    """Make training structures from micrographs or an MCRpy characterization, or go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    source : path, sequence of paths, Micrograph, (I, J) array, or mapping
+        Image files, what `read_micrograph` returned, phases (or grey values) in memory; an MCRpy characterization as
+        a .pickle file or as `mcrpy.characterize` returned it, which stays as it is.
+    folder : path
+        The data set's folder.
+    n_jobs : int
+        Worker processes; -1: one per core.
+    scheduler : str, optional
+        Address of a Dask scheduler, whose workers are used instead.
+    **settings
+        Fields of `config.GenerationSettings`, such as `extent_x`, `extent_y`, `n_training_samples`, `seed`.
+
+    Returns
+    -------
+    Dataset
+        Complete; `load()` gives all structures (N, I, J), `folder` where they lie.
+
+    Raises
+    ------
+    InputError
+        If the source, a setting or the folder cannot be used, or too few structures pass their check.
+    """
+    reference = _reference(source, settings)
+    resolved = resolve(GenerationSettings().replace(**settings), reference)
+    return Dataset.open(generate(resolved, reference, folder, n_jobs=n_jobs, scheduler=scheduler))
+
+
+def make_material(
+    material: str,
+    folder: str | os.PathLike[str],
+    *,
+    n_jobs: int = -1,
+    scheduler: str | None = None,
+    **settings: Any,
+) -> Dataset:
+    """Make training structures of a named material without any file, or go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    material : str
+        alloy, fibre, carbonate, ceramics, pmma or copolymer.
+    folder : path
+        The data set's folder.
+    n_jobs, scheduler
+        As in `make_dataset`.
+    **settings
+        Fields of the material's settings (`config.AlloySettings`, `config.FibreSettings`, else
+        `config.GenerationSettings`), and `n_training_samples`, `seed`.
+
+    Raises
+    ------
+    InputError
+        If there is no such material, or a setting does not belong to it.
+    """
+    return Dataset.open(generate_material(material, settings, folder, n_jobs=n_jobs, scheduler=scheduler))
+
+
+def held_out_structures(source: Source, n: int = 1000, **settings: Any) -> np.ndarray:
+    """Cut structures from the part of micrographs that `make_dataset` keeps from the training.
+
+    Parameters
+    ----------
+    source : path, sequence of paths, Micrograph or (I, J) array
+        As in `make_dataset`.
+    n : int
+        Number of crops.
+    **settings
+        As in `make_dataset`; they must be the same ones.
+
+    Returns
+    -------
+    ndarray, shape (n, I, J)
+
+    Raises
+    ------
+    InputError
+        If nothing is held out: the micrographs are too small, or the source is a characterization.
+    """
+    reference = _reference(source, settings)
+    found = held_out_crops(resolve(GenerationSettings().replace(**settings), reference), reference, n)
+    if found is None:
+        raise InputError(
+            f"{reference.name}: no part of it is held out; allowed are micrographs that are large enough for crops, "
+            "and a held_out_fraction above 0"
+        )
+    return found
+
+
+def train_model(
+    dataset: Dataset | str | os.PathLike[str],
+    folder: str | os.PathLike[str],
+    *,
+    preset_name: str = "quick",
+    device: str | None = None,
+    on_step: Callable[[int, float], None] | None = None,
+    **settings: Any,
+) -> Model:
+    """Train a model, or go on where an earlier call stopped.
+
+    Parameters
+    ----------
+    dataset : Dataset or path
+        What `make_dataset` returned, or its folder.
+    folder : path
+        Gets model.safetensors at the end, checkpoints and training_log.csv on the way.
+    preset_name : str
+        "quick" or "paper".
+    device : str, optional
+        "cuda" or "cpu"; the first where there is one.
+    on_step : callable, optional
+        Called with (step, loss) after each step.
+    **settings
+        Fields of `config.TrainingSettings` that differ from the preset's, such as `n_training_steps`.
+
+    Returns
+    -------
+    Model
+        Ready to `sample`; `load_model` reads it from the folder again.
+
+    Raises
+    ------
+    InputError
+        If a setting does not fit, or the folder holds a model of other settings or data.
+    """
+    from mcrpy_diffusion.sample import load_model
+    from mcrpy_diffusion.train import read_dataset, train
+
+    data = read_dataset(dataset.folder if isinstance(dataset, Dataset) else dataset)
+    chosen = preset(preset_name, (int(data.phases.shape[1]), int(data.phases.shape[2]))).training.replace(**settings)
+    return load_model(train(data, chosen, make_folder(folder), device=device, on_step=on_step), device=device)
+
+
+def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
+    """Return what the source holds, read and checked."""
+    flags: dict[str, Any] = {key: bool(settings.get(key, False)) for key in ("grey_values", "use_multiphase")}
+    if isinstance(source, np.ndarray):
+        source = micrograph_from_array(source, **flags)
+    if isinstance(source, Micrograph):
+        return Reference(source.name, source.n_phases, (source.sha256,), (source,))
+    if isinstance(source, Mapping):
+        return _reference_from_mapping(source)
+    names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not names:
+        raise InputError("no file was given; allowed are micrographs, or one characterization (.pickle)")
+    if len(names) == 1 and Path(names[0]).suffix == ".pickle":
+        return reference_from_characterization(os.fspath(names[0]), settings)
+    return reference_from_micrographs([os.fspath(name) for name in names], settings)
+
+
+def _reference_from_mapping(characterization: Mapping[str, Any]) -> Reference:
+    from mcrpy_diffusion.mcrpy_bridge.pickles import check_characterization, number_of_phases
+
+    name = "characterization"
+    checked = check_characterization(characterization, name)
+    digest = hashlib.sha256(str(sorted(vars(checked["settings"]).items(), key=str)).encode())
+    for key in sorted(checked):
+        if key != "settings":
+            digest.update(f"{key} {checked[key].shape}".encode() + np.ascontiguousarray(checked[key]).tobytes())
+    return Reference(name, number_of_phases(checked), (digest.hexdigest(),), characterization=checked)
