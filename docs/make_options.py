@@ -37,7 +37,7 @@ SETTINGS = {
     "sample": (SamplingSettings,),
 }
 IN_HELP = (r" \(default: ([^)]+)\)", r"^default: ([^,]+)", r"(\S+): [^;:]*\(default\)")  # how help texts say a default
-IN_HELP_OF_EVALUATE = (r" \(([^()]+)\)$",)
+IN_HELP_OF_OTHERS = (r" \(([^()]+)\)$",)
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -94,13 +94,13 @@ def default_and_meaning(action: argparse.Action, command: str) -> tuple[str, str
         return "required", meaning or HELP[command][name].rstrip(".")
     if action.default not in (None, argparse.SUPPRESS):
         return _plain(action.default), meaning.removeprefix(f"default: {action.default}, ")
-    for pattern in IN_HELP_OF_EVALUATE if command == "evaluate" else IN_HELP:
+    for pattern in IN_HELP if command in SETTINGS else IN_HELP_OF_OTHERS:
         found = re.search(pattern, meaning)
         if found:
             return found[1], meaning.replace(found[0], "") if "(" in found[0][:2] else meaning
     of_settings = _settings_default(name, command)
     if meaning == "" or meaning.startswith("("):  # the settings' own default
-        meaning = HELP[command].get(name, "").rstrip(".")
+        meaning = HELP.get(command, {}).get(name, "").rstrip(".")
     return of_settings, meaning
 
 

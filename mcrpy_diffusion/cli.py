@@ -147,11 +147,13 @@ def make_parser() -> Parser:
     p.add_argument("--out", required=True, metavar="FILE", help=".safetensors; the card is written beside it, as .md")
     p.add_argument("--metrics", metavar="FILE", help="metrics.json: figures, and statistics to compare with")
     p.add_argument("--dataset", metavar="DIR", help="the data set that it was trained on: its seeds and versions")
-    p.add_argument("--name", help="(the file's)")
-    p.add_argument("--description", metavar="TEXT")
+    p.add_argument("--name", help="what it is called (as the file)")
+    p.add_argument("--description", metavar="TEXT", help="what it makes, in a sentence")
     p.add_argument("--source", metavar="TEXT", help="what the training data come from (known micrographs: filled in)")
     p.add_argument("--licence", metavar="TEXT", help="of the model (known micrographs and generators: filled in)")
-    p.add_argument("--made_by", nargs="+", metavar="COMMAND", help="(worked out from the settings)")
+    p.add_argument(
+        "--made_by", nargs="+", metavar="COMMAND", help="the commands that made it (worked out from the settings)"
+    )
     p.add_argument("--limits", nargs="+", metavar="TEXT", help="added to those that follow from the settings")
     p.add_argument("--sampler", help="the sampler that is recommended (dpm_solver)")
     p.add_argument("--n_steps", type=int, help="and its number of steps (50)")
