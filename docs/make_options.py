@@ -37,7 +37,8 @@ SETTINGS = {
     "sample": (SamplingSettings,),
 }
 IN_HELP = (r" \(default: ([^)]+)\)", r"^default: ([^,]+)", r"(\S+): [^;:]*\(default\)")  # how help texts say a default
-IN_HELP_OF_OTHERS = (r" \(([^()]+)\)$",)
+WITH_PARENTHESES = ("evaluate", "export", "benchmark")  # their help texts end with the default
+IN_PARENTHESES = (r" \(([^()]+)\)$",)
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -94,7 +95,7 @@ def default_and_meaning(action: argparse.Action, command: str) -> tuple[str, str
         return "required", meaning or HELP[command][name].rstrip(".")
     if action.default not in (None, argparse.SUPPRESS):
         return _plain(action.default), meaning.removeprefix(f"default: {action.default}, ")
-    for pattern in IN_HELP if command in SETTINGS else IN_HELP_OF_OTHERS:
+    for pattern in IN_PARENTHESES if command in WITH_PARENTHESES else IN_HELP:
         found = re.search(pattern, meaning)
         if found:
             return found[1], meaning.replace(found[0], "") if "(" in found[0][:2] else meaning
