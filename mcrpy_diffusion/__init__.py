@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcrpy_diffusion.errors import InputError
     from mcrpy_diffusion.mcrpy_bridge.registration import register
+    from mcrpy_diffusion.mcrpy_bridge.sampling import reconstruct_many
     from mcrpy_diffusion.sample import Model, load_model
 
 __version__ = "0.1.0"
-__all__ = ["InputError", "Model", "load_model", "register"]
+__all__ = ["InputError", "Model", "load_model", "reconstruct_many", "register"]
 
 _HOMES = {
     "InputError": "mcrpy_diffusion.errors",
     "Model": "mcrpy_diffusion.sample",
     "load_model": "mcrpy_diffusion.sample",
+    "reconstruct_many": "mcrpy_diffusion.mcrpy_bridge.sampling",
     "register": "mcrpy_diffusion.mcrpy_bridge.registration",
 }
 
