@@ -79,7 +79,7 @@ def test_numpy_2_gets_the_names_of_numpy_1_once(monkeypatch: pytest.MonkeyPatch)
         line = "numpy 2.1.0: names that MCRpy 0.2.0 uses were supplied: np.product = np.prod, np.bool8 = np.bool_"
         assert line in environment.notes()
     finally:
-        del np.prod, np.bool8  # monkeypatch puts back what was there
+        del vars(np)["product"], vars(np)["bool8"]  # monkeypatch puts back what was there
 
 
 def test_mcrpys_own_log_begins_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
