@@ -26,15 +26,15 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.materials.reference_images import ReferenceSettings, make
 from mcrpy_diffusion.mcrpy_bridge import commands, results
+from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy, notes
 
 MICROGRAPHS = ("ceramics", "alloy", "alloy_inverted", "copolymer")
 SEED = 7
@@ -88,7 +88,9 @@ def main() -> int:
     parser.add_argument("--n_samples", type=int, default=4, help="structures by diffusion, per example")
     parser.add_argument("--data_folder", help="where everything is written; removed afterwards unless given")
     options = parser.parse_args()
-    frameworks.before_tensorflow()
+    import_mcrpy(hide_gpus=False)  # MCRpy 0.2.0's Gram matrices fail where nobody has chosen Keras 2
+    for line in notes():
+        print(line)
     with contextlib.ExitStack() as stack:
         root = Path(options.data_folder or stack.enter_context(tempfile.TemporaryDirectory()))
         root.mkdir(parents=True, exist_ok=True)
@@ -196,11 +198,25 @@ def itself(command: str, arguments: Sequence[str]) -> None:
 def results_of(run: Callable[[], Any]) -> dict[str, bytes]:
     """Run from the common seed, in silence; return the files (log files aside, which hold times) and remove them."""
     np.random.seed(SEED)  # noqa: NPY002  MCRpy draws the initial structure from numpy's global generator
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with silence():
         run()
     content = {path.name: path.read_bytes() for path in sorted(Path("results").iterdir()) if path.suffix != ".log"}
     shutil.rmtree("results")
     return content
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Drop what is printed, also by TensorFlow's C++ part."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        os.dup2(nowhere.fileno(), 1)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def comparison(theirs: bytes, ours: bytes | None) -> str:
