@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mcrpy_diffusion.mcrpy_bridge.loss import mcrpy_loss
     from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
     from mcrpy_diffusion.mcrpy_bridge.registration import register
+    from mcrpy_diffusion.mcrpy_bridge.sampling import reconstruct_many
     from mcrpy_diffusion.report import write_report
     from mcrpy_diffusion.sample import Model, load_model
 
@@ -38,6 +39,7 @@ _HOMES = {
     "plugin_options": "mcrpy_diffusion.mcrpy_bridge.plugin_options:plugin_options",
     "preset": "mcrpy_diffusion.config:preset",
     "read_micrograph": "mcrpy_diffusion.data.micrograph:read_micrograph",
+    "reconstruct_many": "mcrpy_diffusion.mcrpy_bridge.sampling:reconstruct_many",
     "register": "mcrpy_diffusion.mcrpy_bridge.registration:register",
     "train_model": "mcrpy_diffusion.api:train_model",
     "write_report": "mcrpy_diffusion.report:write_report",
@@ -60,6 +62,7 @@ __all__ = [
     "plugin_options",
     "preset",
     "read_micrograph",
+    "reconstruct_many",
     "register",
     "train_model",
     "write_report",

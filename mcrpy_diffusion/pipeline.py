@@ -11,6 +11,7 @@ import json
 import logging
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ import numpy as np
 from mcrpy_diffusion import pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.config import GenerationSettings, Preset, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.console import say_error
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.data.untrusted import read_json, refuse_ways_out
@@ -36,6 +38,8 @@ log = logging.getLogger("mcrpy_diffusion")
 N_HELD_OUT = 1000
 N_FRAMES = 10  # of the denoising, in the convergence data
 DATASET_FOLDER = "training_data"
+N_COMPARED = 64  # MCRpy reconstructions to compare with, where there is a model and a characterization alone
+COMPARED_FOLDER = "reconstructions"
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Plan:
     n_jobs: int = -1
     logfile_name: str = "logfile"
     logging_level: int = logging.INFO
+    ignored: str = ""  # what was given and has no meaning here, in a line
 
     @property
     def suffix(self) -> str:
@@ -92,6 +97,7 @@ def match(options: Mapping[str, Any]) -> None:
     options : mapping
         The options that were given, by the names of the command's: `microstructure_filenames`, `data_folder`,
         `preset`, and any field of the settings of the three stages. `n_sampling_steps` and `seed` as in the settings.
+        `ignored` holds the flags of those given that have no meaning here, to be named in a warning.
 
     Raises
     ------
@@ -161,6 +167,9 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if reference.n_phases > 2:
         generation = generation.replace(use_multiphase=True)
     if not is_alone(reference):
+        compared = options.get("model") is not None and not reference.micrographs
+        if compared and generation.n_training_samples is None:
+            generation = generation.replace(n_training_samples=N_COMPARED)
         generation = resolve(generation, reference)
     training_options = fields_of(chosen.training)
     for name in MCRPY_OWN_NAMES:  # MCRpy's options of the same name mean something else
@@ -181,7 +190,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         folder=Path(str(options.get("data_folder") or "results")),
         information=options.get("information"),
         n_jobs=int(options.get("n_jobs", -1)),
-        logfile_name=str(options.get("logfile_name", "logfile")),
+        logfile_name=logfile_name(options),
         logging_level=int(options.get("logging_level", logging.INFO)),
     )
     if model is not None and info is not None:
@@ -190,20 +199,67 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if sampling.n_sampling_steps > plan.training.n_timesteps:
         allowed = plan.training.n_timesteps
         raise InputError(f"n_sampling_steps is {sampling.n_sampling_steps}; allowed is 1 to {allowed}")
-    return plan
+    return replace(plan, ignored=without_meaning(options, plan))
 
 
 MCRPY_OWN_NAMES = ("batch_size", "learning_rate")
+OF_RECONSTRUCTIONS = ("descriptor_weights", "optimizer_type", "loss_type", "max_iter")
+OF_TRAINING = ("n_training_samples", "n_training_steps")
+OF_CHARACTERIZING = ("grey_values", "use_multigrid_descriptor")
+
+
+def logfile_name(options: Mapping[str, Any]) -> str:
+    """Name of the log file without extension; with `logfile_date` as MCRpy makes it."""
+    name = str(options.get("logfile_name", "logfile"))
+    return f"{name}-{time.asctime().replace(' ', '-').replace(':', '-')}" if options.get("logfile_date") else name
+
+
+def without_meaning(options: Mapping[str, Any], plan: Plan) -> str:
+    """Say in one line which of the options given have no meaning, and why; nothing where all have."""
+    groups: dict[str, list[str]] = {"used with --method descriptor only": list(options.get("ignored") or [])}
+
+    def add(names: tuple[str, ...], why: str) -> None:
+        groups.setdefault(why, []).extend(flag(name) for name in names if name in options)
+
+    of_descriptors = plan.generation.training_data == "descriptors"
+    if plan.reference.micrographs and plan.model is not None:
+        add(OF_RECONSTRUCTIONS, "a model was given, so that MCRpy reconstructs nothing")
+    elif not of_descriptors:
+        add(OF_RECONSTRUCTIONS, "the training data are crops, so that MCRpy reconstructs nothing")
+    if plan.model is not None:
+        add(
+            OF_TRAINING if plan.reference.micrographs else OF_TRAINING[1:], "a model was given, so that none is trained"
+        )
+        if "periodic" in options and bool(options["periodic"]) != plan.generation.periodic:
+            add(("periodic",), "the model decides it")
+    elif "periodic" in options and not of_descriptors and options["periodic"]:
+        add(("periodic",), "crops are not periodic")
+    if plan.reference.characterization is not None:
+        add(OF_CHARACTERIZING, "settled when the characterization was made")
+    said = [f"{', '.join(flags)}: {why}" for why, flags in groups.items() if flags]
+    return f"{'; '.join(said)}; ignored" if said else ""
+
+
+def flag(name: str) -> str:
+    """What the command line calls a setting."""
+    return {"periodic": "--non_periodic", "use_multigrid_descriptor": "--no_multigrid_descriptor"}.get(
+        name, f"--{name}"
+    )
 
 
 def run(plan: Plan, dry_run: bool = False) -> None:
     """Walk the whole way, each stage from where it was."""
+    if plan.ignored:
+        say_error(f"warning: {plan.ignored}")
     print(describe(plan), flush=True)
     if dry_run:
         return
     make_folder(plan.folder)
     with log_file(plan):
         log.info("settings: %s", json.dumps(plan.to_dict()))
+        if plan.ignored:
+            log.warning("%s", plan.ignored)
+        log_environment()
         model_path = obtain_model(plan)
         structures = sample(plan, model_path)
         evaluate(plan, model_path, structures)
@@ -224,6 +280,8 @@ def describe(plan: Plan) -> str:
     if plan.model is not None:
         lines.append(f"  model          {plan.model}")
         lines += [] if plan.card is None else [f"  licence        {plan.card.licence}; {plan.card.source}"]
+        if plan.reference.characterization is not None:
+            lines.append(f"  compared with  {generation.n_training_samples} MCRpy reconstructions")
     else:
         kind = {"crops": "random crops of the micrograph, not periodic", "descriptors": "MCRpy reconstructions"}
         lines.append(f"  training data  {generation.n_training_samples} {kind[generation.training_data]}")
@@ -270,12 +328,15 @@ def obtain_model(plan: Plan) -> Path:
         say(plan, f"{model_path} is finished and fits: sampling at once")
         return model_path
     with stage(plan, "training data"):
-        log_path = plan.folder / f"{plan.logfile_name}_mcrpy.log"
-        dataset = generate(
-            plan.generation, plan.reference, plan.folder / DATASET_FOLDER, n_jobs=plan.n_jobs, log_path=log_path
-        )
+        dataset = generate_in(plan, DATASET_FOLDER)
     with stage(plan, "training"):
         return train(read_dataset(dataset), plan.training, plan.folder)
+
+
+def generate_in(plan: Plan, name: str) -> Path:
+    """The complete data set of a plan, in a sub-folder of its results."""
+    log_path = plan.folder / f"{plan.logfile_name}_mcrpy.log"
+    return generate(plan.generation, plan.reference, plan.folder / name, n_jobs=plan.n_jobs, log_path=log_path)
 
 
 def sample(plan: Plan, model_path: Path) -> np.ndarray:
@@ -391,9 +452,13 @@ def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray |
         return training_crops(generation, reference)
     if reference.micrographs:
         return np.stack(reference.images)
-    if training is None and plan.model is None:
+    if training is not None:
+        return training
+    if is_alone(reference):
+        return None
+    if plan.model is None:
         raise InputError("there is nothing to compare with: no micrograph, and the training data are gone")
-    return training
+    return Dataset.open(generate_in(plan, COMPARED_FOLDER)).load()
 
 
 def write_mcrpy_files(plan: Plan, model_path: Path) -> None:
@@ -462,6 +527,15 @@ def say(plan: Plan, line: str) -> None:
     """Print a line and log it."""
     print(line, flush=True)
     log.info("%s", line)
+
+
+def log_environment() -> None:
+    """Log what was settled for MCRpy, where it was imported before the log was opened; later it does so itself."""
+    if "mcrpy" in sys.modules:
+        from mcrpy_diffusion.mcrpy_bridge.environment import notes
+
+        for line in notes():
+            log.info("%s", line)
 
 
 @contextlib.contextmanager

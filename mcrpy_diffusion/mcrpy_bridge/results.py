@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -156,6 +157,41 @@ def save_convergence_data(
     )
     data = {"raw_data": microstructures, "line_data": curve, "scatter_data": points, "settings": chosen}
     write_atomically(path, lambda file: pickle.dump(data, file, protocol=PICKLE_PROTOCOL))
+
+
+def result_files(folder: str | os.PathLike[str], name: str, information: str | None = None) -> tuple[Path, Path]:
+    """Find what MCRpy's match or reconstruct left, under the names of either version.
+
+    Parameters
+    ----------
+    folder : path
+        Its --data_folder.
+    name : str
+        Of the micrograph or characterization, without ending and "_characterization".
+    information : str, optional
+        Its --information.
+
+    Returns
+    -------
+    (Path, Path)
+        The structure and the convergence data: PyPI's MCRpy names them alike for every input, its repository's begins
+        with the name.
+
+    Raises
+    ------
+    InputError
+        If they are not there.
+    """
+    suffix = "" if information is None else f"_{information}"
+    names = [
+        (f"{name}_reconstructed{suffix}.npy", f"{name}_convergence_data{suffix}.pickle"),
+        (f"last_frame{suffix}.npy", f"convergence_data{suffix}.pickle"),
+    ]
+    for structure, convergence in ((Path(folder, a), Path(folder, b)) for a, b in names):
+        if structure.is_file() and convergence.is_file():
+            return structure, convergence
+    expected = " or ".join(" with ".join(pair) for pair in names)
+    raise InputError(f"{os.fspath(folder)!r} holds no results of MCRpy for {name}; expected are {expected}")
 
 
 def _positive(values: np.ndarray) -> np.ndarray:

