@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from PIL import Image
 
 from mcrpy_diffusion.evaluate_copies import Pair
@@ -297,40 +299,42 @@ def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str])
     results : mapping
         The content of benchmark.json.
     path : path
-        PNG file for both; the pictures that are returned are for the page.
+        PNG file for all; the pictures that are returned are for the page.
 
     Returns
     -------
     list of dict
-        `light`, `dark` (data URIs), `alt`, `caption`: the cost, then the quality.
+        `light`, `dark` (data URIs), `alt`, `caption`: the cost, the statistics and, where it was measured, the Frechet
+        distance.
     """
-    n = [len(_with(results, "cost")), len(_with(results, "quality"))]
-    figure = Figure(figsize=(13, 3 + 0.35 * max(n)), dpi=120, facecolor=LIGHT["paper"], layout="constrained")
+    panels = [
+        (
+            _draw_cost,
+            f"Total cost over the number of structures, a line for each method. {_crossings(results)}",
+            "Data, training and start counted. Circles: diffusion is cheaper from there on.",
+        ),
+        (
+            _draw_discrepancies,
+            "eps_S2 and eps_L of each method in percent, as in the table.",
+            "Distance of the statistics from the real ones, smaller is better. Dashed: what as many real crops of the "
+            "part that was seen get.",
+        ),
+    ]
+    if any(row["quality"]["frechet_distance"] is not None for row in _with(results, "quality")):
+        caption = "Distance of the distributions of VGG-19's features. Dashed, as before."
+        panels.append((_draw_frechet, "Frechet distance of each method, as in the table.", caption))
+    height = 3 + 0.3 * len(results["methods"])
+    figure = Figure(figsize=(6 * len(panels), height), dpi=110, facecolor=LIGHT["paper"], layout="constrained")
     FigureCanvasAgg(figure)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    _draw_cost(left, results, LIGHT)
-    _draw_quality(right, results, LIGHT)
+    for ax, (draw, _, _) in zip(figure.subplots(1, len(panels)), panels):
+        draw(ax, results, LIGHT)
     png = _png(figure)
     write_atomically(path, lambda file: file.write(png))
     pictures = []
-    for draw, alt, caption in (
-        (
-            _draw_cost,
-            "Seconds in all over the number of structures, a line for each method. " + _crossings(results),
-            "Seconds in all, data and training counted, over the number of structures. Circles: diffusion is cheaper from "
-            "there on.",
-        ),
-        (
-            _draw_quality,
-            "eps_S2 and eps_L of each method in percent, as in the table.",
-            "Distance of the statistics from real structures that no method saw: smaller is better. Dashed: as many real "
-            "crops of the part that was seen.",
-        ),
-    ):
+    for draw, alt, caption in panels:
         drawn = {}
         for scheme, colours in (("light", LIGHT), ("dark", DARK)):
-            size = (6.2, 3 + 0.3 * max(n))
-            figure = Figure(figsize=size, dpi=150, facecolor=colours["paper"], layout="constrained")
+            figure = Figure(figsize=(6.2, height), dpi=130, facecolor=colours["paper"], layout="constrained")
             FigureCanvasAgg(figure)
             draw(figure.subplots(), results, colours)
             drawn[scheme] = _data_uri(_png(figure))
@@ -352,46 +356,73 @@ def _draw_cost(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str])
     points = [n for each in results["break_even"].values() for n in each.values() if n is not None]
     last = 10 ** np.ceil(np.log10(max([100, *(row["n"] for row in rows), *(3 * n for n in points)])))
     n = np.unique(np.round(np.geomspace(1, last, 200)))
-    styles = iter(BENCHMARK_STYLES)
-    inks = iter(("-", "--"))
+    styles, inks = iter(BENCHMARK_STYLES), iter(("-", "--"))
     for row in rows:
         colour, style = (colours["ink"], next(inks)) if row["is_diffusion"] else next(styles)
+        fixed, each = row["cost"]["fixed"], row["cost"]["each"]
         width = 2.6 if row["is_diffusion"] else 1.6
-        total = row["cost"]["fixed"] + n * row["cost"]["each"]
-        ax.plot(n, total, style, color=colour, linewidth=width, label=row["title"])
+        ax.plot(n, fixed + n * each, style, color=colour, linewidth=width, label=row["title"])
         for point in results["break_even"].get(row["method"], {}).values():
             if point is not None:
-                ax.plot(point, row["cost"]["fixed"] + point * row["cost"]["each"], "o", color=colour, markersize=7)
+                ax.plot(point, fixed + point * each, "o", color=colour, markersize=7)
     clock = "processor seconds" if results["clock"] == "cpu" else "seconds"
     ax.set(xscale="log", yscale="log", xlabel="number of structures", ylabel=f"{clock} in all", xlim=(1, last))
+    for axis in (ax.xaxis, ax.yaxis):
+        _write_plain_numbers(axis)
     ax.grid(alpha=0.25)
     _dress(ax, "Total cost", colours)
     ax.legend(frameon=False, labelcolor=colours["ink"], fontsize=8)
 
 
-def _draw_quality(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
-    """Draw eps_S2 and eps_L of every method, one row each, the first method on top."""
+def _draw_discrepancies(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
+    """Draw eps_S2 and eps_L of every method."""
+    side = "held_out" if results["has_held_out"] else "seen"
+    for key, name, mark, ink in (
+        ("eps_s2_percent", "eps_S2", "o", "generated"),
+        ("eps_l_percent", "eps_L", "s", "held_out"),
+    ):
+        values = [row["quality"][key][side] for row in _with(results, "quality")]
+        floors = [floor[key][side] for floor in results["floors"].values()]
+        _draw_marks(ax, values, floors, mark, colours[ink], name)
+    unseen = "the part that none saw" if results["has_held_out"] else "the reference"
+    _name_rows(ax, results, colours, f"Statistics, against {unseen}", "discrepancy in %")
+
+
+def _draw_frechet(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str]) -> None:
+    """Draw the Frechet distance of every method."""
+    values = [row["quality"]["frechet_distance"] for row in _with(results, "quality")]
+    floors = [floor["frechet_distance"] for floor in results["floors"].values()]
+    _draw_marks(ax, values, floors, "D", colours["generated"], "Frechet distance")
+    _name_rows(ax, results, colours, "Features, against crops of the same", "Frechet distance (VGG-19)")
+
+
+def _draw_marks(
+    ax: Axes, values: Sequence[float | None], floors: Sequence[float | None], mark: str, colour: str, name: str
+) -> None:
+    """Draw a value in each row, and the floors across all."""
+    shown = [(value, i) for i, value in enumerate(values) if value is not None]
+    if shown:
+        ax.plot(*zip(*shown), mark, color=colour, label=name, markersize=8)
+    for floor in floors:
+        if floor is not None:
+            ax.axvline(floor, color=colour, linestyle="--", linewidth=1.2)
+
+
+def _name_rows(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str], title: str, x_label: str) -> None:
+    """Write the methods beside their rows, the first on top."""
     rows = _with(results, "quality")
-    against = "held_out" if results["has_held_out"] else "seen"
-    marks = {
-        "eps_s2_percent": ("eps_S2", "o", colours["generated"]),
-        "eps_l_percent": ("eps_L", "s", colours["held_out"]),
-    }
-    for key, (name, mark, colour) in marks.items():
-        found = [(i, row["quality"][key][against]) for i, row in enumerate(rows)]
-        shown = [(value, i) for i, value in found if value is not None]
-        if shown:
-            ax.plot(*zip(*shown), mark, color=colour, label=name, markersize=8)
-        floors = [floor[key][against] for floor in results["floors"].values() if floor[key]]
-        if floors and floors[-1] is not None:
-            ax.axvline(floors[-1], color=colour, linestyle="--", linewidth=1.2)
-    ax.set_yticks(range(len(rows)), [f"{row['title']} ({row['n']})" for row in rows], color=colours["ink"])
-    ax.set_ylim(len(rows) - 0.5, -0.5)
-    ax.set_xscale("log")
-    ax.set_xlabel("discrepancy in %")
+    ax.set_yticks(range(len(rows)), [f"{row['method']} ({row['n']})" for row in rows])
+    ax.set(ylim=(len(rows) - 0.5, -0.5), xscale="log", xlabel=x_label)
+    _write_plain_numbers(ax.xaxis)
     ax.grid(axis="x", alpha=0.25)
-    title = "Against the part that none saw" if results["has_held_out"] else "Against the reference"
     _dress(ax, title, colours)
+
+
+def _write_plain_numbers(axis: Axis) -> None:
+    """Write 1, 2, 5, 10 ... on a logarithmic axis."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter("")
 
 
 def _crossings(results: Mapping[str, Any]) -> str:

@@ -35,16 +35,15 @@ def write_page(plan: Plan, results: Mapping[str, Any]) -> list[Path]:
     page, numbers, table, plot = (plan.folder / f"benchmark.{kind}" for kind in ("html", "json", "md", "png"))
     write_json(numbers, results)
     both = (cost_table(results), quality_table(results))
-    text = "\n\n".join(
-        [f"# {title(results)}", *map(markdown, both), *map(_sentence, results["notes"]), machine_line(results)]
-    )
+    notes = [_sentence(note) for note in results["notes"]]
+    text = "\n\n".join([f"# {title(results)}", *map(markdown, both), *notes, machine_line(results)])
     write_atomically(table, lambda file: file.write((text + "\n").encode()))
     pictures = benchmark_pictures(results, plot)
     html = template("benchmark").render(
         title=title(results),
         summary=summary(results),
         tables=both,
-        notes=[_sentence(note) for note in results["notes"]],
+        notes=notes,
         machine=machine_line(results),
         pictures=pictures,
         sheets=_sheets(plan, results),

@@ -90,8 +90,8 @@ def quality_table(results: Mapping[str, Any]) -> Table:
         Column("recall", f"share of {counts['grid']} crops of {unseen} that lie among the structures"),
         Column(
             "diversity",
-            "mean distance to the nearest other structure of the set, under shifts and a half turn, over that of as many "
-            f"real ones ({counts['independent']} that have no pixel in common)",
+            "mean distance to the nearest other structure of the set, under shifts and a half turn, over that of as "
+            f"many real ones ({counts['independent']} that have no pixel in common)",
         ),
         Column("nearest", "smallest pixel MSE between a structure and what all methods saw, at any position"),
         Column("copies", "structures that are exact copies of it"),
@@ -139,9 +139,7 @@ def plain(table: Table) -> str:
     lines = [tuple(column.heading for column in table.columns), *table.rows]
     widths = [max(map(len, column)) for column in zip(*lines)]
     text = [
-        "  ".join(
-            [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:]))]
-        ).rstrip()
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
         for line in lines
     ]
     return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
