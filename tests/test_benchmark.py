@@ -20,6 +20,7 @@ from mcrpy_diffusion.benchmark.results import notes
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table
 from mcrpy_diffusion.benchmark.worker import Record, make_structures
 from mcrpy_diffusion.cli import main
+from mcrpy_diffusion.errors import InputError
 
 SMALL = {"extent_x": 16, "extent_y": 16, "features": "none"}
 
@@ -75,6 +76,16 @@ def test_data_and_training_count_for_diffusion_alone(reference, tmp_path):
     ]
     # T_data + T_train + n t_diffusion < n t_mcrpy
     assert break_evens(rows) == {"s2_lbfgsb": {"diffusion_ddim": 51}, "s2_accelerated": {"diffusion_ddim": None}}
+
+
+def test_structures_without_a_record_have_no_cost(reference, tmp_path):
+    assert method_cost(plan_of(reference, tmp_path / "out"), "gram", {}) is None
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "x.jsonl").write_text("[1]\n")
+    with pytest.raises(InputError, match="is damaged; delete it"):
+        Record(tmp_path / "x.jsonl")
 
 
 # --- the worker ------------------------------------------------------------------------------------------------------

@@ -16,8 +16,10 @@ from mcrpy_diffusion.checkpoint import read_info
 from mcrpy_diffusion.metrics.break_even import break_even
 
 
-def method_cost(plan: Plan, method: str, model_cost: Mapping[str, Any]) -> dict[str, Any]:
+def method_cost(plan: Plan, method: str, model_cost: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return what a method cost: seconds `each`, of `setup`, and of `data` and `training` (0 for MCRpy); memory.
+
+    None where that is not recorded of any structure.
 
     Notes
     -----
@@ -28,6 +30,8 @@ def method_cost(plan: Plan, method: str, model_cost: Mapping[str, Any]) -> dict[
     record, key = Record(plan.record(method)), _clock(plan)
     seeds = range(plan.settings.seed, plan.settings.seed + plan.settings.number_of(method))
     lines = [line for seed, line in record.seeds.items() if seed in seeds]
+    if not lines:
+        return None
     warm = [line for line in lines if not line["first"]] or lines
     each = float(np.mean([line[key] for line in warm]))
     starts = [line[key] for line in record.lines if line.get("setup")]

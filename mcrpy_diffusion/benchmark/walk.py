@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcrpy_diffusion.benchmark.page import console_tables, write_page
-from mcrpy_diffusion.benchmark.plan import describe, make_plan
+from mcrpy_diffusion.benchmark.plan import Plan, describe, make_plan
 from mcrpy_diffusion.benchmark.results import measure
 from mcrpy_diffusion.benchmark.tasks import only_one, prepare, run_tasks
+from mcrpy_diffusion.compare import feature_network
+from mcrpy_diffusion.errors import InputError
 
 
 def benchmark(options: Mapping[str, Any]) -> str:
@@ -38,9 +40,20 @@ def benchmark(options: Mapping[str, Any]) -> str:
     if options.get("dry_run"):
         return describe(plan)
     print(describe(plan), flush=True)
+    check_features(plan)
     prepare(plan)
     with only_one(plan.folder):
         failures = run_tasks(plan)
         results = measure(plan, failures)
         written = write_page(plan, results)
     return "\n".join([console_tables(results), *(f"  {path}" for path in written)])
+
+
+def check_features(plan: Plan) -> None:
+    """Raise InputError where the features cannot be measured: hours later it would be too late."""
+    network = feature_network(plan.settings.features, periodic=not plan.has_held_out)
+    if network is not None and min(plan.settings.extent) < network.minimum_extent:
+        least = network.minimum_extent
+        raise InputError(
+            f"the features {network.name} need {least} x {least} pixels; allowed with fewer is --features none"
+        )

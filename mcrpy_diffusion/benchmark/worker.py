@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.console import run
+from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
 from mcrpy_diffusion.memory import peak_memory
 
@@ -111,6 +112,11 @@ class Record:
     ----------
     path : path
         A torn last line, of a process that was killed, is dropped when the next one is written.
+
+    Raises
+    ------
+    InputError
+        If a whole line is none that this class wrote.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -118,7 +124,10 @@ class Record:
         self._whole = self.path.read_bytes() if self.path.exists() else b""
         end = self._whole.rfind(b"\n") + 1
         self._is_torn, self._whole = end < len(self._whole), self._whole[:end]
-        self.lines: list[dict[str, Any]] = [json.loads(line) for line in self._whole.splitlines()]
+        try:
+            self.lines: list[dict[str, Any]] = [dict(json.loads(line)) for line in self._whole.splitlines()]
+        except (ValueError, TypeError):
+            raise InputError(f"{self.path} is damaged; delete it, its structures are made anew") from None
 
     @property
     def seeds(self) -> dict[int, dict[str, Any]]:
