@@ -68,7 +68,8 @@ def only_one(folder: Path) -> Iterator[None]:
 
 def tasks_of(plan: Plan) -> dict[str, dict[str, Any]]:
     """Return what each worker is told, by task: first the model, last the methods that wait for it."""
-    settings, tasks = plan.settings, {}
+    settings = plan.settings
+    tasks: dict[str, dict[str, Any]] = {}
     chosen = sorted(settings.methods, key=lambda m: METHODS[m].is_diffusion)
     if plan.model is None and any(METHODS[m].is_diffusion for m in chosen):
         tasks[MODEL_TASK] = {

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
 from mcrpy_diffusion.memory import peak_memory
 
-Maker = Callable[[Sequence[int]], Sequence[np.ndarray]]
+Maker = Callable[[Sequence[int]], Iterable[np.ndarray]]
 
 
 def main(path: str) -> int:
