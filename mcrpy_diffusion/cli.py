@@ -11,8 +11,10 @@ from typing import Any, NoReturn
 
 from mcrpy_diffusion import __version__
 from mcrpy_diffusion.config import (
+    METHODS,
     PRESETS,
     AlloySettings,
+    BenchmarkSettings,
     FibreSettings,
     GenerationSettings,
     SamplingSettings,
@@ -157,7 +159,38 @@ def make_parser() -> Parser:
     p.add_argument("--limits", nargs="+", metavar="TEXT", help="added to those that follow from the settings")
     p.add_argument("--sampler", help="the sampler that is recommended (dpm_solver)")
     p.add_argument("--n_steps", type=int, help="and its number of steps (50)")
+
+    text = "MCRpy's reconstruction against diffusion on one micrograph: cost, quality, break-even; run again to go on"
+    p = _command(commands, "benchmark", benchmark, text)
+    p.add_argument("--reference", required=True, metavar="FILE", help="a micrograph (.npy, .npz, .png, .tif, .jpg)")
+    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--preset", choices=PRESETS, help="of the model that is trained (quick)")
+    p.add_argument("--model", metavar="FILE", help="sample from this model instead of training one")
+    p.add_argument("--n_jobs", type=int, help="methods that are at work at a time (1)")
+    p.add_argument("--dry_run", action="store_true", default=None, help="show the resolved settings and stop")
+    p.add_argument(
+        "--n_samples_of",
+        nargs=2,
+        action="append",
+        metavar=("METHOD", "N"),
+        help="another number of structures of a slow method; can be repeated",
+    )
+    p.add_argument("--methods", nargs="+", metavar="METHOD", help=f"out of {', '.join(METHODS)} (all)")
+    _add_settings(p, BenchmarkSettings, leave_out=("methods", "n_samples_of"))
+    _add_settings(p, TrainingSettings, "training", skip=(BenchmarkSettings,))
     return parser
+
+
+def benchmark(options: dict[str, Any]) -> None:
+    """Compare MCRpy's reconstruction with diffusion."""
+    from mcrpy_diffusion.benchmark.walk import benchmark as run_benchmark
+
+    numbers = {}
+    for method, number in options.pop("n_samples_of", []):
+        if not number.isdecimal():
+            raise InputError(f"n_samples_of {method} is {number!r}; allowed is a whole number of at least 1")
+        numbers[method] = int(number)
+    print(run_benchmark({**options, "n_samples_of": numbers}))
 
 
 def generate(options: dict[str, Any]) -> None:
@@ -327,14 +360,15 @@ def _add_settings(
     rename: dict[str, str] | None = None,
     aliases: dict[str, str] | None = None,
     skip: Sequence[type[Settings]] = (),
+    leave_out: Sequence[str] = (),
 ) -> None:
     """Add an option for each field, typed as the field is; defaults stay with the settings.
 
-    Fields of the settings in `skip` have their options already.
+    Fields of the settings in `skip`, and those in `leave_out`, have their options already.
     """
     hints = typing.get_type_hints(settings)
     group = parser.add_argument_group(title)
-    there = {f.name for other in skip for f in fields(other)}
+    there = {f.name for other in skip for f in fields(other)} | set(leave_out)
     for f in fields(settings):
         if f.name in there:
             continue

@@ -68,6 +68,21 @@ def available_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available)
 
 
+def peak_memory() -> int:
+    """Bytes of the machine's memory that this process held at most since its program began.
+
+    Notes
+    -----
+    On Linux that is VmHWM: `ru_maxrss` would begin with what the parent held when it started this process.
+    """
+    import psutil
+
+    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))
+
+
 @contextlib.contextmanager
 def advice_when_out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
     """Turn PyTorch's errors for too little memory into one line that says what helps.

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mcrpy_diffusion.checkpoint import package_versions
 from mcrpy_diffusion.evaluate_copies import Pair
@@ -26,7 +26,6 @@ from mcrpy_diffusion.figures import (
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 
 FEATURE_GROUP = "Features of a trained network"
-TEMPLATE = Path(__file__).with_name("report.html.jinja")
 PACKAGES = ("torch", "tensorflow", "mcrpy", "numpy", "scipy")
 MISSING = "–"
 CONSOLE_WIDTH = 100  # characters of a line at most
@@ -127,7 +126,7 @@ def write_report(
     if original is not None:
         names = [f"original {i}" for i in range(len(original))]
         sheets.insert(0, structure_pictures("Original", original, metrics["n_phases"], names))
-    page = _template().render(
+    page = template("report").render(
         title=f"New microstructures like {name}",
         summary=_summary(metrics),
         groups=_groups(metrics),
@@ -143,7 +142,7 @@ def write_report(
         colours=_colours(metrics["n_phases"]),
         sheets=sheets,
         seconds=[(key, f"{value:.1f} s") for key, value in {**seconds, "together": sum(seconds.values())}.items()],
-        settings=_setting_groups(settings, seeds),
+        settings=setting_groups(settings, seeds),
     )
     write_atomically(report, lambda file: file.write(page.encode()))
     return [report, sheet, curves, numbers]
@@ -577,9 +576,13 @@ def _colours(n_phases: int) -> str:
     return f"Phase 0 is black, phase {n_phases - 1} white, those between are grey."
 
 
-def _template() -> Any:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
+def template(name: str) -> Any:
+    """Return a template of this package's pages, `<name>.html.jinja`."""
+    loader = FileSystemLoader(Path(__file__).parent)
+    environment = Environment(
+        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template(f"{name}.html.jinja")
 
 
 def _number(value: float | None, pattern: str) -> str:
@@ -606,7 +609,7 @@ def _seeds(settings: Mapping[str, Any], n: int) -> Sequence[int]:
     return range(sampling["seed"], sampling["seed"] + n)
 
 
-def _setting_groups(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[tuple[str, list[tuple[str, str]]]]:
+def setting_groups(settings: Mapping[str, Any], seeds: Sequence[int]) -> list[tuple[str, list[tuple[str, str]]]]:
     """Return the settings in groups, then the seeds, then the versions: (name, [(key, value)])."""
     versions = {"python": platform.python_version()} | package_versions(*PACKAGES)
     groups: dict[str, Mapping[str, Any]] = {"run": {k: v for k, v in settings.items() if not isinstance(v, Mapping)}}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.crops import all_crops, n_positions, random_crops, split
+from mcrpy_diffusion.materials.crops import all_crops, grid_crops, n_positions, random_crops, split
 
 
 def _numbered(rows: int, columns: int, start: int = 0) -> np.ndarray:
@@ -102,3 +102,13 @@ def test_all_crops_are_every_position_once():
     expected = [m[i : i + 3, j : j + 2] for m in images for i in range(m.shape[0] - 2) for j in range(m.shape[1] - 1)]
     np.testing.assert_array_equal(crops, np.stack(expected))
     assert n_positions(images, extent=(3, 2)) == len(expected) == 10
+
+
+def test_crops_on_a_grid_lie_a_step_apart():
+    phases = np.arange(7 * 9).reshape(7, 9)
+    crops = grid_crops(phases, extent=(3, 4), step=(2, 5))
+    assert [crop[0, 0] for crop in crops] == [0, 5, 18, 23, 36, 41]
+    np.testing.assert_array_equal(crops[3], phases[2:5, 5:9])
+    assert len(grid_crops(phases, extent=(3, 4), step=(3, 4))) == 2 * 2  # no pixel in common
+    with pytest.raises(InputError, match="step"):
+        grid_crops(phases, extent=(3, 4), step=(0, 1))

@@ -60,9 +60,10 @@ ALLOWED: dict[str, set[str]] = {
     **{module: BASE | LIBRARY | STAGES | EVALUATION | {"mcrpy_bridge"} for module in WHOLE_WAY},
     "studies": BASE | LIBRARY | STAGES | {"figures"},
     "api": BASE | LIBRARY | STAGES | {"mcrpy_bridge", "pipeline"},
+    "benchmark": BASE | LIBRARY | STAGES | WHOLE_WAY | {"figures", "mcrpy_bridge"},
     "mcrpy_bridge": BASE | LIBRARY | STAGES | WHOLE_WAY | {"plugins", ""},
     "plugins": BASE | LIBRARY | STAGES | {"mcrpy_bridge"},
-    "cli": BASE | STAGES | WHOLE_WAY | {"mcrpy_bridge", "pretrained", ""},
+    "cli": BASE | STAGES | WHOLE_WAY | {"benchmark", "mcrpy_bridge", "pretrained", ""},
     "__main__": {"cli"},
     "": {"errors", "mcrpy_bridge", "sample"},  # __init__.py, for type checkers only
 }

@@ -111,3 +111,12 @@ def all_crops(phases_list: Sequence[np.ndarray], *, extent: tuple[int, int]) -> 
     _check_extent(phases_list, extent)
     windows = [np.lib.stride_tricks.sliding_window_view(m, extent).reshape(-1, *extent) for m in phases_list]
     return np.concatenate(windows)
+
+
+def grid_crops(phases: np.ndarray, *, extent: tuple[int, int], step: tuple[int, int]) -> np.ndarray:
+    """Return the crops (N, *extent) whose corners lie `step` rows and columns apart, row by row, from the first on."""
+    _check_extent([phases], extent)
+    if min(step) < 1:
+        raise InputError(f"step is {step!r}; allowed are two numbers of at least 1")
+    windows = np.lib.stride_tricks.sliding_window_view(phases, extent)[:: step[0], :: step[1]]
+    return windows.reshape(-1, *extent)

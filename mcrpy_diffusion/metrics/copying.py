@@ -50,6 +50,14 @@ def nearest_distance(
     -----
     mean (x - y)^2 = mean x^2 + mean y^2 - 2 mean x y, and the last term, for all shifts, is a correlation by FFT.
     """
+    distances = distance_matrix(images, references, periodic=periodic, point_reflection=point_reflection)
+    return distances.min(axis=1), distances.argmin(axis=1)
+
+
+def distance_matrix(
+    images: np.ndarray, references: np.ndarray, *, periodic: bool, point_reflection: bool = True
+) -> np.ndarray:
+    """Return the distance (N, M) of each image to each reference; all else is as in `nearest_distance`."""
     x, (references_x,), scale = channels(images, [references])
     if len(references_x) == 0 or x.shape[2:] != references_x.shape[2:]:
         raise InputError(
@@ -63,8 +71,7 @@ def nearest_distance(
     )
     squares = energy - 2 * overlap
     squares = np.rint(squares) if scale is not None else np.maximum(squares, 0)
-    index = squares.argmin(axis=1)
-    return squares.min(axis=1) * (scale or 1) / n_pixels, index
+    return squares * (scale or 1) / n_pixels
 
 
 def nearest_crop_distance(

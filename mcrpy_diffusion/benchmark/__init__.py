@@ -1,0 +1,1 @@
+"""The benchmark of MCRpy's descriptor-based reconstruction against the diffusion model."""

@@ -1,0 +1,97 @@
+"""What each method of a benchmark cost, as its worker wrote it, and the break-even of any two."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
+from mcrpy_diffusion.benchmark.tasks import n_threads
+from mcrpy_diffusion.benchmark.worker import Record
+from mcrpy_diffusion.checkpoint import read_info
+from mcrpy_diffusion.metrics.break_even import break_even
+
+
+def method_cost(plan: Plan, method: str, model_cost: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return what a method cost: seconds `each`, of `setup`, and of `data` and `training` (0 for MCRpy); memory.
+
+    None where that is not recorded of any structure.
+
+    Notes
+    -----
+    MCRpy makes a structure in a warm process: what the first of a process took longer than the others' mean counts as
+    setup, beside the start of the program, its libraries, and the characterization or the loading of the model. Samples
+    of the model come in batches, over which their seconds are shared.
+    """
+    record, key = Record(plan.record(method)), _clock(plan)
+    seeds = range(plan.settings.seed, plan.settings.seed + plan.settings.number_of(method))
+    lines = [line for seed, line in record.seeds.items() if seed in seeds]
+    if not lines:
+        return None
+    warm = [line for line in lines if not line["first"]] or lines
+    each = float(np.mean([line[key] for line in warm]))
+    starts = [line[key] for line in record.lines if line.get("setup")]
+    longer = max(sum(line[key] - each for line in lines if line["first"]) / max(len(starts), 1), 0.0)
+    is_diffusion = METHODS[method].is_diffusion
+    found: dict[str, Any] = {"each": each, "setup": float(np.mean(starts)) + longer if starts else longer}
+    found |= {"each_std": float(np.std([line[key] for line in warm])), "n_warm": len(warm) if warm is not lines else 0}
+    found |= {name: model_cost[name] if is_diffusion else 0.0 for name in ("data", "training")}
+    found["fixed"] = found["setup"] + (found["data"] or 0.0) + (found["training"] or 0.0)
+    for name in ("seconds", "cpu_seconds"):
+        found[f"{name}_each"] = float(np.mean([line[name] for line in warm]))
+    found["peak_memory"] = max(line["peak_memory"] for line in lines)
+    found["training_peak_memory"] = model_cost["peak_memory"] if is_diffusion else None
+    return found
+
+
+def _clock(plan: Plan) -> str:
+    return "cpu_seconds" if plan.settings.clock == "cpu" else "seconds"
+
+
+def model_cost_of(plan: Plan) -> dict[str, Any]:
+    """Return the seconds of `data` and `training`; those of a model that was given as far as it knows them."""
+    if plan.model is not None:
+        return {"data": None, "training": read_info(plan.model).training_seconds, "peak_memory": None}
+    lines = [line for line in Record(plan.record(MODEL_TASK)).lines if "stage" in line]
+    found: dict[str, Any] = {
+        stage: sum(line[_clock(plan)] for line in lines if line["stage"] == stage) for stage in ("data", "training")
+    }
+    if plan.settings.clock == "wall" and plan.model_path.exists():  # a kill leaves no line, but the model counts on
+        found["training"] = max(found["training"], read_info(plan.model_path).training_seconds)
+    return found | {"peak_memory": max((line["peak_memory"] for line in lines), default=None)}
+
+
+def break_evens(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int | None]]:
+    """Return, for each of MCRpy's methods and each sampler, the count from which on diffusion is cheaper, or None."""
+    costs = {row["method"]: row["cost"] for row in rows if row["cost"] is not None}
+    samplers = [row["method"] for row in rows if row["is_diffusion"] and row["method"] in costs]
+    others = [row["method"] for row in rows if not row["is_diffusion"] and row["method"] in costs]
+    return {
+        other: {
+            sampler: break_even(
+                costs[sampler]["fixed"], costs[sampler]["each"], costs[other]["fixed"], costs[other]["each"]
+            )
+            for sampler in samplers
+        }
+        for other in others
+    }
+
+
+def machine(n_jobs: int) -> dict[str, Any]:
+    """Return what the work was done on."""
+    import psutil
+    import torch
+
+    name = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as file:
+            name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
+    found: dict[str, Any] = {"processor": name, "cores": os.cpu_count(), "threads": n_threads(n_jobs), "n_jobs": n_jobs}
+    found |= {"memory": psutil.virtual_memory().total, "graphics_card": None}
+    if torch.cuda.is_available():
+        found["graphics_card"] = torch.cuda.get_device_name()
+    return found

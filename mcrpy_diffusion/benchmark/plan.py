@@ -1,0 +1,212 @@
+"""What a benchmark was asked for, resolved and checked before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.config import (
+    BenchmarkSettings,
+    GenerationSettings,
+    SamplingSettings,
+    Settings,
+    TrainingSettings,
+    preset,
+)
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.generate import Reference, recipe, resolve, split_all
+from mcrpy_diffusion.pipeline import reference_from_micrographs
+
+MODEL_TASK = "model"
+FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where the preset has no other
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to make structures: by MCRpy with these descriptors, or by sampling a model."""
+
+    title: str
+    descriptor_types: tuple[str, ...] = ()
+    optimizer_type: str = "LBFGSB"
+    loss_type: str = "MSE"
+    accelerated: bool = False
+
+    @property
+    def is_diffusion(self) -> bool:
+        """Whether it samples the model."""
+        return not self.descriptor_types
+
+
+METHODS = {
+    "s2_lbfgsb": Method("MCRpy: S2, L-BFGS-B", ("FFTCorrelations",)),
+    "s2_accelerated": Method("the same, accelerated", ("FFTCorrelations",), accelerated=True),
+    "s2_tnc": Method("MCRpy: S2, TNC, RMS", ("Correlations",), "TNC", "RMS"),
+    "gram": Method("MCRpy: Gram matrices, L-BFGS-B", ("GramMatrices",)),
+    "lineal_path_s2": Method("MCRpy: lineal path and S2, L-BFGS-B", ("LinealPathFunction", "FFTCorrelations")),
+    "diffusion_ddim": Method("diffusion: DDIM"),
+    "diffusion_fast": Method("diffusion: DPM-Solver++"),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything a benchmark was asked for, resolved and checked before anything is written."""
+
+    settings: BenchmarkSettings
+    reference: Reference
+    generation: GenerationSettings
+    training: TrainingSettings
+    model: Path | None
+    model_note: str
+    n_fast_steps: int
+    folder: Path
+    n_jobs: int
+
+    @property
+    def training_part(self) -> np.ndarray:
+        """What all methods see, (A, B)."""
+        return split_all(self.generation, self.reference)[0][0] if self.has_held_out else self.reference.images[0]
+
+    @property
+    def held_out_part(self) -> np.ndarray | None:
+        """What none of them sees, (C, D); None where the micrograph is too small for it."""
+        return split_all(self.generation, self.reference)[0][1] if self.has_held_out else None
+
+    @property
+    def has_held_out(self) -> bool:
+        """Whether a part is held out."""
+        return self.generation.training_data == "crops" and split_all(self.generation, self.reference)[0][1] is not None
+
+    @property
+    def model_path(self) -> Path:
+        """The model that was given, or the one that is trained."""
+        return self.folder / MODEL_TASK / "model.safetensors" if self.model is None else self.model
+
+    def record(self, task: str) -> Path:
+        """Where it is written what a task cost."""
+        return self.folder / f"{task}.jsonl"
+
+    def structures(self, method: str) -> np.ndarray | None:
+        """The structures of a method that are there, up to those asked for: (n, I, J) uint8, or None."""
+        seeds = range(self.settings.seed, self.settings.seed + self.settings.number_of(method))
+        files = [self.folder / method / f"{seed}.npy" for seed in seeds]
+        made = [np.load(file, allow_pickle=False) for file in files if file.exists()]
+        return np.stack(made) if made else None
+
+    def sampling(self, method: str) -> SamplingSettings:
+        """How a method of the diffusion model samples."""
+        is_fast = method == "diffusion_fast"
+        return SamplingSettings(
+            n_samples=self.settings.number_of(method),
+            sampler=FAST_SAMPLER if is_fast else "ddim",
+            n_sampling_steps=self.n_fast_steps if is_fast else self.settings.n_ddim_steps,
+            seed=self.settings.seed,
+        )
+
+    def title(self, method: str) -> str:
+        """What a method is called, with its steps."""
+        steps = f", {self.sampling(method).n_sampling_steps} steps" if METHODS[method].is_diffusion else ""
+        return METHODS[method].title + steps
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the resolved settings, for the console and the report."""
+        return {
+            "reference": self.reference.micrographs[0].path,
+            "out": str(self.folder),
+            "model": None if self.model is None else str(self.model),
+            "benchmark": self.settings.to_dict() | {"n_fast_steps": self.n_fast_steps, "n_jobs": self.n_jobs},
+            "generation": recipe(self.generation, self.reference) if self.model is None else {},
+            "training": self.training.to_dict(),
+        }
+
+
+def make_plan(options: Mapping[str, Any]) -> Plan:
+    """Resolve presets and options into settings; nothing is written."""
+    options = {k: v for k, v in options.items() if v is not None}
+    settings = BenchmarkSettings().replace(
+        **{k: options[k] for k in BenchmarkSettings.__dataclass_fields__ if k in options}
+    )
+    reference = reference_from_micrographs([str(options["reference"])], {"use_multiphase": settings.use_multiphase})
+    chosen = preset(str(options.get("preset", "quick")), settings.extent)
+    shared = ("extent_x", "extent_y", "held_out_fraction", "n_training_samples", "isotropic", "seed")
+    generation = chosen.generation.replace(**{name: getattr(settings, name) for name in shared})
+    generation = resolve(generation.replace(use_multiphase=settings.use_multiphase), reference)
+    half = min(settings.extent) // 2
+    if settings.limit_to is not None and settings.limit_to > half:
+        raise InputError(f"limit_to is {settings.limit_to}; allowed is 1 to {half}, half of the smaller extent")
+    own = _chosen(options, TrainingSettings)
+    own.pop("seed", None)  # the benchmark's
+    training = chosen.training.replace(**own, seed=settings.seed)
+    fast = chosen.sampling.n_sampling_steps if chosen.sampling.sampler == FAST_SAMPLER else FAST_STEPS
+    plan = Plan(
+        settings=settings,
+        reference=reference,
+        generation=generation,
+        training=training,
+        model=None,
+        model_note="",
+        n_fast_steps=settings.n_fast_steps or fast,
+        folder=Path(str(options["out"])),
+        n_jobs=int(options.get("n_jobs", 1)),
+    )
+    if plan.n_jobs < 1:
+        raise InputError(f"n_jobs is {plan.n_jobs}; allowed is a whole number of at least 1")
+    if "model" in options:
+        if own:
+            raise InputError(f"--model was given with --{', --'.join(sorted(own))}; allowed is one of both")
+        plan = with_model(plan, Path(str(options["model"])))
+    if any(METHODS[method].is_diffusion for method in settings.methods):
+        plan.training.check_extent(settings.extent)
+        most = max(plan.sampling(m).n_sampling_steps for m in settings.methods if METHODS[m].is_diffusion)
+        if most > plan.training.n_timesteps:
+            raise InputError(f"sampling takes {most} steps; this model allows 1 to {plan.training.n_timesteps}")
+    return plan
+
+
+def _chosen(options: Mapping[str, Any], settings: type[Settings]) -> dict[str, Any]:
+    return {f.name: options[f.name] for f in fields(settings) if f.name in options}
+
+
+def with_model(plan: Plan, model: Path) -> Plan:
+    """The plan with a model that is there, and what to know about what it was trained on."""
+    from mcrpy_diffusion.checkpoint import read_info
+
+    info = read_info(model)
+    if info.n_phases != plan.reference.n_phases:
+        raise InputError(
+            f"{model} makes {info.n_phases} phases, the reference has {plan.reference.n_phases}; allowed is the same"
+        )
+    ours, theirs = recipe(plan.generation, plan.reference), info.provenance
+    keys = ("reference_sha256", "training_data", "extent_x", "extent_y", "held_out_fraction")
+    note = ""
+    if any(theirs.get(key) != ours.get(key) for key in keys):
+        note = (
+            "the model was not trained on the training part of this reference as it is divided here: it may have seen "
+            "the held-out part, or another material"
+        )
+    return replace(plan, model=model, training=info.settings, model_note=note)
+
+
+def describe(plan: Plan) -> str:
+    """The resolved settings, readable."""
+    settings, micrograph = plan.settings, plan.reference.micrographs[0]
+    held = plan.held_out_part
+    parts = "too small to hold a part out: all is compared with the reference itself"
+    if held is not None:
+        (a, b), (c, d) = plan.training_part.shape, held.shape
+        parts = f"{a} x {b} pixels for all methods, {c} x {d} held out"
+    lines = [f"MCRpy-diffusion: benchmark with structures of {settings.extent_x} x {settings.extent_y} pixels"]
+    lines += [
+        f"  reference      {micrograph.path}: {micrograph.phases.shape[0]} x {micrograph.phases.shape[1]}; {parts}"
+    ]
+    if any(METHODS[m].is_diffusion for m in settings.methods):
+        steps = f"{plan.training.n_training_steps} steps of {plan.training.batch_size} images"
+        n, kind = plan.generation.n_training_samples, plan.generation.training_data
+        lines += [f"  model          {plan.model or f'trained on {n} {kind}, {steps}'}"]
+    for method in settings.methods:
+        lines.append(f"  {method:14s} {settings.number_of(method):4d}  {plan.title(method)}")
+    return "\n".join([*lines, f"  results        {plan.folder}"])

@@ -1,0 +1,157 @@
+"""The two tables of a benchmark, costs and quality, for the console, Markdown and the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MISSING = "–"
+NEVER = "never"
+SAMPLER_NAMES = {"diffusion_ddim": "DDIM", "diffusion_fast": "fast"}
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class Column:
+    """The heading of a column, and what it means."""
+
+    heading: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns, and rows of as many cells; the first cell names the method."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def cost_table(results: Mapping[str, Any]) -> Table:
+    """What each method costs, and from how many structures on diffusion is cheaper."""
+    clock = "of the processor" if results["clock"] == "cpu" else "on the clock"
+    samplers = list(dict.fromkeys(name for each in results["break_even"].values() for name in each))
+    columns = [
+        Column("method", ""),
+        Column("n", "structures that were made"),
+        Column("s each", f"seconds {clock} for one structure, in a warm process"),
+        Column("data s", "seconds for the training data"),
+        Column("training s", "seconds for the training"),
+        Column("setup s", "seconds before the first structure: program, libraries, characterization or model"),
+        Column("MiB", "most memory of its process; for diffusion of the sampling / of the training"),
+        *(
+            Column(
+                f"{SAMPLER_NAMES[name]} cheaper from",
+                f"number of structures from which on {name} costs less than this method, data and training counted",
+            )
+            for name in samplers
+        ),
+    ]
+    return Table(
+        "What they cost", tuple(columns), tuple(_cost_row(results, row, samplers) for row in results["methods"])
+    )
+
+
+def _cost_row(results: Mapping[str, Any], row: Mapping[str, Any], samplers: Sequence[str]) -> tuple[str, ...]:
+    cost = row["cost"]
+    n = str(row["n"]) if row["n"] == row["n_asked"] else f"{row['n']} of {row['n_asked']}"
+    if cost is None:
+        return (row["method"], n, *("failed" if row["failed"] else MISSING,), *[MISSING] * (4 + len(samplers)))
+    memory = [cost["peak_memory"], cost["training_peak_memory"]]
+    even = results["break_even"].get(row["method"])
+    cheaper = ["" if even is None else NEVER if even[name] is None else str(even[name]) for name in samplers]
+    stages = [seconds(cost[name]) if row["is_diffusion"] else "" for name in ("data", "training")]
+    return (
+        row["method"],
+        n,
+        seconds(cost["each"]),
+        *stages,
+        seconds(cost["setup"]),
+        " / ".join(f"{value / MIB:.0f}" for value in memory if value is not None),
+        *cheaper,
+    )
+
+
+def quality_table(results: Mapping[str, Any]) -> Table:
+    """How good the structures are; below, what as many real crops of the part that was seen get."""
+    both = "seen / held-out part" if results["has_held_out"] else "the reference"
+    unseen = "the held-out part" if results["has_held_out"] else "the reference"
+    counts = results["counts"]
+    columns = (
+        Column("method", ""),
+        Column("n", "structures behind the figures"),
+        Column("volume fraction", f"mean less that of real crops: {both}"),
+        Column("eps_S2 %", f"discrepancy of the two-point correlation, eq. (23): {both}"),
+        Column("eps_L %", f"discrepancy of the lineal path, eq. (23): {both}"),
+        Column("Frechet", f"Frechet distance of VGG-19's features to crops of {unseen}"),
+        Column("precision", f"share of the structures that lie among {counts['grid']} crops of {unseen}"),
+        Column("recall", f"share of {counts['grid']} crops of {unseen} that lie among the structures"),
+        Column(
+            "diversity",
+            "mean distance to the nearest other structure of the set, under shifts and a half turn, over that of as "
+            f"many real ones ({counts['independent']} that have no pixel in common)",
+        ),
+        Column("nearest", "smallest pixel MSE between a structure and what all methods saw, at any position"),
+        Column("copies", "structures that are exact copies of it"),
+    )
+    rows = [_quality_row(row["method"], row["n"], row["quality"], results) for row in results["methods"]]
+    rows += [_quality_row("real crops", int(n), floor, results) for n, floor in results["floors"].items()]
+    return Table("How good they are", columns, tuple(rows))
+
+
+def _quality_row(name: str, n: int, quality: Mapping[str, Any] | None, results: Mapping[str, Any]) -> tuple[str, ...]:
+    if quality is None:
+        return (name, str(n), *[MISSING] * 9)
+    sides = ("seen", "held_out") if results["has_held_out"] else ("seen",)
+    copies, diversity = quality["copies"], quality["diversity"]
+
+    def on_both(measure: str, pattern: str) -> str:
+        return " / ".join(_number(quality[measure][side], pattern) for side in sides)
+
+    return (
+        name,
+        str(n),
+        on_both("volume_fraction", "{:+.4f}"),
+        on_both("eps_s2_percent", "{:.1f}"),
+        on_both("eps_l_percent", "{:.1f}"),
+        _number(quality["frechet_distance"], "{:.3g}"),
+        _number(quality["precision"], "{:.2f}"),
+        _number(quality["recall"], "{:.2f}"),
+        _number(None if diversity is None else diversity["relative"], "{:.2f}"),
+        _number(None if copies is None else copies["minimum_mse"], "{:.3f}"),
+        MISSING if copies is None or copies["n_exact"] is None else str(copies["n_exact"]),
+    )
+
+
+def seconds(value: float | None) -> str:
+    """Write seconds with two or three digits."""
+    return _number(value, "{:.0f}" if value is None or value >= 100 else "{:.1f}" if value >= 10 else "{:.2f}")
+
+
+def _number(value: float | None, pattern: str) -> str:
+    return MISSING if value is None else pattern.format(value)
+
+
+def plain(table: Table) -> str:
+    """Return the table for a console: names on the left, numbers on the right."""
+    lines = [tuple(column.heading for column in table.columns), *table.rows]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = [
+        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
+        for line in lines
+    ]
+    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+
+
+def markdown(table: Table) -> str:
+    """Return the table as Markdown, with the meaning of each column below."""
+    head = [f"## {table.title}", "", _cells([column.heading for column in table.columns])]
+    head.append(_cells(["---", *["--:"] * (len(table.columns) - 1)]))
+    meanings = [f"- {column.heading}: {column.meaning}" for column in table.columns if column.meaning]
+    return "\n".join([*head, *map(_cells, table.rows), "", *meanings])
+
+
+def _cells(row: Sequence[str]) -> str:
+    return f"| {' | '.join(row)} |"

@@ -1,0 +1,184 @@
+"""The workers of a benchmark: what each is told, and running them, some at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
+from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.progress import Progress
+
+NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
+_POLL_SECONDS = 0.5
+
+
+def prepare(plan: Plan) -> None:
+    """Make the folder and what the tasks read; refuse a folder of other settings."""
+    from mcrpy_diffusion.train import check_same
+
+    make_folder(plan.folder)
+    made_by = {k: v for k, v in plan.settings.to_dict().items() if k not in NOT_IN_A_STRUCTURE}
+    made_by |= {"n_fast_steps": plan.n_fast_steps, "reference_sha256": list(plan.reference.sha256)}
+    made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
+    record = plan.folder / "made_by.json"
+    if record.exists():
+        check_same(json.loads(record.read_text()), json.loads(json.dumps(made_by)), record)
+    write_json(record, made_by)
+    write_atomically(plan.folder / "training_part.npy", lambda f: np.save(f, plan.training_part, allow_pickle=False))
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@contextlib.contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Refuse a folder that another benchmark is writing to, where there are locks."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    with (folder / ".lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{folder} is being written by another benchmark; wait for it, or give another --out"
+            ) from None
+        except OSError:  # some network file systems have no locks
+            pass
+        yield
+
+
+def tasks_of(plan: Plan) -> dict[str, dict[str, Any]]:
+    """Return what each worker is told, by task: first the model, last the methods that wait for it."""
+    settings = plan.settings
+    tasks: dict[str, dict[str, Any]] = {}
+    chosen = sorted(settings.methods, key=lambda m: METHODS[m].is_diffusion)
+    if plan.model is None and any(METHODS[m].is_diffusion for m in chosen):
+        tasks[MODEL_TASK] = {
+            "kind": "model",
+            "reference": os.path.abspath(plan.reference.micrographs[0].path),
+            "generation": plan.generation.to_dict(),
+            "training": plan.training.to_dict(),
+            "folder": str(plan.folder / MODEL_TASK),
+        }
+    for name in chosen:
+        method = METHODS[name]
+        seeds = range(settings.seed, settings.seed + settings.number_of(name))
+        tasks[name] = {"folder": str(plan.folder / name), "seeds": list(seeds)}
+        if method.is_diffusion:
+            sampling = plan.sampling(name).to_dict()
+            tasks[name] |= {"kind": "diffusion", "model": str(plan.model_path), "sampling": sampling}
+            tasks[name] |= {"extent": list(settings.extent)}
+        else:
+            generation = GenerationSettings(
+                extent_x=settings.extent_x,
+                extent_y=settings.extent_y,
+                training_data="descriptors",
+                use_multiphase=settings.use_multiphase,
+                isotropic=settings.isotropic,
+                descriptor_types=method.descriptor_types,
+                optimizer_type=method.optimizer_type,
+                loss_type=method.loss_type,
+                limit_to=None if name == "gram" else settings.limit_to,  # of a few pixels its network sees nothing
+                max_iter=settings.max_iter,
+            )
+            tasks[name] |= {"kind": "mcrpy", "generation": generation.to_dict(), "accelerated": method.accelerated}
+            tasks[name] |= {"training_part": str(plan.folder / "training_part.npy")}
+    return {name: {**task, "record": str(plan.record(name))} for name, task in tasks.items()}
+
+
+def run_tasks(plan: Plan) -> dict[str, str]:
+    """Run the workers, `n_jobs` at a time; return why which of them failed."""
+    tasks = tasks_of(plan)
+    failures: dict[str, str] = {}
+    stop = threading.Event()
+    total = sum(plan.settings.number_of(method) for method in plan.settings.methods)
+    with ThreadPoolExecutor(plan.n_jobs) as pool, Progress(total, "benchmark", unit="structure") as bar:
+        futures: dict[str, Future[str]] = {}
+        for name, task in tasks.items():
+            before = futures.get(MODEL_TASK) if task["kind"] == "diffusion" else None
+            futures[name] = pool.submit(_run, plan, name, task, before, stop)
+        try:
+            while not all(future.done() for future in futures.values()):
+                time.sleep(_POLL_SECONDS)
+                bar.update(
+                    max(_n_made(plan) - bar.done, 0), at_work=", ".join(n for n in tasks if futures[n].running())
+                )
+        except BaseException:
+            stop.set()
+            raise
+        bar.update(_n_made(plan) - bar.done)
+    for name, future in futures.items():
+        if reason := future.result():
+            failures[name] = reason
+    return failures
+
+
+def _n_made(plan: Plan) -> int:
+    of_each = ((plan.folder / m, plan.settings.number_of(m)) for m in plan.settings.methods)
+    return sum(min(len(list(folder.glob("*.npy"))), n) for folder, n in of_each)
+
+
+def _run(plan: Plan, name: str, task: dict[str, Any], before: Future[str] | None, stop: threading.Event) -> str:
+    """Run one worker; return why it failed, or nothing."""
+    if before is not None and before.result():
+        return f"there is no model: {before.result()}"
+    if stop.is_set():
+        return "stopped"
+    task_file, log = plan.folder / f"{name}.task.json", plan.folder / f"{name}.log"
+    write_json(task_file, task)
+    command = [sys.executable, "-m", "mcrpy_diffusion.benchmark.worker", str(task_file)]
+    environment = worker_environment(plan.n_jobs, hide_gpus=task["kind"] == "mcrpy")
+    with log.open("wb") as file:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment)
+        while process.poll() is None:
+            if stop.wait(_POLL_SECONDS / 2):
+                process.terminate()
+                process.wait()
+    if process.returncode == 0 or stop.is_set():
+        return ""
+    return _reason(process.returncode, log.read_text(errors="replace"))
+
+
+def worker_environment(n_jobs: int, *, hide_gpus: bool) -> dict[str, str]:
+    """Return a worker's environment: as many threads as OMP_NUM_THREADS says, else an equal share of the cores."""
+    from mcrpy_diffusion.mcrpy_bridge.environment import variables
+
+    environment = {**os.environ}
+    threads = n_threads(n_jobs)
+    for key, value in variables(threads=threads, hide_gpus=hide_gpus).items():
+        environment.setdefault(key, value)
+    environment.setdefault("MKL_NUM_THREADS", str(threads))
+    return environment
+
+
+def n_threads(n_jobs: int) -> int:
+    """Threads of each worker."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) > 0 else max((os.cpu_count() or 1) // n_jobs, 1)
+
+
+def _reason(status: int, log: str) -> str:
+    """Say in one line why a worker failed: the last line it wrote."""
+    if status < 0:
+        return f"it was ended by signal {-status}" + (", as for want of memory" if status == -9 else "")
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    return (lines[-1] if lines else f"exit status {status}").removeprefix("error: ")[:300]

@@ -1,0 +1,59 @@
+"""Descriptor-based reconstruction by MCRpy against the diffusion model, on one reference: costs and quality.
+
+Each method makes its structures in a process of its own (`worker`). All of them, and the training of the model, see the
+training part of the micrograph alone; the held-out part is what they are measured against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mcrpy_diffusion.benchmark.page import console_tables, write_page
+from mcrpy_diffusion.benchmark.plan import Plan, describe, make_plan
+from mcrpy_diffusion.benchmark.results import measure
+from mcrpy_diffusion.benchmark.tasks import only_one, prepare, run_tasks
+from mcrpy_diffusion.compare import feature_network
+from mcrpy_diffusion.errors import InputError
+
+
+def benchmark(options: Mapping[str, Any]) -> str:
+    """Make the structures that are missing, measure all, and write the table, the plot and the page.
+
+    Parameters
+    ----------
+    options : mapping
+        `reference` and `out`; `preset`, `model`, `n_jobs`, `dry_run`; any field of `BenchmarkSettings`, and of
+        `TrainingSettings` but its seed.
+
+    Returns
+    -------
+    str
+        The tables and the files written.
+
+    Raises
+    ------
+    InputError
+        If anything given cannot be used, or no method made a structure.
+    """
+    plan = make_plan(options)
+    if options.get("dry_run"):
+        return describe(plan)
+    print(describe(plan), flush=True)
+    check_features(plan)
+    prepare(plan)
+    with only_one(plan.folder):
+        failures = run_tasks(plan)
+        results = measure(plan, failures)
+        written = write_page(plan, results)
+    return "\n".join([console_tables(results), *(f"  {path}" for path in written)])
+
+
+def check_features(plan: Plan) -> None:
+    """Raise InputError where the features cannot be measured: hours later it would be too late."""
+    network = feature_network(plan.settings.features, periodic=not plan.has_held_out)
+    if network is not None and min(plan.settings.extent) < network.minimum_extent:
+        least = network.minimum_extent
+        raise InputError(
+            f"the features {network.name} need {least} x {least} pixels; allowed with fewer is --features none"
+        )

@@ -1,0 +1,196 @@
+"""One method of the benchmark in a process of its own, so that its time and memory are its alone.
+
+Started as `python -m mcrpy_diffusion.benchmark_worker TASK.json`. Each structure is written as it comes, and what it
+cost as a line of a .jsonl file, so that the same task goes on where a kill stopped it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.console import run
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import write_atomically
+from mcrpy_diffusion.memory import peak_memory
+
+Maker = Callable[[Sequence[int]], Iterable[np.ndarray]]
+
+
+def main(path: str) -> int:
+    """Do a task; return the exit status, as every command does."""
+    _end_with_parent()
+    task = json.loads(Path(path).read_text())
+    return run(lambda: make_model(task) if task["kind"] == "model" else make_structures(task))
+
+
+def make_structures(task: Mapping[str, Any]) -> None:
+    """Make the structures of a method that are not there yet.
+
+    Parameters
+    ----------
+    task : mapping
+        `folder` for <seed>.npy; `record`, the .jsonl file; `seeds`; `kind`, and what that needs.
+    """
+    folder, record = Path(task["folder"]), Record(task["record"])
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [s for s in task["seeds"] if s not in record.seeds or not (folder / f"{s}.npy").exists()]
+    if not missing:
+        return
+    make, batch_size = {"mcrpy": _mcrpy, "diffusion": _diffusion}[task["kind"]](task)
+    seconds = dict(zip(("seconds", "cpu_seconds"), _since_program_start()))
+    record.write(setup=True, **seconds)
+    for start in range(0, len(missing), batch_size):
+        chosen = missing[start : start + batch_size]
+        with Stopwatch() as watch:
+            structures = make(chosen)
+        cost = {key: value / len(chosen) for key, value in watch.seconds.items()}
+        for seed, structure in zip(chosen, structures, strict=True):
+            _save(folder / f"{seed}.npy", structure)
+            record.write(seed=seed, first=start == 0 and batch_size == 1, peak_memory=peak_memory(), **cost)
+
+
+def make_model(task: Mapping[str, Any]) -> None:
+    """Make the training data and train on them, or go on where that stopped."""
+    from mcrpy_diffusion.config import GenerationSettings, TrainingSettings
+    from mcrpy_diffusion.data.micrograph import read_micrograph
+    from mcrpy_diffusion.generate import Reference, generate
+    from mcrpy_diffusion.train import MODEL_NAME, read_dataset, train
+
+    record, folder = Record(task["record"]), Path(task["folder"])
+    if (folder / MODEL_NAME).exists():
+        return
+    generation = GenerationSettings.from_dict(task["generation"])
+    micrograph = read_micrograph(task["reference"], use_multiphase=generation.use_multiphase)
+    reference = Reference(micrograph.name, micrograph.n_phases, (micrograph.sha256,), (micrograph,))
+    with _recorded(record, "data"):
+        dataset = generate(generation, reference, folder / "training_data", n_jobs=1)
+    with _recorded(record, "training"):
+        train(read_dataset(dataset), TrainingSettings.from_dict(task["training"]), folder)
+
+
+def _recorded(record: Record, stage: str) -> Stopwatch:
+    """Return what measures a stage, and records it however it ends."""
+    return Stopwatch(lambda seconds: record.write(stage=stage, peak_memory=peak_memory(), **seconds))
+
+
+def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
+    """Prepare MCRpy, without PyTorch, which its users do not load."""
+    from mcrpy_diffusion.config import GenerationSettings
+    from mcrpy_diffusion.mcrpy_bridge.plain_reconstruction import accelerated_maker, plain_maker
+
+    phases = np.load(task["training_part"], allow_pickle=False)
+    maker = accelerated_maker if task["accelerated"] else plain_maker
+    make = maker(phases, GenerationSettings.from_dict(task["generation"]))
+    return lambda seeds: [make(seed) for seed in seeds], 1
+
+
+def _diffusion(task: Mapping[str, Any]) -> tuple[Maker, int]:
+    from mcrpy_diffusion.config import SamplingSettings
+    from mcrpy_diffusion.sample import load_model
+
+    model, settings, extent = load_model(task["model"]), SamplingSettings.from_dict(task["sampling"]), task["extent"]
+
+    def make(seeds: Sequence[int]) -> np.ndarray:
+        return np.concatenate([phases for _, phases in model.batches(seeds, settings, tuple(extent))])
+
+    return make, settings.batch_size
+
+
+class Record:
+    """The lines of a .jsonl file: what each structure cost, each start of the process, each stage of a training.
+
+    Parameters
+    ----------
+    path : path
+        A torn last line, of a process that was killed, is dropped when the next one is written.
+
+    Raises
+    ------
+    InputError
+        If a whole line is none that this class wrote.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self._whole = self.path.read_bytes() if self.path.exists() else b""
+        end = self._whole.rfind(b"\n") + 1
+        self._is_torn, self._whole = end < len(self._whole), self._whole[:end]
+        try:
+            self.lines: list[dict[str, Any]] = [dict(json.loads(line)) for line in self._whole.splitlines()]
+        except (ValueError, TypeError):
+            raise InputError(f"{self.path} is damaged; delete it, its structures are made anew") from None
+
+    @property
+    def seeds(self) -> dict[int, dict[str, Any]]:
+        """Seed -> line of each structure; the last one, where it was made twice."""
+        return {line["seed"]: line for line in self.lines if "seed" in line}
+
+    def write(self, **line: Any) -> None:
+        """Add a line."""
+        if self._is_torn:
+            write_atomically(self.path, lambda file: file.write(self._whole))
+            self._is_torn = False
+        with self.path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.lines.append(line)
+
+
+class Stopwatch:
+    """Measures `seconds` and, of this process and those it waited for, `cpu_seconds`; use as a context manager."""
+
+    def __init__(self, then: Callable[[dict[str, float]], None] | None = None) -> None:
+        self._then = then
+        self.seconds: dict[str, float] = {}
+
+    def __enter__(self) -> Stopwatch:
+        self._started, self._cpu_started = time.perf_counter(), _cpu_seconds()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        seconds = time.perf_counter() - self._started
+        self.seconds = {"seconds": seconds, "cpu_seconds": _cpu_seconds() - self._cpu_started}
+        if self._then is not None:
+            self._then(self.seconds)
+
+
+def _cpu_seconds() -> float:
+    return sum(os.times()[:4])
+
+
+def _since_program_start() -> tuple[float, float]:
+    import psutil
+
+    return time.time() - psutil.Process().create_time(), _cpu_seconds()
+
+
+def _save(path: Path, structure: np.ndarray) -> None:
+    write_atomically(path, lambda file: np.save(file, structure, allow_pickle=False))
+
+
+def _end_with_parent() -> None:
+    """End this process once the one that started it is gone: its pipe to our standard input then closes."""
+
+    def watch() -> None:
+        for _ in _until_closed():
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _until_closed() -> Iterator[bytes]:
+    while block := os.read(sys.stdin.fileno(), 1024):
+        yield block
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

@@ -1,0 +1,89 @@
+"""MCRpy's own characterize and reconstruct, as its users call them: once for each structure, nothing left out."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, quiet
+from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
+from mcrpy_diffusion.mcrpy_bridge.registration import register
+from mcrpy_diffusion.mcrpy_bridge.results import characterize, limit_to
+
+Maker = Callable[[int], np.ndarray]
+
+
+def plain_maker(phases: np.ndarray, settings: GenerationSettings) -> Maker:
+    """Characterize a micrograph; return the function that calls `mcrpy.reconstruct` with a seed.
+
+    Parameters
+    ----------
+    phases : (A, B) integer
+        The micrograph.
+    settings : GenerationSettings
+        Of which the extent and MCRpy's settings count; those that are not there have MCRpy's defaults, among them the
+        convergence data: a copy of the structure every few iterations.
+
+    Returns
+    -------
+    callable
+        seed -> phases (I, J) uint8, rounded as `mcrpy.reconstruct` leaves it to its users. Raises InputError if MCRpy
+        cannot reconstruct with these settings.
+
+    Raises
+    ------
+    InputError
+        If MCRpy refuses the settings.
+    """
+    register(hide_gpus=True, with_torch=False)
+    import mcrpy
+
+    characterization = characterize(phases, settings)
+    chosen = _mcrpy_settings(settings, phases.shape)
+
+    def make(seed: int) -> np.ndarray:
+        np.random.seed(seed % 2**32)  # noqa: NPY002  MCRpy draws the initial structure from numpy's global generator
+        random.seed(seed)
+        with quiet():
+            try:
+                own = mcrpy.ReconstructionSettings(**chosen)
+                _, microstructure = mcrpy.reconstruct(dict(characterization), settings.extent, settings=own)
+            except mcrpy_errors() as error:
+                raise InputError(
+                    f"MCRpy cannot reconstruct by {', '.join(settings.descriptor_types)}: {in_one_line(error)}"
+                ) from error
+        return np.rint(np.asarray(microstructure.decode_phases())).astype(np.uint8)
+
+    return make
+
+
+def accelerated_maker(phases: np.ndarray, settings: GenerationSettings) -> Maker:
+    """Do as `plain_maker` does, with `Reconstructor`: the same structures, and what can be kept is made once."""
+    register(hide_gpus=True, with_torch=False)
+    characterization: Mapping[str, Any] = characterize(phases, settings)
+    reconstructor = Reconstructor(
+        {name: values for name, values in characterization.items() if name != "settings"},
+        n_phases=int(characterization["settings"].n_phases),
+        shape=settings.extent,
+        settings=_mcrpy_settings(settings, phases.shape),
+    )
+    return lambda seed: reconstructor(seed).phases
+
+
+def _mcrpy_settings(settings: GenerationSettings, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return the fields of `mcrpy.ReconstructionSettings` that are not MCRpy's defaults."""
+    return {
+        "descriptor_types": list(settings.descriptor_types),
+        "limit_to": limit_to(settings, shape),
+        "use_multiphase": settings.use_multiphase,
+        "periodic": settings.periodic,
+        "use_multigrid_descriptor": settings.use_multigrid_descriptor,
+        "optimizer_type": settings.optimizer_type,
+        "loss_type": settings.loss_type,
+        "max_iter": settings.max_iter,
+    }

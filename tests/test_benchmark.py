@@ -1,0 +1,386 @@
+"""The benchmark: costs, quality, tables, going on after a stop, wrong options, and once from end to end."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from test_pipeline import blobs
+
+from mcrpy_diffusion.benchmark import worker
+from mcrpy_diffusion.benchmark.costs import break_evens, method_cost
+from mcrpy_diffusion.benchmark.page import console_tables
+from mcrpy_diffusion.benchmark.plan import make_plan
+from mcrpy_diffusion.benchmark.quality import RealSets, diversity, quality
+from mcrpy_diffusion.benchmark.results import notes
+from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table
+from mcrpy_diffusion.benchmark.worker import Record, make_structures
+from mcrpy_diffusion.cli import main
+from mcrpy_diffusion.errors import InputError
+
+SMALL = {"extent_x": 16, "extent_y": 16, "features": "none"}
+
+
+@pytest.fixture
+def reference(tmp_path):
+    path = tmp_path / "blobs.npy"
+    np.save(path, blobs((64, 48)))
+    return path
+
+
+def plan_of(reference, folder, **options):
+    return make_plan({"reference": str(reference), "out": str(folder), **SMALL, **options})
+
+
+# --- costs -----------------------------------------------------------------------------------------------------------
+
+
+def write_lines(path, lines):
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def structure_line(seed, seconds, *, first=False, memory=100):
+    return {"seed": seed, "seconds": seconds, "cpu_seconds": seconds / 2, "first": first, "peak_memory": memory}
+
+
+def test_the_first_structure_of_a_process_is_no_warm_one(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out", n_samples=4)
+    lines = [{"setup": True, "seconds": 5.0, "cpu_seconds": 4.0}, structure_line(0, 9.0, first=True)]
+    lines += [structure_line(1, 2.0), structure_line(2, 4.0, memory=300)]
+    lines += [{"setup": True, "seconds": 7.0, "cpu_seconds": 4.0}, structure_line(3, 5.0, first=True)]
+    lines += [structure_line(9, 1000.0)]  # of more structures than are asked for
+    write_lines(tmp_path / "out" / "s2_lbfgsb.jsonl", lines)
+    cost = method_cost(plan, "s2_lbfgsb", {})
+    assert cost["each"] == pytest.approx(3.0)
+    assert cost["setup"] == pytest.approx(6.0 + (6.0 + 2.0) / 2)
+    assert (cost["data"], cost["training"]) == (0.0, 0.0)
+    assert cost["peak_memory"] == 300
+    by_processor = method_cost(plan_of(reference, tmp_path / "out", n_samples=4, clock="cpu"), "s2_lbfgsb", {})
+    assert by_processor["each"] == pytest.approx(1.5)
+    assert by_processor["setup"] == pytest.approx(4.0 + (3.0 + 1.0) / 2)
+
+
+def test_data_and_training_count_for_diffusion_alone(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out", n_samples=2)
+    for name, each in (("diffusion_ddim", 1.0), ("s2_lbfgsb", 3.0), ("s2_accelerated", 0.5)):
+        write_lines(tmp_path / "out" / f"{name}.jsonl", [structure_line(0, each), structure_line(1, each)])
+    model = {"data": 10.0, "training": 90.0, "peak_memory": 5}
+    rows = [
+        {"method": name, "is_diffusion": name.startswith("diffusion"), "cost": method_cost(plan, name, model)}
+        for name in ("s2_lbfgsb", "s2_accelerated", "diffusion_ddim")
+    ]
+    # T_data + T_train + n t_diffusion < n t_mcrpy
+    assert break_evens(rows) == {"s2_lbfgsb": {"diffusion_ddim": 51}, "s2_accelerated": {"diffusion_ddim": None}}
+
+
+def test_structures_without_a_record_have_no_cost(reference, tmp_path):
+    assert method_cost(plan_of(reference, tmp_path / "out"), "gram", {}) is None
+
+
+def test_a_damaged_record_is_named(tmp_path):
+    (tmp_path / "x.jsonl").write_text("[1]\n")
+    with pytest.raises(InputError, match="is damaged; delete it"):
+        Record(tmp_path / "x.jsonl")
+
+
+# --- the worker ------------------------------------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_task_goes_on_after_a_kill(tmp_path, monkeypatch):
+    made, last = [], [3]
+
+    def maker(task):
+        def make(seeds):
+            if len(made) == last[0]:
+                raise Killed
+            made.extend(seeds)
+            return [np.full((4, 4), seed, np.uint8) for seed in seeds]
+
+        return make, 1
+
+    monkeypatch.setattr(worker, "_mcrpy", maker)
+    folder, record = tmp_path / "s2", tmp_path / "s2.jsonl"
+    task = {"kind": "mcrpy", "folder": str(folder), "record": str(record), "seeds": [5, 6, 7, 8, 9]}
+    with pytest.raises(Killed):
+        make_structures(task)
+    record.write_bytes(record.read_bytes() + b'{"seed": 8, "sec')  # torn by the kill
+    (folder / "6.npy").unlink()
+    last[0] = -1
+    make_structures(task)
+    assert made == [5, 6, 7, 6, 8, 9]
+    assert sorted(Record(record).seeds) == [5, 6, 7, 8, 9]
+    assert [line["seed"] for line in Record(record).lines if line.get("first")] == [5, 6]  # one for each start
+    assert all(np.load(folder / f"{seed}.npy").max() == seed for seed in task["seeds"])
+    make_structures(task)
+    assert len(made) == 6
+
+
+def test_structures_of_a_batch_share_its_seconds(tmp_path, monkeypatch):
+    def maker(task):
+        def make(seeds):
+            time.sleep(0.2)
+            return np.zeros((len(seeds), 4, 4), np.uint8)
+
+        return make, 2
+
+    monkeypatch.setattr(worker, "_diffusion", maker)
+    task = {"kind": "diffusion", "folder": str(tmp_path / "d"), "record": str(tmp_path / "d.jsonl"), "seeds": [0, 1, 2]}
+    make_structures(task)
+    lines = Record(tmp_path / "d.jsonl").seeds
+    assert lines[0]["seconds"] == lines[1]["seconds"] >= 0.1
+    assert lines[2]["seconds"] >= 0.2
+    assert not any(line["first"] for line in lines.values())
+
+
+def test_a_worker_ends_with_the_process_that_started_it():
+    code = f"import time; from {worker.__name__} import _end_with_parent; _end_with_parent(); print(1, flush=True)"
+    code += "; time.sleep(600)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout.readline() == b"1\n"
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(timeout=60) == 1
+
+
+# --- what is seen and what is not ------------------------------------------------------------------------------------
+
+
+def test_no_method_sees_the_held_out_part(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out")
+    assert plan.has_held_out
+    assert plan.training_part.shape == (48, 48)
+    np.testing.assert_array_equal(np.concatenate([plan.training_part, plan.held_out_part]), blobs((64, 48)))
+
+
+def test_a_small_micrograph_is_compared_with_itself(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out", extent_x=48, extent_y=48)
+    assert not plan.has_held_out
+    np.testing.assert_array_equal(plan.training_part, blobs((64, 48)))
+    assert "compared with the reference itself" in notes(plan, [], {})[0]
+
+
+def test_the_reference_itself_is_no_new_structure(tmp_path):
+    np.save(tmp_path / "r.npy", blobs((16, 16)))
+    real = RealSets.of(plan_of(tmp_path / "r.npy", tmp_path / "out"))
+    shifted = np.stack([np.roll(blobs((16, 16)), (i, 2 * i), (0, 1)) for i in range(3)])
+    found = quality(shifted, real)
+    assert found["eps_s2_percent"]["seen"] == pytest.approx(0, abs=1e-9)
+    assert found["eps_l_percent"]["seen"] == pytest.approx(0, abs=1e-9)
+    assert found["eps_s2_percent"]["held_out"] is None
+    assert found["copies"]["n_exact"] == 3
+    assert found["diversity"] == {"relative": None, "distance": 0.0, "n_images": 3}
+
+
+def test_independent_real_structures_have_the_diversity_1():
+    real = (np.random.default_rng(0).random((9, 16, 16)) < 0.5).astype(np.uint8)
+    more = (np.random.default_rng(1).random((40, 16, 16)) < 0.5).astype(np.uint8)
+    assert diversity(real, real, periodic=True)["relative"] == 1
+    assert diversity(more, real, periodic=True)["relative"] == pytest.approx(1, abs=0.03)
+    assert diversity(np.repeat(real[:1], 5, axis=0), real, periodic=True)["relative"] == 0
+    assert diversity(real[:1], real, periodic=True) is None
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def canned():
+    cost = {"each": 2.0, "setup": 8.0, "data": 0.0, "training": 0.0, "peak_memory": 512 * 2**20}
+    cost |= {"training_peak_memory": None, "fixed": 8.0}
+    good = {
+        "volume_fraction": {"seen": 0.001, "held_out": -0.02},
+        "eps_s2_percent": {"seen": 1.25, "held_out": 30.0},
+        "eps_l_percent": {"seen": 4.0, "held_out": None},
+        "frechet_distance": 123.456,
+        "precision": 0.5,
+        "recall": None,
+        "diversity": {"relative": 0.9},
+        "copies": {"minimum_mse": 0.08, "n_exact": 0},
+    }
+    model = {"data": 0.25, "training": 130.0, "training_peak_memory": 1024 * 2**20, "fixed": 138.25, "each": 0.15}
+    rows = [
+        {"method": "s2_lbfgsb", "title": "S2", "n": 20, "cost": cost, "quality": good},
+        {"method": "gram", "title": "Gram", "n": 0, "cost": None, "quality": None, "failed": "no memory"},
+        {"method": "diffusion_fast", "title": "fast", "n": 18, "cost": cost | model, "quality": good},
+    ]
+    rows = [{"failed": None, "n_asked": 20, "is_diffusion": "diff" in row["method"], **row} for row in rows]
+    return {
+        "clock": "wall",
+        "has_held_out": True,
+        "counts": {"grid": 7, "independent": 16},
+        "methods": rows,
+        "floors": {"20": good | {"diversity": None, "copies": None}},
+        "break_even": {"s2_lbfgsb": {"diffusion_fast": 71}},
+        "notes": ["gram failed: no memory"],
+        "machine": {"processor": "P", "graphics_card": None, "n_jobs": 1, "threads": 1, "cores": 2, "memory": 2**30},
+    }
+
+
+def test_tables_from_known_numbers():
+    costs, good = cost_table(canned()), quality_table(canned())
+    assert costs.rows == (
+        ("s2_lbfgsb", "20", "2.00", "", "", "8.00", "512", "71"),
+        ("gram", "0 of 20", "failed", "–", "–", "–", "–", "–"),
+        ("diffusion_fast", "18 of 20", "0.15", "0.25", "130", "8.00", "512 / 1024", ""),
+    )
+    row = ("+0.0010 / -0.0200", "1.2 / 30.0", "4.0 / –", "123", "0.50", "–")
+    assert good.rows[0] == ("s2_lbfgsb", "20", *row, "0.90", "0.080", "0")
+    assert good.rows[1] == ("gram", "0", *["–"] * 9)
+    assert good.rows[3] == ("real crops", "20", *row, "–", "–", "–")
+    for table in (costs, good):
+        assert {len(cells) for cells in table.rows} == {len(table.columns)}
+        head, rule, *lines = plain(table).splitlines()
+        assert len(lines) == len(table.rows)
+        assert len(rule) == max(map(len, [head, *lines]))
+        assert markdown(table).count("\n|") == 2 + len(table.rows)
+    shown = console_tables(canned())
+    assert "note: gram failed: no memory" in shown
+    assert "P: 1 thread of 2 cores, 1 GiB." in shown
+
+
+def test_never_is_said():
+    results = canned()
+    results["break_even"]["s2_lbfgsb"]["diffusion_fast"] = None
+    assert cost_table(results).rows[0][-1] == "never"
+
+
+def test_one_side_only_where_nothing_was_held_out():
+    assert quality_table(canned() | {"has_held_out": False, "floors": {}}).rows[0][2] == "+0.0010"
+
+
+# --- wrong input -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--methods", "magic"], "methods are magic; allowed are s2_lbfgsb,"),
+        (["--n_samples", "0"], "n_samples is 0"),
+        (["--n_samples", "many"], "invalid int value: 'many'"),
+        (["--n_samples_of", "magic", "3"], "methods are magic"),
+        (["--n_samples_of", "gram", "-3"], "n_samples_of gram is '-3'"),
+        (["--n_samples_of", "gram", "0"], "n_samples_of gram is 0"),
+        (["--n_samples_of", "gram"], "expected 2 arguments"),
+        (["--extent_x", "128"], "smaller than the extent"),
+        (["--extent_x", "36", "--extent_y", "36"], "multiples of 8"),
+        (["--limit_to", "9"], "limit_to is 9; allowed is 1 to 8"),
+        (["--limit_to", "0"], "limit_to is 0"),
+        (["--max_iter", "0"], "max_iter is 0"),
+        (["--held_out_fraction", "nan"], "held_out_fraction is nan"),
+        (["--n_jobs", "0"], "n_jobs is 0"),
+        (["--features", "inception"], "features is 'inception'; allowed are vgg19, none"),
+        (["--clock", "sun"], "clock is 'sun'; allowed are wall, cpu"),
+        (["--model", "missing.safetensors"], "missing.safetensors"),
+        (["--model", "missing.safetensors", "--channels", "8"], "--model was given with --channels"),
+        (["--n_ddim_steps", "1001"], "sampling takes 1001 steps; this model allows 1 to 1000"),
+        (["--n_ddim_steps", "0"], "n_ddim_steps is 0"),
+        (["--n_fast_steps", "0"], "n_fast_steps is 0"),
+        (["--channels", "0"], "channels is 0"),
+        (["--seed", "-1"], "seed is -1"),
+        (["--reference", "missing.npy"], "missing.npy"),
+    ],
+)
+def test_wrong_options_give_one_line_and_status_2(reference, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.chdir(tmp_path)
+    command = ["benchmark", "--reference", str(reference), "--out", "out", "--extent_x", "16", "--extent_y", "16"]
+    assert main([*command, *words]) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["blobs.npy"]
+
+
+def test_pickled_references_are_refused(tmp_path, capsys):
+    np.save(tmp_path / "evil.npy", np.array([{}], dtype=object), allow_pickle=True)
+    assert main(["benchmark", "--reference", str(tmp_path / "evil.npy"), "--out", str(tmp_path / "out")]) == 2
+    assert "Python objects" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(reference, tmp_path, capsys):
+    command = ["benchmark", "--reference", str(reference), "--out", str(tmp_path / "out"), "--extent_x", "16"]
+    assert main([*command, "--extent_y", "16", "--dry_run", "--n_samples_of", "gram", "3"]) == 0
+    shown = capsys.readouterr().out
+    assert "48 x 48 pixels for all methods, 16 x 48 held out" in shown
+    assert "gram              3  MCRpy: Gram matrices" in shown
+    assert not (tmp_path / "out").exists()
+
+
+# --- from end to end -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The folder of a tiny benchmark, one of whose methods fails, and its command."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    np.save(folder / "blobs.npy", blobs((96, 64)))
+    out = folder / "out"
+    out.mkdir()
+    (out / "gram").write_text("in the way of a folder")
+    command = ["benchmark", "--reference", str(folder / "blobs.npy"), "--out", str(out), "--n_samples", "2"]
+    command += ["--methods", "s2_lbfgsb", "gram", "diffusion_fast", "--extent_x", "32", "--extent_y", "32"]
+    command += ["--max_iter", "5", "--n_training_samples", "20", "--n_training_steps", "3", "--channels", "16"]
+    command += ["--n_fast_steps", "3", "--seed", "4"]
+    assert main(command) == 0
+    return out, command
+
+
+def test_everything_is_written_and_a_failing_method_loses_no_other(finished):
+    out, _ = finished
+    results = json.loads((out / "benchmark.json").read_text())
+    rows = {row["method"]: row for row in results["methods"]}
+    assert "File exists" in rows["gram"]["failed"]
+    assert rows["gram"]["cost"] is None
+    for method in ("s2_lbfgsb", "diffusion_fast"):
+        assert (rows[method]["n"], rows[method]["failed"]) == (2, None)
+        assert sorted(p.name for p in (out / method).glob("*.npy")) == ["4.npy", "5.npy"]
+        assert rows[method]["cost"]["each"] > 0
+        assert rows[method]["cost"]["peak_memory"] > 100 * 2**20
+        assert rows[method]["quality"]["eps_s2_percent"]["held_out"] > 0
+        assert rows[method]["quality"]["frechet_distance"] > 0
+        structure = np.load(out / method / "4.npy")
+        assert (structure.shape, structure.dtype) == ((32, 32), np.uint8)
+        assert structure.max() <= 1
+    assert rows["diffusion_fast"]["cost"]["training"] > 0
+    assert set(results["break_even"]) == {"s2_lbfgsb"}
+    assert results["floors"]["2"]["frechet_distance"] > 0
+    np.testing.assert_array_equal(np.load(out / "training_part.npy"), blobs((96, 64))[:64])
+    page = (out / "benchmark.html").read_text()
+    assert page.count("<table") == 2
+    assert page.count("data:image/png") == 3 * 2 + 6 + 2 * 2  # three pictures for light and dark, crops, structures
+    assert "gram failed" in page.lower()
+    assert "| s2_lbfgsb | 2 |" in (out / "benchmark.md").read_text()
+    assert (out / "benchmark.png").stat().st_size > 10_000
+
+
+def test_the_same_command_again_makes_nothing_anew(finished, capsys):
+    out, command = finished
+    before = {path: path.stat().st_mtime_ns for path in [*out.glob("*/*.npy"), out / "model" / "model.safetensors"]}
+    lines = (out / "s2_lbfgsb.jsonl").read_text()
+    assert main([*command, "--methods", "s2_lbfgsb", "diffusion_fast", "--features", "none"]) == 0
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (out / "s2_lbfgsb.jsonl").read_text() == lines
+    assert "diffusion_fast" in capsys.readouterr().out
+    assert main([*command, "--max_iter", "6"]) == 2
+    assert "max_iter: 5 -> 6" in capsys.readouterr().err
+
+
+def test_mcrpy_makes_the_structure_of_the_seed(finished):
+    """The worker's structure is what mcrpy.reconstruct returns here, and what the accelerated way makes."""
+    from mcrpy_diffusion.config import GenerationSettings
+    from mcrpy_diffusion.mcrpy_bridge.plain_reconstruction import accelerated_maker, plain_maker
+
+    out, _ = finished
+    settings = GenerationSettings.from_dict(json.loads((out / "s2_lbfgsb.task.json").read_text())["generation"])
+    assert settings.max_iter == 5
+    part = np.load(out / "training_part.npy")
+    there = np.load(out / "s2_lbfgsb" / "5.npy")
+    np.testing.assert_array_equal(plain_maker(part, settings)(5), there)
+    np.testing.assert_array_equal(accelerated_maker(part, settings)(5), there)
