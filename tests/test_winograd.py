@@ -63,7 +63,7 @@ def test_without_a_bias_and_with_gradients_of_some_alone():
     assert x.grad is None
 
 
-def test_rounding_errors_are_of_the_order_of_the_direct_convolution_s():
+def test_rounding_errors_are_small():
     x, weight, _ = draw(torch.float32, (1, 128, 16, 16), 128)
     dy = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
 
@@ -72,11 +72,9 @@ def test_rounding_errors_are_of_the_order_of_the_direct_convolution_s():
         y = convolution(*leaves, None, circular=False)
         return [t.detach().double() for t in (y, *torch.autograd.grad(y, leaves, dy.to(dtype)))]
 
-    truth, theirs = results(direct, torch.float64), results(direct, torch.float32)
-    for exact, plain, ours in zip(truth, theirs, results(winograd.convolve, torch.float32)):
-        error, usual = (float((found - exact).norm() / exact.norm()) for found in (ours, plain))
-        assert error < 3e-6
-        assert error < 4 * usual
+    for exact, found in zip(results(direct, torch.float64), results(winograd.convolve, torch.float32)):
+        assert float((found - exact).norm() / exact.norm()) < 1.6e-6  # 2.4e-6 with the points 0, 1, -1, 2, -2
+        assert float((found - exact).abs().max() / exact.std()) < 2e-5
 
 
 def test_the_same_images_give_the_same_bits():

@@ -48,7 +48,8 @@ def winograd_pays(x: Tensor, weight: Tensor) -> bool:
 
     The transforms of the tiles are work for each of C + C_out channels, those of the weights work for each weight:
     there have to be enough channels, and enough tiles. From 48 channels on, a forward and a backward pass together are
-    faster (1.2 times; 2 to 3 times with 128 or more), from 96 on a forward pass alone (1.1 times; 1.5 to 2 times).
+    faster (1.2 times; 1.6 to 2.4 times with 128 or more), from 96 on a forward pass alone (1.1 times; 1.4 to 2 times).
+    benchmarks/README.md has the figures.
 
     Where no gradient is wanted the choice is the same for any number of images, so that a structure does not depend on
     those that are sampled with it.

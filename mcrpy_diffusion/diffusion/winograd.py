@@ -25,8 +25,8 @@ from torch.nn import functional
 
 OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
-# Where the polynomials are evaluated, besides infinity. With these the rounding error is 1.3 to 1.5 times that of
-# direct convolution (256 channels, float32), half of what it is with Lavin & Gray's 0, 1, -1, 2, -2.
+# Where the polynomials are evaluated, besides infinity. With these the rounding error in float32 is 1e-6 of the result
+# (root mean square; 2e-7 to 9e-7 of direct convolution), half of what it is with Lavin & Gray's 0, 1, -1, 2, -2.
 POINTS = (0.0, 0.75, -0.75, 1.5, -1.5)
 CHUNK = 2**20  # numbers in the transformed tiles that are worked on at once: 4 MiB of float32
 
