@@ -47,8 +47,8 @@ def winograd_pays(x: Tensor, weight: Tensor) -> bool:
     """Whether Winograd's convolution is faster than PyTorch's, as measured on an AVX2 processor.
 
     The transforms of the tiles are work for each of C + C_out channels, those of the weights work for each weight:
-    there have to be enough channels, and enough tiles. From 48 channels on, a forward and a backward pass together are
-    faster (1.2 times; 1.6 to 2.4 times with 128 or more), from 96 on a forward pass alone (1.1 times; 1.4 to 2 times).
+    there have to be enough channels, and enough tiles. From 72 channels on, a forward and a backward pass together are
+    clearly faster (1.4 times with 96; 1.6 to 2.4 times with 128), from 128 on a forward pass alone (1.4 to 2 times).
     benchmarks/README.md has the figures.
 
     Where no gradient is wanted the choice is the same for any number of images, so that a structure does not depend on
@@ -57,5 +57,5 @@ def winograd_pays(x: Tensor, weight: Tensor) -> bool:
     n_out, n_in = weight.shape[:2]
     tiles = x.shape[-2] * x.shape[-1] // winograd.OUT**2
     if torch.is_grad_enabled() and weight.requires_grad:
-        return x.shape[0] * tiles >= 64 and 1 / n_in + 1 / n_out <= 1 / 24
-    return tiles >= 16 and 1 / n_in + 1 / n_out <= 1 / 48
+        return x.shape[0] * tiles >= 64 and 1 / n_in + 1 / n_out <= 1 / 36
+    return tiles >= 16 and 1 / n_in + 1 / n_out <= 1 / 64
