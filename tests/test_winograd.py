@@ -140,7 +140,7 @@ def test_it_is_for_float32_on_processors_alone():
 @pytest.mark.parametrize("padding", ["zeros", "circular"])
 def test_the_network_predicts_the_same_with_and_without(padding, monkeypatch):
     torch.manual_seed(0)
-    network = UNet(1, 2, channels=64, channel_multipliers=(1, 2), n_residual_blocks=1, dropout=0.0, padding=padding)
+    network = UNet(1, 2, channels=96, channel_multipliers=(1, 2), n_residual_blocks=1, dropout=0.0, padding=padding)
     for parameter in network.parameters():
         parameter.data.normal_(0, 0.05)
     x, t = torch.randn(2, 1, 32, 32), torch.tensor([3, 500])
@@ -155,7 +155,7 @@ def test_the_network_predicts_the_same_with_and_without(padding, monkeypatch):
         return y.detach(), torch.cat([p.grad.flatten() for p in network.parameters()])
 
     found = evaluate()
-    assert len(calls) > 5
+    assert len(calls) > 3
     monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda x, weight: False)
     for ours, theirs in zip(found, evaluate()):
         assert float((ours - theirs).norm() / theirs.norm()) < 1e-4
