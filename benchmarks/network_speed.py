@@ -1,11 +1,13 @@
-"""A training step and a sampling step of the paper's network, against diffusers' UNet2DModel of the same widths.
+"""A training step and a sampling step of a preset's network, against diffusers' UNet2DModel of the same widths.
 
-Both run in this one process, in turns, on the same machine: medians of the repetitions after warm-up, and their ratio.
+All run in this one process, in turns, on the same machine: medians of the repetitions after warm-up, and their ratio.
 The peer is what its users run by default: float32, contiguous memory, Adam, its own DDIM step. Ours is what this
-package runs by default where the processor multiplies bfloat16 matrices: autocast, channels last, fused Adam, the EMA
-update included; `--compile` adds torch.compile. On a graphics card the peer runs in float32 (with TF32, as is the
-default of its training scripts) and images per second, memory and the fraction of the measured matrix product ceiling
-are printed as well. Run `python benchmarks/network_speed.py --help`.
+package runs by default: channels last, fused Adam, the EMA update included, and autocast where the processor multiplies
+bfloat16 matrices, else Winograd's convolution where that pays ("direct" is ours without); `--compile` adds
+torch.compile. Beside other work, `--clock cpu --threads 1` counts the processor's time instead of the wall's. On a
+graphics card the peer runs in float32 (with TF32, as is the default of its training scripts) and images per second,
+memory and the fraction of the measured matrix product ceiling are printed as well. Run
+`python benchmarks/network_speed.py --help`.
 """
 
 from __future__ import annotations
@@ -14,45 +16,61 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
+from unittest import mock
 
 import torch
 from torch import nn
+from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network
-from mcrpy_diffusion.config import TrainingSettings
-from mcrpy_diffusion.diffusion import ddim
+from mcrpy_diffusion.config import PRESETS, TrainingSettings, preset
+from mcrpy_diffusion.diffusion import convolution, ddim
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
-from mcrpy_diffusion.diffusion.losses import hybrid_loss
+from mcrpy_diffusion.diffusion.losses import hybrid_loss, simple_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 from mcrpy_diffusion.diffusion.precision import autocast, has_bfloat16
+from mcrpy_diffusion.diffusion.unet import n_groups
 from mcrpy_diffusion.sample import Model
 
-GFLOP_PER_IMAGE = 61.9  # forward pass at 64 x 64, see tests/test_unet.py; a training step takes three times that
 EXTENT = 64
 
 
-def make_peer() -> nn.Module:
-    """diffusers' network with the paper's widths, blocks and attention."""
-    from diffusers import UNet2DModel
+class Peer(nn.Module):
+    """diffusers' network with the widths, blocks, attention and patches of a preset."""
 
-    return UNet2DModel(
-        sample_size=EXTENT,
-        in_channels=1,
-        out_channels=2,
-        layers_per_block=3,
-        block_out_channels=(128, 256, 256, 256, 256),
-        down_block_types=("DownBlock2D", "DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D", "UpBlock2D"),
-        attention_head_dim=256,
-        dropout=0.1,
-        resnet_time_scale_shift="scale_shift",
-    )
+    def __init__(self, settings: TrainingSettings) -> None:
+        from diffusers import UNet2DModel
+
+        super().__init__()
+        self.patch_size = settings.patch_size
+        levels = range(len(settings.channel_multipliers))
+        kinds = ["Attn" if i in settings.attention_levels else "" for i in levels]
+        channels = settings.patch_size**2
+        self.network = UNet2DModel(
+            sample_size=EXTENT // settings.patch_size,
+            in_channels=channels,
+            out_channels=channels * (2 if settings.learned_variance else 1),
+            layers_per_block=settings.n_residual_blocks,
+            block_out_channels=tuple(settings.channels * m for m in settings.channel_multipliers),
+            down_block_types=tuple(f"{kind}DownBlock2D" for kind in kinds),
+            up_block_types=tuple(f"{kind}UpBlock2D" for kind in reversed(kinds)),
+            attention_head_dim=settings.channels * settings.channel_multipliers[-1] // settings.n_heads,
+            norm_num_groups=n_groups(settings.channels),
+            dropout=settings.dropout,
+            resnet_time_scale_shift="scale_shift",
+        )
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Predict."""
+        y = self.network(functional.pixel_unshuffle(x, self.patch_size), t).sample
+        return functional.pixel_shuffle(y, self.patch_size)
 
 
 def training_step(
     predict: Callable[..., torch.Tensor], network: nn.Module, device: torch.device, batch: int, ours: bool
 ) -> Callable[[], None]:
-    """A whole step: noise, network, L_hybrid, backward pass, clipping, Adam, moving average."""
+    """A whole step: noise, network, loss, backward pass, clipping, Adam, moving average."""
     schedule = NoiseSchedule.named("linear", 4000)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-4, fused=ours)
     average = ExponentialMovingAverage(network, 0.9999)
@@ -65,7 +83,11 @@ def training_step(
         x_t = schedule.add_noise(x_0, noise, t)
         with autocast("auto" if ours else "float32", device):
             output = predict(x_t, t)
-        hybrid_loss(output.float(), x_0, x_t, t, noise, schedule).total.mean().backward()
+        if output.shape[1] == 2:
+            loss = hybrid_loss(output.float(), x_0, x_t, t, noise, schedule).total.mean()
+        else:
+            loss = simple_loss(output.float(), noise).mean()
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -85,17 +107,33 @@ def sampling_step(network: Callable[..., torch.Tensor], device: torch.device, ba
     return step
 
 
-def medians(steps: dict[str, Callable[[], None]], repeats: int, warm_up: int, device: torch.device) -> dict[str, float]:
+def direct(step: Callable[[], None]) -> Callable[[], None]:
+    """The same step with PyTorch's convolutions alone."""
+
+    def run() -> None:
+        with mock.patch.object(convolution, "winograd_pays", return_value=False):
+            step()
+
+    return run
+
+
+def medians(
+    steps: dict[str, Callable[[], None]],
+    repeats: int,
+    warm_up: int,
+    device: torch.device,
+    clock: Callable[[], float],
+) -> dict[str, float]:
     """Median seconds of each, measured in turns."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for i in range(warm_up + repeats):
         for name, step in steps.items():
             synchronize(device)
-            started = time.perf_counter()
+            started = clock()
             step()
             synchronize(device)
             if i >= warm_up:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -122,11 +160,13 @@ def matrix_product_ceiling(device: torch.device, dtype: torch.dtype) -> float:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--preset", choices=PRESETS, default="paper")
+    parser.add_argument("--batch_size", type=int, default=0, help="0: 4 of the preset paper, 8 of quick")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--warm_up", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -134,12 +174,14 @@ def main() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-    batch, repeats, warm_up = options.batch_size, options.repeats, options.warm_up
-    settings = TrainingSettings(compile=options.compile)
+    batch = options.batch_size or {"paper": 4, "quick": 8}[options.preset]
+    clock = time.process_time if options.clock == "cpu" else time.perf_counter
+    settings = preset(options.preset).training.replace(compile=options.compile, condition_on_volume_fraction=False)
     info = ModelInfo(settings, n_phases=2, extent=(EXTENT, EXTENT), periodic=False)
     ours = build_network(info).to(device).to(memory_format=torch.channels_last)
-    peer = make_peer().to(device)
+    peer = Peer(settings).to(device)
     counts = [sum(p.numel() for p in network.parameters()) / 1e6 for network in (ours, peer)]
+    gflop = batch * gflop_per_image(info)  # a training step takes three times that
     print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, bfloat16 {has_bfloat16(device)}")
     print(f"weights: ours {counts[0]:.1f} M, diffusers {counts[1]:.1f} M; batch {batch} of {EXTENT} x {EXTENT}")
 
@@ -147,18 +189,30 @@ def main() -> None:
     peer.train()
     predict = torch.compile(ours) if options.compile else ours
     steps = {
-        "diffusers": training_step(lambda x, t: peer(x, t).sample, peer, device, batch, ours=False),
+        "diffusers": training_step(peer, peer, device, batch, ours=False),
         "ours": training_step(predict, ours, device, batch, ours=True),
     }
-    report("training step", medians(steps, repeats, warm_up, device), 3 * batch * GFLOP_PER_IMAGE, batch, device)
+    with_winograd = device.type == "cpu" and not has_bfloat16(device) and not options.compile
+    if with_winograd:
+        steps["direct"] = direct(steps["ours"])
+    report("training step", medians(steps, options.repeats, options.warm_up, device, clock), 3 * gflop, batch, device)
 
     peer.eval()
     model = Model(ours, info, device=str(device))
     steps = {
-        "diffusers": sampling_step(lambda x, t: peer(x, t).sample, device, batch),
+        "diffusers": sampling_step(peer, device, batch),
         "ours": sampling_step(model.conditioned_network(None), device, batch),
     }
-    report("sampling step", medians(steps, repeats, warm_up, device), batch * GFLOP_PER_IMAGE, batch, device)
+    if with_winograd:
+        steps["direct"] = direct(steps["ours"])
+    report("sampling step", medians(steps, options.repeats, options.warm_up, device, clock), gflop, batch, device)
+
+
+def gflop_per_image(info: ModelInfo) -> float:
+    """Of a forward pass, convolutions counted by their definition."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        build_network(info)(torch.zeros(1, 1, EXTENT, EXTENT), torch.zeros(1))
+    return counter.get_total_flops() / 1e9
 
 
 def report(what: str, seconds: dict[str, float], gflop: float, batch: int, device: torch.device) -> None:

@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional
 
 from mcrpy_diffusion.diffusion.fast_layers import (
-    CircularConv2d,
     circular_pad,
     dropout,
     group_norm,
@@ -127,12 +126,3 @@ def test_circular_padding_and_its_gradient_equal_those_of_torch(memory_format, e
     torch.testing.assert_close(ours, theirs)
     assert found.is_contiguous(memory_format=memory_format)
     assert ours.is_contiguous(memory_format=memory_format)
-
-
-@pytest.mark.parametrize("stride", [1, 2])
-def test_the_circular_convolution_is_torch_s(stride):
-    ours = CircularConv2d(3, 4, 3, stride=stride)
-    theirs = nn.Conv2d(3, 4, 3, stride=stride, padding=1, padding_mode="circular")
-    theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(2, 3, 6, 8)
-    torch.testing.assert_close(ours(x), theirs(x))

@@ -55,8 +55,14 @@ class Killed(Exception):
     """Stands for kill -9."""
 
 
-@pytest.mark.parametrize(("prediction", "conditioned"), [("epsilon", False), ("log_odds", True)])
-def test_a_killed_run_continued_equals_an_uninterrupted_one_bit_for_bit(tmp_path, prediction, conditioned):
+@pytest.mark.parametrize(
+    ("prediction", "conditioned", "winograd"),
+    [("epsilon", False, False), ("log_odds", True, False), ("v", False, True)],
+)
+def test_a_killed_run_continued_equals_an_uninterrupted_one_bit_for_bit(
+    tmp_path, prediction, conditioned, winograd, monkeypatch
+):
+    monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda x, weight: winograd)
     settings = replace(
         TINY, prediction=prediction, condition_on_volume_fraction=conditioned, learned_variance=not conditioned
     )

@@ -126,14 +126,6 @@ class _CircularPad(torch.autograd.Function):
         return dx
 
 
-class CircularConv2d(nn.Conv2d):
-    """Convolution with a 3 x 3 kernel of periodic images; padding 1."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As nn.Conv2d with padding_mode "circular"."""
-        return functional.conv2d(circular_pad(x), self.weight, self.bias, self.stride)
-
-
 def dropout(x: Tensor, p: float, *, training: bool) -> Tensor:
     """Set each number to 0 with probability p (in steps of 1 / 65536) and multiply the others by 1 / (1 - p).
 

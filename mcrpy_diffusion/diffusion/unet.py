@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion.fast_layers import CircularConv2d, dropout, group_norm, group_norm_silu
+from mcrpy_diffusion.diffusion.convolution import Convolution
+from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm, group_norm_silu
 
 
 def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> Tensor:
@@ -234,11 +235,9 @@ def with_convolutions_in(network: UNet, dtype: torch.dtype) -> UNet:
     return network
 
 
-def convolution(n_in: int, n_out: int, padding: Padding, *, stride: int = 1) -> nn.Conv2d:
+def convolution(n_in: int, n_out: int, padding: Padding, *, stride: int = 1) -> Convolution:
     """A 3 x 3 convolution that keeps the extent, or divides it by the stride."""
-    if padding == "circular":
-        return CircularConv2d(n_in, n_out, 3, stride=stride)
-    return nn.Conv2d(n_in, n_out, 3, stride=stride, padding=1)
+    return Convolution(n_in, n_out, circular=padding == "circular", stride=stride)
 
 
 def n_groups(channels: int) -> int:
