@@ -252,7 +252,8 @@ def table(done: Sequence[Mapping[str, Any]], insights: Mapping[str, str], materi
         hardware_names = " or ".join(dict.fromkeys(each["hardware"] for each in done))
         facts = (
             f"; scale `{m['scale']}`, {counts}, sampled by {m['sampler']} unless said otherwise, on {hardware_names}; "
-            f"floor: eps_S2 {floors[0]} %, eps_L {floors[1]} %, volume fraction {number(m['volume_fraction_floor'], '{:.4f}')}"
+            f"floor: eps_S2 {floors[0]} %, eps_L {floors[1]} %, volume "
+            f"fraction {number(m['volume_fraction_floor'], '{:.4f}')}"
         )
     title = f"# One change at a time: {material}\n\nEach case differs from `{BASE}` by its change alone{facts}.\n\n"
     return title + lay_out([*head, "training s", "sampling s", "insight"], rows) + "\n"

@@ -102,8 +102,9 @@ def draw(model: Path, settings: SamplingSettings, folder: Path) -> np.ndarray:
     made_by, record = made_with(model, settings), own / MADE_BY
     if record.exists():
         check_same(json.loads(record.read_text()), made_by, record)
-    make_folder(own)
-    write_json(record, made_by)
+    else:
+        make_folder(own)
+        write_json(record, made_by)
     seeds = range(settings.seed, settings.seed + settings.n_samples)
     if not all((own / f"{seed}.npy").exists() for seed in seeds):
         loaded = load_model(model)

@@ -14,14 +14,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.paper.make import draw, made_with, model_path, read_set
-from benchmarks.paper.plan import BOUNDARY_PHASES, Plan, sampler_key
+from benchmarks.paper.plan import BOUNDARY_PHASES, STUDY_NAME, Plan, sampler_key
 from benchmarks.paper.record import hardware, read_record
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.metrics.image_features import INCEPTION_FILE, INCEPTION_VARIABLE, FeatureNetwork
-
-STUDY_NAME = "sampling_steps"
 
 
 def evaluate_material(plan: Plan, material: str) -> None:

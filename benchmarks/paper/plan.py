@@ -20,6 +20,7 @@ SEEDS = {"training": 0, "held_out": 1}  # of the data sets; no sample of one has
 DDIM_STEPS = {64: 150, 256: 500}
 FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
+STUDY_NAME = "sampling_steps"  # figure 8
 HERE = Path(__file__).resolve().parent
 
 

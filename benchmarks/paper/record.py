@@ -44,7 +44,7 @@ def hardware() -> str:
     if torch is not None and torch.cuda.is_available():
         return str(torch.cuda.get_device_name())
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = "" if torch is None else f", {torch.get_num_threads()} threads"
+    threads = "" if torch is None else f", threads: {torch.get_num_threads()}"
     return f"{_processor()}, {cores} cores{threads}"
 
 

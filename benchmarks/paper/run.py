@@ -57,12 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if step in (name, "all"):
                     say(f"{material}: {name}")
                     do(plan, material)
-            if step == "all":
-                write_tables(plan)
+            if step == "all":  # so that there is something to look at early
+                tables.write_tables(plan.out, command_of(plan))
         if step in ("evaluate", "all") and plan.study_material in plan.materials and plan.extent == 64:
             say(f"{plan.study_material}: sampling steps")
             measure.study_sampling_steps(plan)
-        if step == "tables":
+        if step in ("tables", "all"):
             write_tables(plan)
         if step in ("figures", "all"):
             for path in figures.write_figures(plan):

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paper.plan import SAMPLER_NAMES, sampler_name
-from benchmarks.paper.published import PAPER
+from benchmarks.paper.plan import SAMPLER_NAMES, STUDY_NAME, sampler_name
+from benchmarks.paper.published import PAPER, SAMPLING_STEPS
 from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 
@@ -45,6 +45,11 @@ def write_tables(folder: Path, command: str) -> list[Path]:
         path = make_folder(folder) / f"{name}.md"
         text = "\n\n".join([make(results), costs(results), f"```sh\n{command}\n```"]) + "\n"
         write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        written.append(path)
+    study = folder / f"{STUDY_NAME}.json"
+    if study.exists():
+        path, text = folder / "figure_8.md", sampling_steps(json.loads(study.read_text())) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
         written.append(path)
     return written
 
@@ -196,6 +201,25 @@ TABLES: dict[str, Callable[[Sequence[Metrics]], str]] = {
     "further": further,
     "summary": summary,
 }
+
+
+def sampling_steps(study: Metrics) -> str:
+    """The figures that figure 8 draws."""
+    run, floor = study["run"], study["floor"]
+    measures = {"frechet_distance": "{:.2f}", "precision": "{:.3f}", "recall": "{:.3f}", "eps_s2_percent": "{:.2f}"}
+    measures |= {"eps_l_percent": "{:.2f}", "volume_fraction_error": "{:+.4f}", "seconds_per_structure": "{:.3f}"}
+    rows = [
+        [sampler_name(row["sampler"], row["n_steps"]), *(number(row[name], style) for name, style in measures.items())]
+        for row in study["rows"]
+    ]
+    head = ["sampler", f"Frechet distance ({study['features'] or 'not measured'})", "precision", "recall", "eps_S2 %"]
+    text = (
+        f"Figure 8 in numbers: {run['material']}, {study['n_generated']} generated against {study['n_original']} "
+        f"held-out structures in each row; floor: eps_S2 {number(floor['eps_s2_percent'], '{:.2f}')} %, eps_L "
+        f"{number(floor['eps_l_percent'], '{:.2f}')} %. Scale `{run['scale']}`, {run['training_steps']} training "
+        f"steps of {run['batch_size']}, {run['evaluation_hardware']}. The paper: {SAMPLING_STEPS}."
+    )
+    return f"{text}\n\n{lay_out([*head, 'eps_L %', 'volume fraction, difference', 's a structure'], rows)}"
 
 
 def costs(results: Sequence[Metrics]) -> str:
