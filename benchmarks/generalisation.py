@@ -15,6 +15,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,14 +105,14 @@ def study(name: str, file: Path, options: argparse.Namespace, path: Path) -> dic
     if file.suffix == ".npy" and np.load(file, mmap_mode="r", allow_pickle=False).max() > 1:
         asked["use_multiphase"] = True
     key = {k: v for k, v in asked.items() if k not in ("microstructure_filenames", "data_folder")}
-    key["batch_size"] = options.batch_size
+    reference = pipeline.reference_from_micrographs([str(file)], asked)
+    key |= {"batch_size": options.batch_size, "sha256": list(reference.sha256)}
     if path.exists() and (there := json.loads(path.read_text()))["key"] == key:
         return there
     print(f"{name}: {file}", flush=True)
-    reference = pipeline.reference_from_micrographs([str(file)], asked)
     plan = pipeline.make_plan(asked, reference)
     if options.batch_size:
-        plan = pipeline.replace(plan, training=plan.training.replace(batch_size=options.batch_size))
+        plan = replace(plan, training=plan.training.replace(batch_size=options.batch_size))
     pipeline.run(plan)
     metrics = json.loads((plan.folder / "metrics.json").read_text())
     changed = differences(preset(options.preset).training.identity(), plan.training.identity())

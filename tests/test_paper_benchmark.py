@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-sys.path.append(str(BENCHMARKS.parent))  # last, so that the installed package stays the one that is tested
+sys.path += [str(BENCHMARKS.parent), str(BENCHMARKS)]  # last: the installed package stays the one that is tested
 
 from benchmarks.paper import ablation, figures, run, tables  # noqa: E402
 from benchmarks.paper.plan import Plan  # noqa: E402
@@ -35,7 +35,7 @@ def command(tmp_path: Path, step: str, *options: str, n_steps: int = 2) -> int:
 
 def test_a_killed_run_goes_on_and_a_finished_one_is_left_as_it_is(tmp_path, capsys):
     assert command(tmp_path, "train") == 2  # no data yet
-    assert "no such data set" in capsys.readouterr().err
+    assert "allowed is a dataset's folder" in capsys.readouterr().err
     assert command(tmp_path, "all") == 0
     out, own = tmp_path / "out" / "small_64", tmp_path / "work" / "small_64" / "fibre"
     assert {path.name for path in out.glob("*.md")} == {f"{name}.md" for name in tables.TABLES}
@@ -137,7 +137,7 @@ def canned(
         "material": material,
         "scale": scale,
         "changes": [],
-        "reference": "built in",
+        "source": "generator",
         "data_seconds": {"training": 10.0, "held_out": 5.0},
         "training_steps": 123,
         "batch_size": 8,
@@ -234,12 +234,7 @@ def test_figures_stay_below_their_limit(tmp_path):
 
 @pytest.fixture(scope="module")
 def structures() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("structures", BENCHMARKS / "generalisation_structures.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return importlib.import_module("generalisation_structures")
 
 
 def test_other_structures_come_from_their_seed_and_the_layers_are_anisotropic(structures):
@@ -256,3 +251,29 @@ def test_other_structures_come_from_their_seed_and_the_layers_are_anisotropic(st
     curves = curves_along(s2, directions=DIRECTIONS_2D, max_steps=20).mean(axis=0)
     assert float(anisotropy(curves, directions=DIRECTIONS_2D)) > 30
     assert curves[1][10] > curves[0][10] + 0.1  # across (columns) reaches farther than down (rows)
+
+
+def test_the_table_of_other_structures_has_each_phase_and_each_direction_with_its_floor():
+    generalisation = importlib.import_module("generalisation")
+
+    def measure(start: float) -> dict[str, Any]:
+        keys = ("discrepancy_percent", "held_out_discrepancy_percent", "floor_percent")
+        each = [dict(zip(keys, (start + k, 50.0, 0.5))) for k in range(5)]
+        anisotropy = {"original": 40.0, "generated": 39.0, "floor": 2.0}
+        directions = dict(zip(generalisation.DIRECTIONS, each[1:]))
+        return {**each[0], "directions": directions, "anisotropy_percent": anisotropy}
+
+    fraction = {"original": 0.2, "generated": 0.21, "difference": 0.01, "floor": None}
+    phases = {
+        str(p): {"two_point_correlation": measure(10 * p), "lineal_path": measure(1), "volume_fraction": fraction}
+        for p in range(3)
+    }
+    facts = {"name": "x", "n_images": {"generated": 64, "original": 2000}, "training_steps": 30, "batch_size": 2}
+    picked = generalisation.pick({"phases": phases, **phases["2"]})
+    text = generalisation.report([{**facts, "seconds": {"training": 3.0}, "changed": [], **picked}])
+    s2 = [line for line in text.splitlines() if line.startswith("| x | 1 | ")][0]
+    assert s2.split(" | ")[2:] == [*(f"{10 + k:.1f} / 0.5" for k in range(5)), "40.0 ± 2.0", "39.0 |"]
+    assert sum(line.startswith("| x |") for line in text.splitlines()) == 9
+    assert "| x | 2 | 0.2000 | +0.0100 | – | 64 against 2000 | 30 x 2 | 3 | nothing |" in text
+    two_phases = generalisation.pick(phases["2"] | {"grey_threshold": 0.4})
+    assert [*two_phases["phases"]] == ["1"]

@@ -19,6 +19,7 @@ from benchmarks.paper.record import hardware, read_record
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.materials.recipes import DIRECT
 from mcrpy_diffusion.metrics.image_features import INCEPTION_FILE, INCEPTION_VARIABLE, FeatureNetwork
 
 
@@ -155,13 +156,12 @@ def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, An
 
     info = read_info(model_path(plan, material))
     data, run = read_record(plan.data_folder(material)), read_record(plan.run_folder(material))
-    reference = plan.reference(material)
     sampling = run.get(sampler_key(settings), {})
     return {
         "material": material,
         "scale": plan.scale,
         "changes": plan.changed,
-        "reference": "built in" if reference is None else reference.micrographs[0].name,
+        "source": source(plan, material),
         "data_seconds": {kind: data.get(kind, {}).get("seconds") for kind in ("training", "held_out")},
         "training_steps": info.step,
         "batch_size": info.settings.batch_size,
@@ -174,6 +174,16 @@ def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, An
         "evaluation_hardware": hardware(),
         "versions": info.versions,
     }
+
+
+def source(plan: Plan, material: str) -> str:
+    """What the originals were made from."""
+    if plan.data is not None:
+        return "data sets that were there"
+    if material in DIRECT:
+        return "generator"
+    reference = plan.reference(material)
+    return "built-in image" if reference is None else f"micrograph {reference.micrographs[0].name}"
 
 
 def study_sampling_steps(plan: Plan) -> None:

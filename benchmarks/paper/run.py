@@ -138,6 +138,9 @@ def command_of(plan: Plan) -> str:
         words.append(f"--materials {' '.join(plan.materials)}")
     if plan.references is not None:
         words.append("--references DIR")
+    words += ["--data DIR"] if plan.data is not None else []
+    words += ["--paper_recipe"] if plan.paper_recipe else []
+    words += [f"--features {' '.join(plan.features)}"] if plan.features is not None else []
     for name, default in (("training", 1000), ("held_out", 1000), ("samples", 1000)):
         n = getattr(plan, f"n_{name}")
         words += [f"--n_{name} {n}"] if n != default else []

@@ -19,6 +19,7 @@ from mcrpy_diffusion.materials.reference_images import MATERIALS
 Metrics = Mapping[str, Any]
 TARGETS = {"volume_fraction": 0.005, "grain_size_percent": 3.0, "copying_z": 2.0}
 PAPER_SHARE = {"small": 1.0, "paper": 0.5}  # of the paper's discrepancies that a scale aims at
+_IN_WORDS = {1.0: "the paper's", 0.5: "half of the paper's"}
 NONE = "–"
 
 
@@ -124,8 +125,7 @@ def table_4(results: Sequence[Metrics]) -> str:
     text = (
         "Table 4: discrepancy of the two-point correlation S2 and of the lineal path L between generated and held-out "
         "structures, eq. (23). *Floor*: that of as many held-out structures drawn at random; *training set*: that of "
-        "the training set. *Target*: at most "
-        f"{PAPER_SHARE[results[0]['run']['scale']]:g} of the paper's in both."
+        f"the training set. *Target*: at most {_IN_WORDS[PAPER_SHARE[results[0]['run']['scale']]]} in both."
     )
     return titled(text, results, table(["material", "sampler", *head, "target"], results, row))
 
@@ -233,7 +233,7 @@ def costs(results: Sequence[Metrics]) -> str:
         seconds = [None if None in data else sum(data), run["training_seconds"], run["sampling_seconds"]]
         rows.append(
             [
-                f"{run['material']} ({run['reference']})",
+                f"{run['material']} ({run['source']})",
                 sampler_name(run["sampler"], run["sampling_steps"]),
                 *(str(counts[name]) for name in ("training", "generated", "held_out")),
                 f"{run['training_steps']} x {run['batch_size']}",
@@ -269,7 +269,7 @@ def titled(text: str, results: Sequence[Metrics], body: str) -> str:
     """A table under its text, with extent and counts."""
     extent = " x ".join(map(str, results[0]["extent"]))
     counts = _distinct(
-        f"{m['n_images']['generated']} generated, {m['n_images']['original']} originals" for m in results
+        f"{m['n_images']['generated']} generated, {m['n_images']['original']} held-out originals" for m in results
     )
     return f"{text} {extent} pixels; {counts}.\n\n{body}"
 
