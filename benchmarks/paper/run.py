@@ -99,6 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--features", nargs="+", choices=FEATURES, help="(vgg19, and inception if its weights are there)"
     )
+    parser.add_argument("--study_material", choices=MATERIALS, help="material of figure 8 (carbonate)")
     parser.add_argument("--study_steps", nargs="+", type=int, metavar="N", help="sampling steps of figure 8")
     parser.add_argument("--study_samples", type=int, metavar="N", help="structures of each (256)")
     group = parser.add_argument_group("ablate")
