@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -277,3 +278,16 @@ def test_the_table_of_other_structures_has_each_phase_and_each_direction_with_it
     assert "| x | 2 | 0.2000 | +0.0100 | – | 64 against 2000 | 30 x 2 | 3 | nothing |" in text
     two_phases = generalisation.pick(phases["2"] | {"grey_threshold": 0.4})
     assert [*two_phases["phases"]] == ["1"]
+
+
+def test_figure_8_leaves_out_what_was_not_measured(tmp_path):
+    rows = [
+        {"sampler": sampler, "n_steps": n, "seconds_per_structure": 0.1 * n, **dict.fromkeys(figures.MEASURES, 1.0 / n)}
+        for sampler in ("ddim", "dpm_solver")
+        for n in (5, 50)
+    ]
+    whole = figures.steps_figure({"rows": rows}, tmp_path / "whole.png")
+    assert whole.stat().st_size < figures.MAX_BYTES / 3
+    part = figures.steps_figure({"rows": [row | {"recall": None} for row in rows]}, tmp_path / "part.png")
+    heights = [plt.imread(path).shape[0] for path in (whole, part)]
+    assert heights[1] < heights[0]  # six diagrams are two rows, seven are three

@@ -2,12 +2,13 @@
 
 2: original and generated structures. 3: two-point correlation. 4: lineal path. 5: grain-size distribution of the alloy.
 6: generated structures beside the nearest training structures. 7: where those two differ. 8: quality over the number of
-sampling steps (written by `measure.study_sampling_steps`). 9 and 10: structures and curves at 256 x 256.
+sampling steps. 9 and 10: structures and curves at 256 x 256.
 """
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from benchmarks.paper.make import draw, model_path, read_set
-from benchmarks.paper.plan import Plan
+from benchmarks.paper.plan import STUDY_NAME, Plan
 from benchmarks.paper.tables import read_metrics
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate_copies import pairs_of
-from mcrpy_diffusion.figures import LIGHT, LINE_STYLES
+from mcrpy_diffusion.figures import LIGHT, LINE_STYLES, study_figure
 from mcrpy_diffusion.files import make_folder, write_atomically
+from mcrpy_diffusion.studies import MEASURES
 
 MAX_BYTES = 200_000
 N_SHOWN = {64: 5, 256: 2}  # structures of each kind and material
@@ -58,6 +60,9 @@ def write_figures(plan: Plan) -> list[Path]:
     if with_grains:
         written.append(grains_figure(with_grains[0], plan.out / "figure_5.png"))
     written += pairs_figures(plan, shown, plan.out)
+    study = plan.out / f"{STUDY_NAME}.json"
+    if study.exists():
+        written.append(steps_figure(json.loads(study.read_text()), plan.out / "figure_8.png"))
     return [path for path in written if path is not None]
 
 
@@ -157,6 +162,15 @@ def pairs_figures(plan: Plan, results: Sequence[Metrics], out: Path) -> list[Pat
     return written
 
 
+def steps_figure(study: Metrics, path: Path) -> Path:
+    """Each measure over the number of sampling steps, a line per sampler: the package's own picture, in 64 colours."""
+    titles = {name: title for name, (_, title) in MEASURES.items()} | {"seconds_per_structure": "seconds per structure"}
+    study_figure(study, {k: v for k, v in titles.items() if all(row[k] is not None for row in study["rows"])}, path)
+    small = in_few_colours(path.read_bytes())
+    write_atomically(path, lambda file: file.write(small))
+    return path
+
+
 def generated_of(plan: Plan, material: str) -> np.ndarray:
     """The structures of the paper's sampler."""
     return draw(model_path(plan, material), plan.samplers[0], plan.run_folder(material))
@@ -165,13 +179,20 @@ def generated_of(plan: Plan, material: str) -> np.ndarray:
 def save(figure: Figure, path: Path) -> Path:
     """Write a figure in 64 colours, smaller until it is below `MAX_BYTES`."""
     for dpi in (130, 110, 90, 75, 60, 45):
-        stream, small = io.BytesIO(), io.BytesIO()
+        stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
-        Image.open(stream).convert("RGB").quantize(64).save(small, format="PNG", optimize=True)
-        if small.tell() <= MAX_BYTES:
+        small = in_few_colours(stream.getvalue())
+        if len(small) <= MAX_BYTES:
             break
-    write_atomically(path, lambda file: file.write(small.getvalue()))
+    write_atomically(path, lambda file: file.write(small))
     return path
+
+
+def in_few_colours(png: bytes) -> bytes:
+    """The same picture in 64 colours, about a third of the size."""
+    small = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(64).save(small, format="PNG", optimize=True)
+    return small.getvalue()
 
 
 def _figure(n_rows: int, n_columns: int, width: float, height: float | None = None) -> tuple[Figure, np.ndarray]:

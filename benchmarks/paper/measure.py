@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -213,4 +212,3 @@ def study_sampling_steps(plan: Plan) -> None:
     study: Mapping[str, Any] = json.loads((folder / f"{STUDY_NAME}.json").read_text())
     make_folder(plan.out)
     write_json(path, {**study, "key": key, "run": facts(plan, material, settings)})
-    shutil.copyfile(folder / f"{STUDY_NAME}.png", plan.out / "figure_8.png")
