@@ -14,6 +14,7 @@ from mcrpy_diffusion import cli
 from mcrpy_diffusion.config import (
     PRESETS,
     AlloySettings,
+    BenchmarkSettings,
     FibreSettings,
     GenerationSettings,
     SamplingSettings,
@@ -35,6 +36,7 @@ SETTINGS = {
     "generate": (GenerationSettings, FibreSettings, AlloySettings),
     "train": (TrainingSettings,),
     "sample": (SamplingSettings,),
+    "benchmark": (BenchmarkSettings,),
 }
 IN_HELP = (r" \(default: ([^)]+)\)", r"^default: ([^,]+)", r"(\S+): [^;:]*\(default\)")  # how help texts say a default
 WITH_PARENTHESES = ("evaluate", "export", "benchmark")  # their help texts end with the default
@@ -92,7 +94,7 @@ def default_and_meaning(action: argparse.Action, command: str) -> tuple[str, str
     """Return what an option is where it is not given, and what it means, without that."""
     name, meaning = action.option_strings[0].removeprefix("--"), (action.help or "").strip()
     if action.required:
-        return "required", meaning or HELP[command][name].rstrip(".")
+        return "required", meaning or HELP.get(command, {}).get(name, "").rstrip(".")
     if action.default not in (None, argparse.SUPPRESS):
         return _plain(action.default), meaning.removeprefix(f"default: {action.default}, ")
     for pattern in IN_PARENTHESES if command in WITH_PARENTHESES else IN_HELP:

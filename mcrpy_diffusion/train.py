@@ -277,7 +277,8 @@ class TrainingRun:
         settings = self.info.settings
         chosen = torch.randint(int(self.images.shape[0]), (settings.batch_size,), generator=generator)
         x_0 = torch.as_tensor(encode(torch.from_numpy(self.images[chosen.numpy()]), self.info.n_phases))
-        x_0 = augment(x_0, periodic=self.info.periodic, isotropic=self.info.isotropic, generator=generator)
+        if settings.augmentation:
+            x_0 = augment(x_0, periodic=self.info.periodic, isotropic=self.info.isotropic, generator=generator)
         t = stratified_timesteps(settings.batch_size, settings.n_timesteps, generator)
         noise = torch.randn(x_0.shape, generator=generator)
         return x_0, noise, t, self.conditions[chosen] if settings.condition_on_volume_fraction else None
@@ -342,7 +343,6 @@ class TrainingRun:
     def state(self) -> dict[str, Any]:
         """Everything needed to go on, and to sample from the average."""
         return {
-            "identity": identity(self.info),
             "info": self.info.to_dict(),
             "step": self.step,
             "seconds": self.seconds,
@@ -357,7 +357,7 @@ class TrainingRun:
     def load_state(self, path: Path, state: dict[str, Any]) -> None:
         """Go back to a written state; InputError where it belongs to other settings or data."""
         try:
-            check_same(state["identity"], identity(self.info), path)
+            check_same(identity(ModelInfo.from_dict(state["info"])), identity(self.info), path)
             self.network.load_state_dict(state["network"])
             self.optimizer.load_state_dict(state["optimizer"])
             for key, value in state["average"].items():

@@ -10,7 +10,7 @@ from mcrpy_diffusion.config import GenerationSettings, SamplingSettings, Trainin
 from mcrpy_diffusion.errors import InputError
 
 
-@pytest.mark.parametrize("name", ["quick", "paper"])
+@pytest.mark.parametrize("name", ["quick", "small", "paper"])
 def test_settings_survive_json(name):
     for settings in (preset(name).generation, preset(name).training, preset(name).sampling):
         assert type(settings).from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
@@ -51,7 +51,7 @@ def test_impossible_values_are_named_with_what_is_allowed(settings, values, mess
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(InputError, match="preset is 'fast'; allowed are quick, paper"):
+    with pytest.raises(InputError, match="preset is 'fast'; allowed are quick, small, paper"):
         preset("fast")
 
 
@@ -80,3 +80,17 @@ def test_the_paper_s_network_folds_larger_structures(extent, patch_size):
     assert training.patch_size == patch_size
     assert training.replace(patch_size=1) == preset("paper").training
     assert preset("quick", extent) == preset("quick")
+
+
+def test_the_small_preset_is_quick_with_fewer_weights_that_fit_into_4_mib_as_float16():
+    import torch
+
+    from mcrpy_diffusion.checkpoint import ModelInfo, build_network
+
+    quick, small = preset("quick"), preset("small")
+    assert small.sampling == quick.sampling
+    assert small.training.n_training_steps > quick.training.n_training_steps
+    info = ModelInfo(small.training, n_phases=2, extent=(64, 64), periodic=True, conditions=[[0.1], [0.2]])
+    weights = sum(p.numel() for p in build_network(info).parameters())
+    assert weights < 2e6
+    assert weights * torch.float16.itemsize < 4 * 2**20

@@ -25,7 +25,7 @@ from test_pipeline import blobs
 
 from mcrpy_diffusion import progress
 from mcrpy_diffusion.compare import FEATURES
-from mcrpy_diffusion.config import GenerationSettings, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.config import PRESETS, GenerationSettings, SamplingSettings, TrainingSettings, preset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import commands, gui, gui_forms
 
@@ -132,17 +132,16 @@ def test_forms_without_a_preset_are_filled_with_the_settings_defaults(command: s
 
 
 def test_a_training_form_leaves_to_the_preset_what_presets_do_not_share() -> None:
-    quick, paper = preset("quick").training, preset("paper").training
     fields = inputs("train")
     for of_settings in dataclasses.fields(TrainingSettings):
-        values = getattr(quick, of_settings.name), getattr(paper, of_settings.name)
+        values = [getattr(preset(name).training, of_settings.name) for name in PRESETS]
         arguments = fields[of_settings.name].arguments
-        if values[0] == values[1]:
+        if len(set(values)) == 1:
             assert str(arguments["default"]) == str(values[0])
         else:
             assert arguments["default"] is None
-            assert re.search(r"\(quick: .+, paper: .+\)$", arguments["help"])
-    assert "(quick: 1200, paper: 100000)" in fields["n_training_steps"].arguments["help"]
+            assert re.search(r"\(quick: .+, small: .+, paper: .+\)$", arguments["help"])
+    assert re.search(r"\(quick: 1200, small: \d+, paper: 100000\)$", fields["n_training_steps"].arguments["help"])
     assert fields["preset"].arguments["default"] == "quick"
 
 

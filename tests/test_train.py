@@ -16,9 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from mcrpy_diffusion import train as training
-from mcrpy_diffusion.checkpoint import read_info
+from mcrpy_diffusion.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.config import TrainingSettings
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.parallel import make_accelerator
 from mcrpy_diffusion.sample import load_model
 from mcrpy_diffusion.train import TrainingData, learning_rate, read_history, stratified_timesteps, train
 from mcrpy_diffusion.training_log import COLUMNS, read_log
@@ -350,3 +351,33 @@ def test_too_little_memory_is_warned_of_and_running_out_is_one_line_with_advice(
     monkeypatch.setattr(training.TrainingRun, "do_step", lambda self, stop: torch.empty(2**60, dtype=torch.uint8))
     with pytest.raises(InputError, match="out of memory: try gradient_accumulation 2 .* below 4"):
         train(data(), TINY, tmp_path / "other")
+
+
+def test_without_augmentation_every_batch_holds_training_images_as_they_are(tmp_path):
+    images = data(np.random.default_rng(0).integers(2, size=(6, 8, 8)).astype(np.uint8))
+    for augmentation in (True, False):
+        settings = replace(TINY, augmentation=augmentation, batch_size=32)
+        info = ModelInfo(settings, n_phases=2, extent=(8, 8), periodic=True)
+        fractions = training.all_volume_fractions(images)
+        run = training.TrainingRun(images, info, make_accelerator("cpu"), fractions)
+        x_0 = run.draw_batch(torch.Generator().manual_seed(0))[0]
+        there = (x_0[:, None, 0] > 0).eq(torch.from_numpy(images.phases > 0)[None]).all(dim=(2, 3)).any(dim=1)
+        assert bool(there.all()) != augmentation
+
+
+def test_a_state_from_before_a_setting_was_there_goes_on_with_its_default(tmp_path):
+    def kill(step, loss):
+        if step == 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(data(), TINY, tmp_path, on_step=kill)
+    newest = states(tmp_path)[-1]
+    state = read_state(newest)
+    del state["info"]["settings"]["augmentation"]
+    torch.save(state, newest)
+    with pytest.raises(InputError, match="augmentation: True -> False"):
+        train(data(), replace(TINY, augmentation=False), tmp_path)
+    seen = []
+    train(data(), TINY, tmp_path, on_step=lambda step, loss: seen.append(step))
+    assert seen[0] == state["step"] + 1

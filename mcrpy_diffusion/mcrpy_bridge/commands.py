@@ -347,7 +347,10 @@ def _add_options(parser: argparse.ArgumentParser, command: str) -> list[str]:
         "n_samples": {"type": int, "metavar": "N", "help": "new structures (default: 16)"},
         "extent_x": {"type": int, "metavar": "PIXELS", "help": "rows of a new structure (default: 64)"},
         "extent_y": {"type": int, "metavar": "PIXELS", "help": "columns of a new structure (default: 64)"},
-        "preset": {"choices": PRESETS, "help": "quick: minutes on a CPU (default); paper: the published recipe"},
+        "preset": {
+            "choices": PRESETS,
+            "help": "quick: minutes on a CPU (default); small: at most 90 minutes on two cores; paper: as published",
+        },
         "model": {
             "metavar": "MODEL",
             "help": "sample from this model.safetensors, or pretrained model (`mcrpy_diffusion models` lists their "

@@ -75,6 +75,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "warmup_steps",
             "ema_decay",
             "gradient_clip",
+            "augmentation",
             "seed",
         ),
         "Network": (
@@ -168,11 +169,12 @@ HELP: dict[str, dict[str, str]] = {
     "train": {
         "dataset": "Folder of a data set, from 'Diffusion: generate data'.",
         "out": "Folder for model.safetensors and the training state.",
-        "preset": "quick: minutes on a processor. paper: the published recipe, hours on a graphics card.",
+        "preset": "quick: minutes on a processor. small: up to 90 minutes. paper: as published, hours on a GPU.",
         "n_training_steps": "Training steps.",
         "batch_size": "Structures per step.",
         "learning_rate": "Adam's step size.",
         "learning_rate_schedule": "Constant, or falling as a cosine to a fiftieth.",
+        "augmentation": "Turns structures by 180 degrees and shifts periodic ones, at random.",
         "warmup_steps": "Steps in which the learning rate rises from 0.",
         "ema_decay": "Decay of the average of the weights, which is the model.",
         "gradient_clip": "Largest norm of the gradient.",

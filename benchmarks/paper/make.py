@@ -1,0 +1,121 @@
+"""Data sets, models and samples of one material; each function skips what is done and goes on with what is not."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.paper.plan import SEEDS, Plan, sampler_key
+from benchmarks.paper.record import timed
+from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.files import make_folder, write_json
+
+MADE_BY = "sampling.json"
+
+
+def make_data(plan: Plan, material: str) -> None:
+    """Make the training set and, from other seeds, the held-out set.
+
+    Raises
+    ------
+    InputError
+        If they cannot be made, or those that are to be taken are not complete.
+    """
+    from mcrpy_diffusion.generate import generate_material
+
+    for kind in SEEDS:
+        folder = plan.data_folder(material) / kind
+        if is_complete(folder) and plan.data is not None:
+            continue
+        if plan.data is not None:
+            raise InputError(f"{folder}: no complete data set; make it, or leave --data out")
+        with contextlib.nullcontext() if is_complete(folder) else timed(folder.parent, kind):
+            generate_material(
+                material,
+                plan.data_options(kind),
+                folder,
+                reference=plan.reference(material),
+                paper_recipe=plan.paper_recipe and material not in ("alloy", "fibre"),
+                n_jobs=plan.n_jobs,
+            )
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether a data set is there, and whole."""
+    try:
+        return Dataset.open(folder).is_complete
+    except InputError:
+        return False
+
+
+def read_set(plan: Plan, material: str, kind: str) -> np.ndarray:
+    """The structures (N, I, J) of a data set.
+
+    Raises
+    ------
+    InputError
+        If it is not there.
+    """
+    return Dataset.open(plan.data_folder(material) / kind).load()
+
+
+def train_model(plan: Plan, material: str) -> Path:
+    """Train on the training set."""
+    from mcrpy_diffusion.train import MODEL_NAME, read_dataset, train
+
+    folder = make_folder(plan.run_folder(material))
+    done = (folder / MODEL_NAME).exists()
+    with contextlib.nullcontext() if done else timed(folder, "training"):
+        return train(read_dataset(plan.data_folder(material) / "training"), plan.training, folder)
+
+
+def draw_samples(plan: Plan, material: str) -> None:
+    """Draw the structures of each sampler."""
+    for settings in plan.samplers:
+        draw(model_path(plan, material), settings, plan.run_folder(material))
+
+
+def model_path(plan: Plan, material: str) -> Path:
+    """Path of a material's model."""
+    return plan.run_folder(material) / "model.safetensors"
+
+
+def draw(model: Path, settings: SamplingSettings, folder: Path) -> np.ndarray:
+    """Draw the structures (n, I, J) that are missing in `folder`/<sampler>_<steps>, and read all.
+
+    Raises
+    ------
+    InputError
+        If there is no model, or the structures that are there are another one's.
+    """
+    from mcrpy_diffusion.sample import load_model, sample_to_folder
+    from mcrpy_diffusion.train import check_same
+
+    own = folder / sampler_key(settings)
+    made_by, record = made_with(model, settings), own / MADE_BY
+    if record.exists():
+        check_same(json.loads(record.read_text()), made_by, record)
+    else:
+        make_folder(own)
+        write_json(record, made_by)
+    seeds = range(settings.seed, settings.seed + settings.n_samples)
+    if not all((own / f"{seed}.npy").exists() for seed in seeds):
+        loaded = load_model(model)
+        with timed(folder, sampler_key(settings)):
+            sample_to_folder(loaded, settings, own)
+    return np.stack([np.load(own / f"{seed}.npy", allow_pickle=False) for seed in seeds])
+
+
+def made_with(model: Path, settings: SamplingSettings) -> dict[str, Any]:
+    """What decides a structure besides its seed."""
+    if not model.is_file():
+        raise InputError(f"{model}: no model yet; run the step train first")
+    kept = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
+    return kept | {"model_sha256": hashlib.sha256(model.read_bytes()).hexdigest()}

@@ -1,0 +1,170 @@
+"""What a run of the benchmark is: materials, numbers, settings, and where its files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mcrpy_diffusion.config import SamplingSettings, TrainingSettings, differences, preset
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.generate import Reference
+from mcrpy_diffusion.materials import recipes
+from mcrpy_diffusion.materials.reference_images import MATERIALS
+
+SCALES = ("small", "paper")  # presets of the package
+EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the paper has of each
+BOUNDARY_PHASES = {"alloy": 1}
+SEEDS = {"training": 0, "held_out": 1}  # of the data sets; no sample of one has the seed of one of the other
+DDIM_STEPS = {64: 150, 256: 500}
+FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20
+SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
+STUDY_NAME = "sampling_steps"  # figure 8
+HERE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for.
+
+    Attributes
+    ----------
+    scale : str
+        The preset that is trained with.
+    extent : int
+        Rows and columns.
+    materials : tuple of str
+    n_training, n_held_out, n_samples : int
+        Structures of each set.
+    n_steps : int, optional
+        Training steps in place of the preset's.
+    changes : mapping
+        Fields of `TrainingSettings` that differ from the preset's.
+    work : path
+        Data sets, models and structures, which are large.
+    results : path
+        Metrics, tables and figures.
+    references : path, optional
+        Folder of real micrographs, `<material>_256.npy` or `<material>_64.npy`, in place of the built-in images.
+    data : path, optional
+        Folder of data sets that are there already, `<material>/training` and `<material>/held_out`, taken as they are.
+    paper_recipe : bool
+        The paper's descriptors and optimizer where MCRpy makes the data, which take fifty times as long.
+    n_jobs : int
+        Processes that make data; -1: one per core.
+    features : tuple of str, optional
+        Networks of the Frechet distance; None: vgg19, and inception where its weights are there.
+    study_material, study_steps, study_samples
+        Of the study of sampling steps, figure 8.
+
+    Raises
+    ------
+    InputError
+        If a scale, an extent or a material is not allowed.
+    """
+
+    scale: str = "small"
+    extent: int = 64
+    materials: tuple[str, ...] = MATERIALS
+    n_training: int = 1000
+    n_held_out: int = 1000
+    n_samples: int = 1000
+    n_steps: int | None = None
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    work: Path = Path("work/paper")
+    results: Path = HERE / "results"
+    references: Path | None = None
+    data: Path | None = None
+    paper_recipe: bool = False
+    n_jobs: int = -1
+    features: tuple[str, ...] | None = None
+    study_material: str = "carbonate"
+    study_steps: tuple[int, ...] = (5, 10, 20, 50, 150, 300)
+    study_samples: int = 256
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (("scale", self.scale, SCALES), ("extent", self.extent, tuple(EXTENTS))):
+            if value not in allowed:
+                raise InputError(f"{name} is {value!r}; allowed are {', '.join(map(str, allowed))}")
+        for material in self.materials:
+            recipes.check_material(material)
+        self.training  # noqa: B018  wrong settings are said before anything is made
+
+    @property
+    def training(self) -> TrainingSettings:
+        """The preset's settings, with what was changed by hand."""
+        return self.preset_training.replace(n_training_steps=self.n_steps, **self.changes)
+
+    @property
+    def preset_training(self) -> TrainingSettings:
+        """The preset's settings."""
+        return preset(self.scale, (self.extent, self.extent)).training
+
+    @property
+    def changed(self) -> list[str]:
+        """How the settings differ from the preset's."""
+        return differences(self.preset_training.identity(), self.training.identity())
+
+    @property
+    def samplers(self) -> tuple[SamplingSettings, ...]:
+        """The paper's sampler, and the fast one."""
+        ddim = SamplingSettings(
+            n_samples=self.n_samples, sampler="ddim", n_sampling_steps=DDIM_STEPS[self.extent], batch_size=50
+        )
+        return ddim, ddim.replace(sampler=FAST_SAMPLER, n_sampling_steps=FAST_STEPS)
+
+    @property
+    def name(self) -> str:
+        """Scale and extent, which the folders of models and of results are called by."""
+        return f"{self.scale}_{self.extent}"
+
+    @property
+    def out(self) -> Path:
+        """Folder of this scale's metrics, tables and figures."""
+        return self.results / self.name
+
+    def data_folder(self, material: str) -> Path:
+        """Folder with the data sets of a material, which all scales share."""
+        return (self.work / f"data_{self.extent}" if self.data is None else self.data) / material
+
+    def run_folder(self, material: str) -> Path:
+        """Folder of a material's model and structures."""
+        return self.work / self.name / material
+
+    def metrics_path(self, material: str, settings: SamplingSettings) -> Path:
+        """File of the metrics of one set of structures."""
+        return self.out / "metrics" / f"{material}_{sampler_key(settings)}.json"
+
+    def data_options(self, kind: str) -> dict[str, Any]:
+        """Options of `generate_material` for the training or the held-out set."""
+        n = {"training": self.n_training, "held_out": self.n_held_out}[kind]
+        return {"extent_x": self.extent, "extent_y": self.extent, "n_training_samples": n, "seed": SEEDS[kind]}
+
+    def reference(self, material: str) -> Reference | None:
+        """The real micrograph of a material; None for the generator's or the built-in one.
+
+        Raises
+        ------
+        InputError
+            If there is none in the folder.
+        """
+        from mcrpy_diffusion.pipeline import reference_from_micrographs
+
+        if self.references is None or material in recipes.DIRECT:
+            return None
+        files = [self.references / f"{material}_{size}.npy" for size in (256, 64)]
+        there = [file for file in files if file.is_file()]
+        if not there:
+            raise InputError(f"{self.references}: no {files[0].name} or {files[1].name}; give a folder that has one")
+        return reference_from_micrographs([str(there[0])], {})
+
+
+def sampler_key(settings: SamplingSettings) -> str:
+    """Name of a sampler and its steps in files, such as ddim_150."""
+    return f"{settings.sampler}_{settings.n_sampling_steps}"
+
+
+def sampler_name(sampler: str, n_steps: int) -> str:
+    """Name of a sampler and its steps for readers, such as DDIM 150."""
+    return f"{SAMPLER_NAMES[sampler]} {n_steps}"

@@ -1,0 +1,161 @@
+"""The command: one resumable step after the other.
+
+    python benchmarks/paper/run.py all --scale small
+    python benchmarks/paper/run.py train --scale paper --materials carbonate --steps 20000
+    python benchmarks/paper/run.py ablate --materials carbonate --steps 2000
+
+Run the same command again to go on where it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":  # this folder's files have names that installed packages have too
+    sys.path.pop(0)
+    sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.paper import ablation, figures, make, measure, tables
+from benchmarks.paper.plan import EXTENTS, SCALES, Plan
+from mcrpy_diffusion import frameworks
+from mcrpy_diffusion.cli import Parser
+from mcrpy_diffusion.compare import FEATURES
+from mcrpy_diffusion.console import run as run_command
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.materials.reference_images import MATERIALS
+
+OF_MATERIAL: dict[str, Callable[[Plan, str], Any]] = {
+    "data": make.make_data,
+    "train": make.train_model,
+    "sample": make.draw_samples,
+    "evaluate": measure.evaluate_material,
+}
+STEPS = (*OF_MATERIAL, "tables", "figures", "all", "ablate")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a step; 0 done, 2 wrong input, 130 stopped."""
+
+    def start() -> None:
+        options = vars(make_parser().parse_args(arguments))
+        step, cases, n_samples = (options.pop(name) for name in ("step", "cases", "n_ablation_samples"))
+        plan = make_plan(options)
+        if step == "ablate":
+            for material in plan.materials:
+                ablation.ablate(plan, material, cases=cases, n_samples=n_samples)
+                say(ablation.write_table(plan, material))
+            return
+        for material in plan.materials:
+            for name, do in OF_MATERIAL.items():
+                if step in (name, "all"):
+                    say(f"{material}: {name}")
+                    do(plan, material)
+            if step == "all":  # so that there is something to look at early
+                tables.write_tables(plan.out, command_of(plan))
+        if step in ("evaluate", "all") and plan.study_material in plan.materials and plan.extent == 64:
+            say(f"{plan.study_material}: sampling steps")
+            measure.study_sampling_steps(plan)
+        if step in ("tables", "all"):
+            write_tables(plan)
+        if step in ("figures", "all"):
+            for path in figures.write_figures(plan):
+                say(path)
+
+    frameworks.before_torch()
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    return run_command(start)
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The options."""
+    parser = Parser(prog="run.py", description=str(__doc__), formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("step", choices=STEPS)
+    parser.add_argument("--scale", choices=SCALES, help="preset (small)")
+    parser.add_argument("--extent", type=int, choices=tuple(EXTENTS), default=64, help="rows and columns (64)")
+    parser.add_argument(
+        "--materials", nargs="+", metavar="NAME", help=f"of {', '.join(MATERIALS)} (those of the extent)"
+    )
+    parser.add_argument(
+        "--references", type=Path, metavar="DIR", help="real micrographs, <material>_256.npy or _64.npy"
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="DIR", help="data sets <material>/training, /held_out that are there"
+    )
+    parser.add_argument("--work", type=Path, metavar="DIR", help="data sets, models, structures (work/paper)")
+    parser.add_argument("--out", type=Path, metavar="DIR", dest="results", help="results (benchmarks/paper/results)")
+    parser.add_argument("--steps", type=int, metavar="N", dest="n_steps", help="training steps (the preset's)")
+    parser.add_argument("--set", nargs="+", metavar="FIELD=VALUE", help="other training settings than the preset's")
+    for kind in ("training", "held_out", "samples"):
+        parser.add_argument(f"--n_{kind}", type=int, metavar="N", help="structures (1000)")
+    parser.add_argument("--paper_recipe", action="store_true", default=None, help="data by MCRpy as published, slow")
+    parser.add_argument("--n_jobs", type=int, metavar="N", help="processes that make data (one per core)")
+    parser.add_argument(
+        "--features", nargs="+", choices=FEATURES, help="(vgg19, and inception if its weights are there)"
+    )
+    parser.add_argument("--study_material", choices=MATERIALS, help="material of figure 8 (carbonate)")
+    parser.add_argument("--study_steps", nargs="+", type=int, metavar="N", help="sampling steps of figure 8")
+    parser.add_argument("--study_samples", type=int, metavar="N", help="structures of each (256)")
+    group = parser.add_argument_group("ablate")
+    group.add_argument(
+        "--cases", nargs="+", metavar="CASE", help=f"of {', '.join(c.name for c in ablation.CASES)} (all)"
+    )
+    group.add_argument("--n_ablation_samples", type=int, metavar="N", default=256, help="structures of each case (256)")
+    return parser
+
+
+def make_plan(options: dict[str, Any]) -> Plan:
+    """The plan for the options that were given."""
+    given = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items() if v is not None}
+    given.setdefault("materials", EXTENTS[given["extent"]])
+    changes = {}
+    for text in given.pop("set", ()):
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set has {text!r}; allowed is FIELD=VALUE, such as batch_size=32")
+        try:
+            changes[name] = json.loads(value)
+        except ValueError:
+            changes[name] = value
+    return Plan(**given, changes=changes)
+
+
+def write_tables(plan: Plan) -> None:
+    """Write the tables of what was evaluated so far."""
+    for path in tables.write_tables(plan.out, command_of(plan)):
+        say(path)
+
+
+def command_of(plan: Plan) -> str:
+    """The command that makes the results."""
+    words = ["python benchmarks/paper/run.py all", f"--scale {plan.scale}", f"--extent {plan.extent}"]
+    if set(plan.materials) != set(EXTENTS[plan.extent]):
+        words.append(f"--materials {' '.join(plan.materials)}")
+    if plan.references is not None:
+        words.append("--references DIR")
+    words += ["--data DIR"] if plan.data is not None else []
+    words += ["--paper_recipe"] if plan.paper_recipe else []
+    words += [f"--features {' '.join(plan.features)}"] if plan.features is not None else []
+    for name, default in (("training", 1000), ("held_out", 1000), ("samples", 1000)):
+        n = getattr(plan, f"n_{name}")
+        words += [f"--n_{name} {n}"] if n != default else []
+    if plan.n_steps is not None:
+        words.append(f"--steps {plan.n_steps}")
+    if plan.changes:
+        words.append("--set " + " ".join(f"{k}={json.dumps(v)}" for k, v in plan.changes.items()))
+    return " ".join(words)
+
+
+def say(text: object) -> None:
+    """Print a line at once."""
+    print(os.fspath(text) if isinstance(text, Path) else text, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

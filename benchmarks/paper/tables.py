@@ -1,0 +1,332 @@
+"""Metrics -> the paper's tables 2, 3 and 4 and what the paper has no table for, in Markdown, its figures beside ours.
+
+Table 2: Frechet distance (the paper's is an FID). Table 3: precision and recall. Table 4: discrepancies of S2 and L.
+The paper's figures stand in the row of its own sampler, DDIM with 150 steps at 64 x 64.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.paper.plan import SAMPLER_NAMES, STUDY_NAME, sampler_name
+from benchmarks.paper.published import PAPER, SAMPLING_STEPS
+from mcrpy_diffusion.files import make_folder, write_atomically
+from mcrpy_diffusion.materials.reference_images import MATERIALS
+
+Metrics = Mapping[str, Any]
+TARGETS = {"volume_fraction": 0.005, "grain_size_percent": 3.0, "copying_z": 2.0}
+PAPER_SHARE = {"small": 1.0, "paper": 0.5}  # of the paper's discrepancies that a scale aims at
+_IN_WORDS = {1.0: "the paper's", 0.5: "half of the paper's"}
+NONE = "–"
+
+
+def write_tables(folder: Path, command: str) -> list[Path]:
+    """Write all tables of the metrics in a folder.
+
+    Parameters
+    ----------
+    folder : path
+        The results of one scale and extent.
+    command : str
+        What makes them, which is written under each.
+
+    Returns
+    -------
+    list of path
+        The files, none where there are no metrics.
+    """
+    results = read_metrics(folder)
+    if not results:
+        return []
+    written = []
+    for name, make in TABLES.items():
+        path = make_folder(folder) / f"{name}.md"
+        text = "\n\n".join([make(results), costs(results), f"```sh\n{command}\n```"]) + "\n"
+        write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        written.append(path)
+    study = folder / f"{STUDY_NAME}.json"
+    if study.exists():
+        path, text = folder / "figure_8.md", sampling_steps(json.loads(study.read_text())) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
+        written.append(path)
+    return written
+
+
+def read_metrics(folder: Path) -> list[Metrics]:
+    """The metrics of every material and sampler, in the paper's order, its own sampler first."""
+    found = [json.loads(file.read_text()) for file in (folder / "metrics").glob("*.json")]
+    order = [*SAMPLER_NAMES]
+    return sorted(
+        found, key=lambda m: (MATERIALS.index(m["run"]["material"]), order.index(m["run"]["sampler"]), _steps(m))
+    )
+
+
+def table_2(results: Sequence[Metrics]) -> str:
+    """Frechet distances."""
+    networks = list(dict.fromkeys(name for m in results for name in m["by_features"]))
+    titles = {n: next(m["by_features"][n]["name"] for m in results if n in m["by_features"]) for n in networks}
+    head = [c for n in networks for c in (f"{titles[n]} [95 %]", "real structures")]
+
+    def row(m: Metrics) -> list[str]:
+        cells = []
+        for n in networks:
+            found = m["by_features"].get(n, {}).get("frechet_distance", {})
+            cells += [with_interval(found, "value", "interval", "{:.2f}"), number(found.get("floor"), "{:.2f}")]
+        return [*cells, paper(m, "fid", "{:.2f}")]
+
+    text = (
+        "Table 2: Frechet distance of generated and held-out structures. *Real structures*: that of the training "
+        "set, real ones too, instead of the generated ones. A distance by VGG-19 is no FID, and not on the scale of "
+        "the paper's."
+    )
+    return titled(text, results, table(["material", "sampler", *head, "paper: FID"], results, row))
+
+
+def table_3(results: Sequence[Metrics]) -> str:
+    """Precision and recall."""
+    networks = list(dict.fromkeys(name for m in results for name in m["by_features"]))
+    measures = ("precision", "recall")
+    head = [f"{c} ({n})" if len(networks) > 1 else c for n in networks for c in _pairs(measures)]
+
+    def row(m: Metrics) -> list[str]:
+        cells = []
+        for n in networks:
+            for measure in measures:
+                found = m["by_features"].get(n, {}).get(measure, {})
+                cells += [with_interval(found, "value", "interval", "{:.3f}"), number(found.get("floor"), "{:.3f}")]
+        return [*cells, *(paper(m, measure, "{:.3f}") for measure in measures)]
+
+    features = " and ".join(networks) or "no features"
+    text = (
+        f"Table 3: improved precision and recall, k = 3, by {features}; the paper's are by Inception. *Real "
+        "structures*: the same of the training set."
+    )
+    head = ["material", "sampler", *head, "paper: precision", "paper: recall"]
+    return titled(text, results, table(head, results, row))
+
+
+def table_4(results: Sequence[Metrics]) -> str:
+    """Discrepancies of S2 and L."""
+    measures = {"two_point_correlation": ("eps_S2 %", "eps_s2"), "lineal_path": ("eps_L %", "eps_l")}
+    head = [c for title, _ in measures.values() for c in (f"{title} [95 %]", "floor", "training set", "paper")]
+
+    def row(m: Metrics) -> list[str]:
+        cells = []
+        for measure, (_, key) in measures.items():
+            found = m[measure]
+            cells.append(with_interval(found, "discrepancy_percent", "interval_percent", "{:.2f}"))
+            cells += [number(found[k], "{:.2f}") for k in ("floor_percent", "original_to_training_percent")]
+            cells.append(paper(m, key, "{:.2f}"))
+        return [*cells, reached(m)]
+
+    text = (
+        "Table 4: discrepancy of the two-point correlation S2 and of the lineal path L between generated and held-out "
+        "structures, eq. (23). *Floor*: that of as many held-out structures drawn at random; *training set*: that of "
+        f"the training set. *Target*: at most {_IN_WORDS[PAPER_SHARE[results[0]['run']['scale']]]} in both."
+    )
+    return titled(text, results, table(["material", "sampler", *head, "target"], results, row))
+
+
+def further(results: Sequence[Metrics]) -> str:
+    """Volume fraction, grain size and copies."""
+    head = ["original", "difference [95 %]", "floor", "grain size, pixels (original)", "copies: z", "exact", "target"]
+
+    def row(m: Metrics) -> list[str]:
+        fraction, grains = m["volume_fraction"], m["grains"] and m["grains"]["diameter"]
+        cells = [
+            number(fraction["original"], "{:.4f}"),
+            with_interval(fraction, "difference", "interval", "{:+.4f}"),
+            number(fraction["floor"], "{:.4f}"),
+        ]
+        if grains:
+            cells.append("{generated:.2f} ± {generated_std:.2f} ({original:.2f} ± {original_std:.2f})".format(**grains))
+        else:
+            cells.append(NONE)
+        nearest = m["nearest_training_image"]
+        return [*cells, number(m["data_copying"]["z"], "{:+.1f}"), number(nearest["n_exact_copies"], "{}"), met(m)]
+
+    text = (
+        "Volume fraction of phase 1, equivalent grain diameter (mean ± standard deviation, the paper's figure 5) and "
+        "data copying: z of the test of Meehan et al. against the held-out set, below 0 where generated structures lie "
+        "nearer to the training set than real ones. *Target*: volume fraction within "
+        f"{TARGETS['volume_fraction']}, mean grain size within {TARGETS['grain_size_percent']:g} %, z within "
+        f"±{TARGETS['copying_z']:g}."
+    )
+    return titled(text, results, table(["material", "sampler", *head], results, row))
+
+
+def summary(results: Sequence[Metrics]) -> str:
+    """The main figures of the paper's sampler, one row per material."""
+    own = [m for m in results if m["run"]["sampler"] == "ddim"] or list(results)
+    head = [
+        "volume fraction, difference",
+        "eps_S2 %",
+        "eps_L %",
+        "Frechet distance",
+        "precision",
+        "recall",
+        "copies: z",
+    ]
+
+    def row(m: Metrics) -> list[str]:
+        found = next(iter(m["by_features"].values()), {})
+
+        def of(measure: str, style: str) -> str:
+            each = found.get(measure, {})
+            return f"{number(each.get('value'), style)} / {number(each.get('floor'), style)}"
+
+        curves = [
+            f"{number(m[c]['discrepancy_percent'], '{:.2f}')} / {number(m[c]['floor_percent'], '{:.2f}')}"
+            f" / {paper(m, key, '{:.2f}')}"
+            for c, key in (("two_point_correlation", "eps_s2"), ("lineal_path", "eps_l"))
+        ]
+        fraction = f"{number(m['volume_fraction']['difference'], '{:+.4f}')}"
+        features = [of("frechet_distance", "{:.2f}"), of("precision", "{:.2f}"), of("recall", "{:.2f}")]
+        return [fraction, *curves, *features, number(m["data_copying"]["z"], "{:+.1f}")]
+
+    text = (
+        "In each cell of eps: ours / floor / the paper's; of the last measures but one: ours / that of real "
+        f"structures, by {next(iter(own[0]['by_features']), 'no features')}."
+    )
+    return titled(text, own, table(["material", "sampler", *head], own, row))
+
+
+TABLES: dict[str, Callable[[Sequence[Metrics]], str]] = {
+    "table_2": table_2,
+    "table_3": table_3,
+    "table_4": table_4,
+    "further": further,
+    "summary": summary,
+}
+
+
+def sampling_steps(study: Metrics) -> str:
+    """The figures that figure 8 draws."""
+    run, floor = study["run"], study["floor"]
+    measures = {"frechet_distance": "{:.2f}", "precision": "{:.3f}", "recall": "{:.3f}", "eps_s2_percent": "{:.2f}"}
+    measures |= {"eps_l_percent": "{:.2f}", "volume_fraction_error": "{:+.4f}", "seconds_per_structure": "{:.3f}"}
+    rows = [
+        [sampler_name(row["sampler"], row["n_steps"]), *(number(row[name], style) for name, style in measures.items())]
+        for row in study["rows"]
+    ]
+    head = ["sampler", f"Frechet distance ({study['features'] or 'not measured'})", "precision", "recall", "eps_S2 %"]
+    text = (
+        f"Figure 8 in numbers: {run['material']}, {study['n_generated']} generated against {study['n_original']} "
+        f"held-out structures in each row; floor: eps_S2 {number(floor['eps_s2_percent'], '{:.2f}')} %, eps_L "
+        f"{number(floor['eps_l_percent'], '{:.2f}')} %. Scale `{run['scale']}`, {run['training_steps']} training "
+        f"steps of {run['batch_size']}, {run['evaluation_hardware']}. The paper: {SAMPLING_STEPS}."
+    )
+    return f"{text}\n\n{lay_out([*head, 'eps_L %', 'volume fraction, difference', 's a structure'], rows)}"
+
+
+def costs(results: Sequence[Metrics]) -> str:
+    """What each result took: structures, steps that were done, seconds, hardware."""
+    head = ["material", "sampler", "training set", "generated", "held out", "steps x batch", "changed"]
+    head += ["data s", "training s", "sampling s", "evaluation s"]
+    rows = []
+    for m in results:
+        run, counts = m["run"], m["n_images"]
+        data = [run["data_seconds"].get(kind) for kind in ("training", "held_out")]
+        seconds = [None if None in data else sum(data), run["training_seconds"], run["sampling_seconds"]]
+        rows.append(
+            [
+                f"{run['material']} ({run['source']})",
+                sampler_name(run["sampler"], run["sampling_steps"]),
+                *(str(counts[name]) for name in ("training", "generated", "held_out")),
+                f"{run['training_steps']} x {run['batch_size']}",
+                "; ".join(run["changes"]) or "nothing",
+                *(number(each, "{:.0f}") for each in [*seconds, run["evaluation_seconds"]]),
+            ]
+        )
+    places = {
+        "training": _distinct(m["run"]["training_hardware"] for m in results),
+        "sampling": _distinct(m["run"]["sampling_hardware"] for m in results),
+        "evaluation": _distinct(m["run"]["evaluation_hardware"] for m in results),
+    }
+    scale = _distinct(m["run"]["scale"] for m in results)
+    where = "; ".join(f"{name} on {place}" for name, place in places.items())
+    return f"Scale `{scale}`; {where}. *Changed*: against the preset.\n\n{lay_out(head, rows)}"
+
+
+def table(head: Sequence[str], results: Sequence[Metrics], row: Callable[[Metrics], list[str]]) -> str:
+    """A row per material and sampler."""
+    rows = [
+        [m["run"]["material"], sampler_name(m["run"]["sampler"], m["run"]["sampling_steps"]), *row(m)] for m in results
+    ]
+    return lay_out(head, rows)
+
+
+def lay_out(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def titled(text: str, results: Sequence[Metrics], body: str) -> str:
+    """A table under its text, with extent and counts."""
+    extent = " x ".join(map(str, results[0]["extent"]))
+    counts = _distinct(
+        f"{m['n_images']['generated']} generated, {m['n_images']['original']} held-out originals" for m in results
+    )
+    return f"{text} {extent} pixels; {counts}.\n\n{body}"
+
+
+def number(value: float | None, style: str) -> str:
+    """A number, or a dash."""
+    return NONE if value is None else style.format(value)
+
+
+def with_interval(found: Metrics, value: str, interval: str, style: str) -> str:
+    """A number with its interval, where there is one."""
+    ends = found.get(interval)
+    text = number(found.get(value), style)
+    return text if ends is None else f"{text} [{style.format(ends[0])}, {style.format(ends[1])}]"
+
+
+def paper(m: Metrics, key: str, style: str) -> str:
+    """The paper's figure, which is one of DDIM at 64 x 64."""
+    run = m["run"]
+    if m["extent"] != [64, 64] or (run["sampler"], run["sampling_steps"]) != ("ddim", 150):
+        return NONE
+    return style.format(getattr(PAPER[run["material"]], key))
+
+
+def reached(m: Metrics) -> str:
+    """Whether both discrepancies reach the scale's target."""
+    own, share = PAPER[m["run"]["material"]], PAPER_SHARE[m["run"]["scale"]]
+    found = {"two_point_correlation": own.eps_s2, "lineal_path": own.eps_l}
+    values = {measure: m[measure]["discrepancy_percent"] for measure in found}
+    missed = [_SHORT[k] for k, v in values.items() if v is None or v > share * found[k]]
+    return f"missed: {', '.join(missed)}" if missed else "reached"
+
+
+def met(m: Metrics) -> str:
+    """Whether volume fraction, grain size and copying are as they should be."""
+    missed = []
+    if abs(m["volume_fraction"]["difference"]) > TARGETS["volume_fraction"]:
+        missed.append("volume fraction")
+    grains = m["grains"] and m["grains"]["diameter"]
+    if grains and 100 * abs(grains["difference"]) > TARGETS["grain_size_percent"] * grains["original"]:
+        missed.append("grain size")
+    z = m["data_copying"]["z"]
+    if z is None or abs(z) > TARGETS["copying_z"]:
+        missed.append("z")
+    return f"missed: {', '.join(missed)}" if missed else "reached"
+
+
+_SHORT = {"two_point_correlation": "S2", "lineal_path": "L"}
+
+
+def _pairs(measures: Sequence[str]) -> list[str]:
+    return [column for measure in measures for column in (f"{measure} [95 %]", "real structures")]
+
+
+def _steps(m: Metrics) -> int:
+    return int(m["run"]["sampling_steps"])
+
+
+def _distinct(values: Iterable[str | None]) -> str:
+    return " or ".join(dict.fromkeys(value or "unknown" for value in values))
