@@ -36,7 +36,7 @@ SETTINGS = {
     "generate": (GenerationSettings, FibreSettings, AlloySettings),
     "train": (TrainingSettings,),
     "sample": (SamplingSettings,),
-    "benchmark": (BenchmarkSettings,),
+    "benchmark": (BenchmarkSettings, TrainingSettings),
 }
 IN_HELP = (r" \(default: ([^)]+)\)", r"^default: ([^,]+)", r"(\S+): [^;:]*\(default\)")  # how help texts say a default
 WITH_PARENTHESES = ("evaluate", "export", "benchmark")  # their help texts end with the default
@@ -94,7 +94,7 @@ def default_and_meaning(action: argparse.Action, command: str) -> tuple[str, str
     """Return what an option is where it is not given, and what it means, without that."""
     name, meaning = action.option_strings[0].removeprefix("--"), (action.help or "").strip()
     if action.required:
-        return "required", meaning or HELP.get(command, {}).get(name, "").rstrip(".")
+        return "required", meaning or _help_of_the_form(name, command)
     if action.default not in (None, argparse.SUPPRESS):
         return _plain(action.default), meaning.removeprefix(f"default: {action.default}, ")
     for pattern in IN_PARENTHESES if command in WITH_PARENTHESES else IN_HELP:
@@ -103,14 +103,20 @@ def default_and_meaning(action: argparse.Action, command: str) -> tuple[str, str
             return found[1], meaning.replace(found[0], "") if "(" in found[0][:2] else meaning
     of_settings = _settings_default(name, command)
     if meaning == "" or meaning.startswith("("):  # the settings' own default
-        meaning = HELP.get(command, {}).get(name, "").rstrip(".")
+        meaning = _help_of_the_form(name, command)
     return of_settings, meaning
+
+
+def _help_of_the_form(name: str, command: str) -> str:
+    """Return what the GUI says of an option, of another command's where this one has no form."""
+    forms = [HELP.get(command, {}), *HELP.values()]
+    return next((form[name] for form in forms if name in form), "").rstrip(".")
 
 
 def _settings_default(name: str, command: str) -> str:
     """Return the default of a field of the command's settings, by preset where these differ."""
     name = "n_sampling_steps" if name == "n_steps" else name
-    if command == "train":
+    if command in ("train", "benchmark"):
         values = {each: getattr(preset(each).training, name, None) for each in PRESETS}
         if len(set(values.values())) > 1:
             return ", ".join(f"{each}: {_plain(value)}" for each, value in values.items())
@@ -130,7 +136,7 @@ def _upper(words: str) -> str:
 def _plain(value: object) -> str:
     if value is None:
         return ""
-    if isinstance(value, (tuple, list)):
+    if isinstance(value, (tuple, list, dict)):
         return " ".join(map(str, value)) or "none"
     return str(value)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, NoReturn
 
@@ -163,7 +163,7 @@ def make_parser() -> Parser:
     text = "MCRpy's reconstruction against diffusion on one micrograph: cost, quality, break-even; run again to go on"
     p = _command(commands, "benchmark", benchmark, text)
     p.add_argument("--reference", required=True, metavar="FILE", help="a micrograph (.npy, .npz, .png, .tif, .jpg)")
-    p.add_argument("--out", required=True, metavar="DIR")
+    p.add_argument("--out", required=True, metavar="DIR", help="folder for structures, model and results")
     p.add_argument("--preset", choices=PRESETS, help="of the model that is trained (quick)")
     p.add_argument("--model", metavar="FILE", help="sample from this model instead of training one")
     p.add_argument("--n_jobs", type=int, help="methods that are at work at a time (1)")
@@ -176,7 +176,13 @@ def make_parser() -> Parser:
         help="another number of structures of a slow method; can be repeated",
     )
     p.add_argument("--methods", nargs="+", metavar="METHOD", help=f"out of {', '.join(METHODS)} (all)")
-    _add_settings(p, BenchmarkSettings, leave_out=("methods", "n_samples_of"))
+    meanings = {
+        "n_ddim_steps": "steps of diffusion_ddim",
+        "n_fast_steps": "steps of diffusion_fast, None: the preset's",
+        "clock": "seconds that are counted: wall, or cpu, those of the processor, where other work runs beside",
+        "features": "for the Frechet distance, precision and recall: vgg19 or none",
+    }
+    _add_settings(p, BenchmarkSettings, leave_out=("methods", "n_samples_of"), meanings=meanings)
     _add_settings(p, TrainingSettings, "training", skip=(BenchmarkSettings,))
     return parser
 
@@ -361,10 +367,11 @@ def _add_settings(
     aliases: dict[str, str] | None = None,
     skip: Sequence[type[Settings]] = (),
     leave_out: Sequence[str] = (),
+    meanings: Mapping[str, str] | None = None,
 ) -> None:
     """Add an option for each field, typed as the field is; defaults stay with the settings.
 
-    Fields of the settings in `skip`, and those in `leave_out`, have their options already.
+    Fields of the settings in `skip`, and those in `leave_out`, have their options already. `meanings` are help texts.
     """
     hints = typing.get_type_hints(settings)
     group = parser.add_argument_group(title)
@@ -374,15 +381,14 @@ def _add_settings(
             continue
         name, kind = (rename or {}).get(f.name, f.name), hints[f.name]
         kinds = [k for k in typing.get_args(kind) if k is not type(None)] or [kind]
+        text = f"{(meanings or {}).get(name, '')} ({f.default})".strip()
         if kind is bool:
-            group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None, help=f"({f.default})")
+            group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
             continue
         many = typing.get_origin(kinds[0]) is tuple or typing.get_origin(kind) is tuple
         item = typing.get_args(kinds[0])[0] if typing.get_origin(kinds[0]) is tuple else kinds[0]
         flags = [f"--{name}", *([f"--{aliases[name]}"] if aliases and name in aliases else [])]
-        group.add_argument(
-            *flags, type=item, nargs="*" if many else None, default=None, metavar="X", help=f"({f.default})"
-        )
+        group.add_argument(*flags, type=item, nargs="*" if many else None, default=None, metavar="X", help=text)
 
 
 if __name__ == "__main__":
