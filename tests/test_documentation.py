@@ -119,7 +119,7 @@ def all_options(make_options: ModuleType) -> set[str]:
 def test_no_page_names_an_option_that_is_not_there(make_options: ModuleType) -> None:
     known = all_options(make_options) | {"--num_processes"}  # of Accelerate
     known |= {"--no-install-recommends", "--check"}  # of apt-get and ruff
-    scripts = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks").glob("*.py"))
+    scripts = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks").rglob("*.py"))
     known |= set(re.findall(r'"(--\w+)"', scripts))
     for page in PAGES:
         named = set(re.findall(r"(?<![\w-])--[a-z][\w-]*", page.read_text(encoding="utf-8")))
