@@ -148,7 +148,7 @@ def train_model(
     folder : path
         Gets model.safetensors at the end, checkpoints and training_log.csv on the way.
     preset_name : str
-        "quick" or "paper".
+        "quick", "small" or "paper".
     device : str, optional
         "cuda" or "cpu"; the first where there is one.
     on_step : callable, optional

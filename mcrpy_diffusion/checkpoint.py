@@ -81,7 +81,8 @@ class ModelInfo:
             If a value is out of range.
         """
         given = {k: v for k, v in given.items() if v is not None}
-        recommended = {} if self.card is None else self.card.sampling
+        card: dict[str, Any] = {} if self.card is None else self.card.sampling
+        recommended: dict[str, Any] = {key: card[key] for key in ("sampler", "n_sampling_steps") if key in card}
         if given.get("eta") and "sampler" not in given:
             given["sampler"] = "ddim"  # which alone adds noise
         if given.get("sampler", recommended.get("sampler")) != recommended.get("sampler"):

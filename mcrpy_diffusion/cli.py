@@ -22,7 +22,7 @@ from mcrpy_diffusion.config import (
     TrainingSettings,
     preset,
 )
-from mcrpy_diffusion.console import run
+from mcrpy_diffusion.console import CurrentStderr, run
 from mcrpy_diffusion.errors import InputError
 
 MCRPY_COMMANDS = {
@@ -165,7 +165,7 @@ def make_parser() -> Parser:
     p.add_argument("--reference", required=True, metavar="FILE", help="a micrograph (.npy, .npz, .png, .tif, .jpg)")
     p.add_argument("--out", required=True, metavar="DIR", help="folder for structures, model and results")
     p.add_argument("--preset", choices=PRESETS, help="of the model that is trained (quick)")
-    p.add_argument("--model", metavar="FILE", help="sample from this model instead of training one")
+    p.add_argument("--model", metavar="MODEL", help=f"sample from it instead of training one: {MODEL_HELP}")
     p.add_argument("--n_jobs", type=int, help="methods that are at work at a time (1)")
     p.add_argument("--dry_run", action="store_true", default=None, help="show the resolved settings and stop")
     p.add_argument(
@@ -344,7 +344,7 @@ def _show_messages_of(logger_name: str) -> None:
 
     logger = logging.getLogger(logger_name)
     if not logger.handlers:
-        handler = logging.StreamHandler()
+        handler = CurrentStderr()
         handler.setFormatter(logging.Formatter("%(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO)

@@ -351,6 +351,8 @@ class BenchmarkSettings(Settings):
         for name, low in (("n_fast_steps", 1), ("limit_to", 1), ("n_training_samples", 2)):
             if getattr(self, name) is not None:
                 self._at_least(low, name)
+        if len(set(self.methods)) < len(self.methods):
+            raise InputError(f"methods are {', '.join(self.methods)}; allowed is each once")
         unknown = [name for name in (*self.methods, *self.n_samples_of) if name not in METHODS]
         if unknown or not self.methods:
             raise InputError(f"methods are {', '.join(unknown) or 'none'}; allowed are {', '.join(METHODS)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
 
@@ -10,6 +11,15 @@ from mcrpy_diffusion.errors import InputError
 DONE, WRONG_INPUT, INTERRUPTED = 0, 2, 130
 MAX_MESSAGE = 4000  # characters
 CONTINUES = "stopped; the same command continues"
+
+
+class CurrentStderr(logging.StreamHandler):
+    """Shows log records on whatever stderr is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record."""
+        self.stream = sys.stderr
+        super().emit(record)
 
 
 def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:

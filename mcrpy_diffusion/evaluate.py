@@ -185,7 +185,8 @@ def evaluate_against_statistics(
     """
     curves, counts = statistics["curves"], {"original": figures["n_images"]["original"], "generated": len(generated)}
     last = min(curves["distance"][-1], default_max_distance(generated.shape[1:]))
-    scale = (figures["n_images"]["generated"] / len(generated)) ** 0.5
+    area = float(np.prod(figures["extent"]) / np.prod(generated.shape[1:]))
+    scale = (figures["n_images"]["generated"] / len(generated) * area) ** 0.5
     by_phase: dict[str, dict[str, Any]] = {}
     for name in sorted(curves.keys() - {"distance"}):
         found = set_statistics(generated, phase=int(name), periodic=figures["periodic"], max_distance=last)

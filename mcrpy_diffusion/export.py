@@ -84,7 +84,11 @@ def export(
     if out.suffix != SUFFIX or not out.parent.is_dir():
         raise InputError(f"{out}: cannot be written; give a name that ends in {SUFFIX}, in a folder that is there")
     frameworks.before_torch()
-    network, info = load_network(pretrained.find(model))
+    path = pretrained.find(model)
+    if out.exists() and out.samefile(path):
+        raise InputError(f"{out}: the model itself, whose weights would be rounded; give another --out")
+    ModelCard(name or out.stem).check_name()
+    network, info = load_network(path)
     origin = _origin(info, source, licence)
     figures, statistics = pick_figures(_read_metrics(metrics, info)) if metrics is not None else ({}, {})
     usual = preset("quick").sampling

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mcrpy_diffusion.checkpoint import ModelInfo
 
 MIB = 2**20
+_SHOWN = ("volume_fraction", "two_point_correlation", "lineal_path")
 MISSING = "–"
 _SCALAR = ("original", "original_std", "generated", "difference", "floor", "held_out", "held_out_difference")
 _CURVE = ("discrepancy_percent", "interval_percent", "floor_percent", "held_out_discrepancy_percent")
@@ -89,7 +91,20 @@ class ModelCard:
             lines = value if isinstance(value, list) else []
             if type(value) is not type(getattr(empty, name)) or not all(isinstance(line, str) for line in lines):
                 raise InputError(f"the model's card has a {name} of type {type(value).__name__}; give another model")
+            if not all(text.isprintable() for text in (value if lines else [value]) if isinstance(text, str)):
+                raise InputError(f"the model's card has control characters in its {name}; give another model")
+        card.check_name()
+        if card.sampling and set(card.sampling) != {"sampler", "n_sampling_steps"}:
+            raise InputError("the model's card recommends more or less than sampler and n_sampling_steps")
+        missing = {"n_images", "extent", *_SHOWN} - set(card.figures)
+        if card.figures and missing:
+            raise InputError(f"the model's card has figures without {', '.join(sorted(missing))}")
         return card
+
+    def check_name(self) -> None:
+        """Raise InputError where the name could not begin the names of files."""
+        if not re.fullmatch(r"\w[\w .-]{0,99}", self.name):
+            raise InputError(f"the name is {self.name[:100]!r}; allowed are letters, digits, blanks, '.', '-' and '_'")
 
 
 def pick_figures(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -139,7 +154,7 @@ def markdown(info: ModelInfo, *, file_name: str, n_bytes: int, n_weights: int) -
         "training": f"{info.step} steps of {settings.batch_size} images, seed {settings.seed}, "
         f"{info.training_seconds:.0f} s",
         "prediction": f"{settings.prediction}, {settings.schedule} schedule, {settings.n_timesteps} time steps",
-        "sampling": "{sampler}, {n_sampling_steps} steps".format(**card.sampling),
+        "sampling": "{sampler}, {n_sampling_steps} steps".format(**card.sampling) if card.sampling else MISSING,
         "source": card.source,
         "licence": card.licence,
     }

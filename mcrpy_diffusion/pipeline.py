@@ -180,9 +180,10 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         training = training.replace(prediction="v")  # grey values have no phases
     sampling_options = fields_of(chosen.sampling)
     sampling_options.pop("batch_size", None)
-    sampling = chosen.sampling.replace(**sampling_options)
     if info is not None and info.card is not None:
         sampling = info.sampling_settings(**sampling_options)
+    else:
+        sampling = chosen.sampling.replace(**sampling_options)
     plan = Plan(
         reference=reference,
         generation=generation,
@@ -212,6 +213,7 @@ def is_quick(settings: GenerationSettings) -> bool:
 MCRPY_OWN_NAMES = ("batch_size", "learning_rate")
 OF_RECONSTRUCTIONS = ("descriptor_weights", "optimizer_type", "loss_type", "max_iter")
 OF_TRAINING = ("n_training_samples", "n_training_steps")
+OF_REFERENCES = ("descriptor_types", "limit_to", "isotropic", "use_multiphase")
 OF_CHARACTERIZING = ("grey_values", "use_multigrid_descriptor")
 
 
@@ -229,18 +231,21 @@ def without_meaning(options: Mapping[str, Any], plan: Plan) -> str:
         groups.setdefault(why, []).extend(flag(name) for name in names if name in options)
 
     of_descriptors = plan.generation.training_data == "descriptors"
-    if plan.reference.micrographs and plan.model is not None:
+    if plan.model is not None and plan.reference.characterization is None:
         add(OF_RECONSTRUCTIONS, "a model was given, so that MCRpy reconstructs nothing")
     elif not of_descriptors:
         add(OF_RECONSTRUCTIONS, "the training data are crops, so that MCRpy reconstructs nothing")
     if plan.model is not None:
         add(
-            OF_TRAINING if plan.reference.micrographs else OF_TRAINING[1:], "a model was given, so that none is trained"
+            OF_TRAINING if plan.reference.characterization is None else OF_TRAINING[1:],
+            "a model was given, so that none is trained",
         )
         if "periodic" in options and bool(options["periodic"]) != plan.generation.periodic:
             add(("periodic",), "the model decides it")
     elif "periodic" in options and not of_descriptors and options["periodic"]:
         add(("periodic",), "crops are not periodic")
+    if is_alone(plan.reference):
+        add((*OF_CHARACTERIZING, *OF_REFERENCES), "there is a model alone")
     if plan.reference.characterization is not None:
         add(OF_CHARACTERIZING, "settled when the characterization was made")
     said = [f"{', '.join(flags)}: {why}" for why, flags in groups.items() if flags]
@@ -422,7 +427,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
                 held_out=held_out_crops(generation, reference, N_HELD_OUT),
                 micrographs=micrographs,
             )
-        elif plan.card is not None and plan.card.statistics:
+        elif is_alone(reference) and plan.card is not None and plan.card.statistics:
             metrics = evaluation.evaluate_against_statistics(
                 structures, plan.card.figures, plan.card.statistics, n_phases=reference.n_phases
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,18 +15,21 @@ from torch import Tensor
 
 from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network
-from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.config import SamplingSettings, differences
 from mcrpy_diffusion.data.npy_files import load_npy
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
+from mcrpy_diffusion.data.untrusted import read_json
 from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
 from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pairs
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder, write_atomically
+from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.progress import Progress
+
+RECORD_NAME = "drawn_with.json"  # in a folder of structures
 
 
 class Model:
@@ -45,6 +49,13 @@ class Model:
         self._fast: UNet | None = None  # the same in bfloat16, made when it is first needed
         self.info = info
         self.schedule = NoiseSchedule.named(info.settings.schedule, info.settings.n_timesteps)
+
+    def fingerprint(self) -> str:
+        """Return the SHA-256 of the weights, by their names."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.network.state_dict().items()):
+            digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def sample(
         self,
@@ -218,12 +229,24 @@ def sample_to_folder(
 ) -> Path:
     """Write the structures of seeds seed ... seed + n - 1 as <seed>.npy; those that are there are kept.
 
+    What they were drawn with stands in drawn_with.json beside them.
+
     Raises
     ------
     InputError
-        If the folder cannot be written to, or a setting is out of range.
+        If the folder cannot be written to or holds structures of another model, sampler or extent, or a setting is out
+        of range.
     """
     folder = make_folder(folder)
+    made_by = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
+    made_by |= {"extent": list(shape or model.info.extent), "weights_sha256": model.fingerprint()}
+    record = folder / RECORD_NAME
+    if record.exists():
+        there = read_json(record)
+        changed = differences(there, made_by) if isinstance(there, dict) else ["the record is damaged"]
+        if changed:
+            raise InputError(f"{folder} holds structures made with other settings ({'; '.join(changed)}); give another")
+    write_json(record, made_by)
     missing = [
         s for s in range(settings.seed, settings.seed + settings.n_samples) if not (folder / f"{s}.npy").exists()
     ]

@@ -170,6 +170,8 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
     ("words", "said"),
     [
         (["--out", "m.pt"], "ends in .safetensors"),
+        (["--model", "foreign.safetensors", "--out", "foreign.safetensors"], "would be rounded"),
+        (["--name", "../up"], "the name is '../up'; allowed are letters"),
         (["--out", "nowhere/m.safetensors"], "in a folder that is there"),
         (["--metrics", "missing.json"], "missing.json: not a readable metrics.json"),
         (["--metrics", "other.json"], "not the metrics.json of structures of 2 phases"),
@@ -213,6 +215,17 @@ def test_a_card_with_unknown_content_is_refused(tmp_path: Path) -> None:
     assert "card" not in values
     with pytest.raises(InputError, match="card is not understood: colour"):
         ModelInfo.from_dict({**values, "card": {"name": "m", "colour": 1}})
+    for change, said in (
+        ({"name": "../../up"}, "the name is"),
+        ({"name": "/up"}, "the name is"),
+        ({"limits": [1]}, "has a limits of type list"),
+        ({"licence": "\x1b[2J"}, "control characters in its licence"),
+        ({"limits": ["fine", "\x07"]}, "control characters in its limits"),
+        ({"sampling": {"sampler": "ddim", "n_sampling_steps": 5, "n_samples": 10**9}}, "recommends more or less"),
+        ({"figures": {"a": 1}}, "figures without extent"),
+    ):
+        with pytest.raises(InputError, match=said):
+            ModelInfo.from_dict({**values, "card": {"name": "m", **change}})
     assert ModelInfo.from_dict({**values, "card": ModelCard("m").to_dict()}) == replace(info, card=ModelCard("m"))
     save_model(tmp_path / "m.safetensors", build_network(info).state_dict(), info)
     with pytest.raises(InputError, match="m.safetensors has no card"):
@@ -254,6 +267,14 @@ def test_floors_grow_as_the_root_of_fewer_structures() -> None:
     for measure, key in (("volume_fraction", "floor"), ("two_point_correlation", "floor_percent")):
         assert few[measure][key] == pytest.approx(2 * figures[measure][key])
         assert few[measure][key] == pytest.approx(measured[measure][key], rel=0.15)
+
+
+def test_floors_fall_as_the_root_of_a_larger_area() -> None:
+    original, generated = noise(300, seed=0, n_phases=2), noise(16, seed=1, n_phases=2)
+    figures, statistics = pick_figures(evaluate(original, generated, n_phases=2, periodic=True))
+    large = np.random.default_rng(2).integers(0, 2, (16, 24, 20), dtype=np.uint8)
+    found = evaluate_against_statistics(large, figures, statistics, n_phases=2)
+    assert found["volume_fraction"]["floor"] == pytest.approx(figures["volume_fraction"]["floor"] / 2)
 
 
 def test_smaller_structures_are_compared_up_to_their_own_distances() -> None:

