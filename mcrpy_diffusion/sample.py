@@ -246,7 +246,8 @@ def sample_to_folder(
         changed = differences(there, made_by) if isinstance(there, dict) else ["the record is damaged"]
         if changed:
             raise InputError(f"{folder} holds structures made with other settings ({'; '.join(changed)}); give another")
-    write_json(record, made_by)
+    else:
+        write_json(record, made_by)
     missing = [
         s for s in range(settings.seed, settings.seed + settings.n_samples) if not (folder / f"{s}.npy").exists()
     ]
