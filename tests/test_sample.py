@@ -36,7 +36,7 @@ def make_model(path, **changes):
 @pytest.mark.parametrize("conditioned", [True, False])
 @pytest.mark.parametrize(("eta", "winograd"), [(0.0, False), (1.0, False), (0.0, True)])
 def test_a_structure_depends_on_its_seed_alone(tmp_path, conditioned, eta, winograd, monkeypatch):
-    monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda x, weight: winograd)
+    monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda *_: winograd)
     model = load_model(make_model(tmp_path / "m.safetensors", condition_on_volume_fraction=conditioned))
     many = model.sample(7, n_steps=6, seed=10, eta=eta, batch_size=3)
     alone = model.sample(1, n_steps=6, seed=14, eta=eta)

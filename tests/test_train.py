@@ -63,7 +63,7 @@ class Killed(Exception):
 def test_a_killed_run_continued_equals_an_uninterrupted_one_bit_for_bit(
     tmp_path, prediction, conditioned, winograd, monkeypatch
 ):
-    monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda x, weight: winograd)
+    monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda *_: winograd)
     settings = replace(
         TINY, prediction=prediction, condition_on_volume_fraction=conditioned, learned_variance=not conditioned
     )

@@ -27,7 +27,7 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve (B, n_in, I, J)."""
-        if self.stride == (1, 1) and can_be_winograd(x, self.weight) and winograd_pays(x, self.weight):
+        if self.stride == (1, 1) and can_be_winograd(x, self.weight) and winograd_pays(x, self.weight, self.circular):
             return winograd.convolve(x, self.weight, self.bias, circular=self.circular)
         return super().forward(circular_pad(x) if self.circular else x)
 
@@ -43,13 +43,14 @@ def can_be_winograd(x: Tensor, weight: Tensor) -> bool:
     )
 
 
-def winograd_pays(x: Tensor, weight: Tensor) -> bool:
+def winograd_pays(x: Tensor, weight: Tensor, circular: bool = False) -> bool:
     """Whether Winograd's convolution is faster than PyTorch's, as measured on an AVX2 processor.
 
     The transforms of the tiles are work for each of C + C_out channels, those of the weights work for each weight:
-    there have to be enough channels, and enough tiles. From 72 channels on, a forward and a backward pass together are
-    clearly faster (1.4 times with 96; 1.6 to 2.4 times with 128), from 128 on a forward pass alone (1.4 to 2 times).
-    benchmarks/README.md has the figures.
+    there have to be enough channels, and enough tiles. From 128 channels on, a forward pass is 1.4 to 2 times as fast, a
+    forward and a backward pass together 1.6 to 2.4 times. With gradients and circular padding, which costs PyTorch's
+    convolution another copy of the images and their gradients, 40 channels are enough. benchmarks/README.md has the
+    figures.
 
     Where no gradient is wanted the choice is the same for any number of images, so that a structure does not depend on
     those that are sampled with it.
@@ -57,5 +58,5 @@ def winograd_pays(x: Tensor, weight: Tensor) -> bool:
     n_out, n_in = weight.shape[:2]
     tiles = x.shape[-2] * x.shape[-1] // winograd.OUT**2
     if torch.is_grad_enabled() and weight.requires_grad:
-        return x.shape[0] * tiles >= 64 and 1 / n_in + 1 / n_out <= 1 / 36
+        return x.shape[0] * tiles >= 64 and 1 / n_in + 1 / n_out <= (1 / 20 if circular else 1 / 64)
     return tiles >= 16 and 1 / n_in + 1 / n_out <= 1 / 64
