@@ -35,13 +35,19 @@ def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:
     Returns
     -------
     int
-        0 done, 2 wrong input (`InputError`), 130 stopped by Ctrl-C; the latter two with one line on stderr. Any other
-        error is a fault of the program and passes through.
+        0 done, 2 wrong input (`InputError`, or a file that the system refuses: its name, the rights, the room on the
+        disk), 130 stopped by Ctrl-C; the latter two with one line on stderr. Any other error is a fault of the program
+        and passes through.
     """
     try:
         return function() or DONE
     except InputError as error:
         say_error(f"error: {error}")
+        return WRONG_INPUT
+    except OSError as error:
+        if error.filename is None:
+            raise
+        say_error(f"error: {error.filename}: {error.strerror}")
         return WRONG_INPUT
     except KeyboardInterrupt:
         say_error(stopped)

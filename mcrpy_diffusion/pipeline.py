@@ -169,7 +169,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if reference.n_phases > 2:
         generation = generation.replace(use_multiphase=True)
     if not is_alone(reference):
-        if model is not None and not reference.micrographs and generation.n_training_samples is None:
+        if model is not None and not reference.micrographs and "n_training_samples" not in options:
             generation = generation.replace(n_training_samples=N_COMPARED)
         generation = resolve(generation, reference)
     training_options = fields_of(chosen.training)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib.util
 import logging
 import os
@@ -47,6 +48,19 @@ def test_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "stopped\n"
     with pytest.raises(RuntimeError, match="a fault"):
         console.run(broken)
+
+
+def test_what_the_system_refuses_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "work/0.npy")
+
+    def broken_pipe() -> None:
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+
+    assert console.run(full) == 2
+    assert capsys.readouterr().err == "error: work/0.npy: No space left on device\n"
+    with pytest.raises(BrokenPipeError):
+        console.run(broken_pipe)
 
 
 # --- --method diffusion -----------------------------------------------------------------------------------------------
@@ -172,6 +186,7 @@ def test_help_shows_a_group_of_diffusion_options(capsys: pytest.CaptureFixture[s
 
 REPOSITORY = """
 import argparse
+import errno
 
 def main(args):
     print(sorted(vars(args).items()))

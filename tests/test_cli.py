@@ -67,6 +67,8 @@ def test_a_data_set_carries_where_it_comes_from_and_can_be_verified(tmp_path, ca
         (["nonsense"], "invalid choice: 'nonsense'"),
         (["train", "--dataset", "x"], "required: --out"),
         (["sample", "--model", "missing.safetensors", "--out", "x"], "no such model"),
+        (["sample", "--model", "n" * 300, "--out", "x"], "File name too long"),
+        (["generate", "--material", "fibre", "--n_samples", "2", "--out", "/proc/x"], "No such file or directory"),
         (["train", "--dataset", "missing", "--out", "x"], "missing"),
         (["train", "--dataset", "x", "--out", "y", "--batch_size", "many"], "invalid int value: 'many'"),
         (["generate", "--micrograph", "x.npy"], "give the data set's folder with --out"),

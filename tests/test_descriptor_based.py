@@ -26,6 +26,7 @@ from mcrpy_diffusion.materials.acceptance import (
 from mcrpy_diffusion.materials.descriptor_based import AmongSamples, generate, job_of_characterization
 from mcrpy_diffusion.materials.engine import SEEDS_PER_SET, Sample
 from mcrpy_diffusion.mcrpy_bridge import results
+from mcrpy_diffusion.mcrpy_bridge.environment import refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 
@@ -279,6 +280,17 @@ def test_settings_that_mcrpy_refuses(change: dict, message: str) -> None:
             job.descriptors, n_phases=job.n_phases, shape=job.shape, settings={**job.mcrpy_settings, **change}
         )(0)
     assert "\n" not in str(caught.value)
+
+
+def test_an_error_of_ours_is_not_blamed_on_mcrpy() -> None:
+    with pytest.raises(InputError) as ours, refusals_of_mcrpy("MCRpy cannot"):
+        raise InputError("a weight is missing; install it")
+    assert str(ours.value) == "a weight is missing; install it"
+    with pytest.raises(InputError) as theirs, refusals_of_mcrpy("MCRpy cannot"):
+        raise ValueError("\n first line\nsecond")
+    assert str(theirs.value) == "MCRpy cannot: ValueError: first line"
+    with pytest.raises(RuntimeError, match="a fault"), refusals_of_mcrpy("MCRpy cannot"):
+        raise RuntimeError("a fault of the program")
 
 
 # --- whole sets, in worker processes ----------------------------------------------------------------------------------

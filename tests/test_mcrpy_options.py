@@ -247,6 +247,9 @@ def test_what_has_no_meaning_in_this_run_is_named_too(
     reference = pipeline.reference_from_characterization(characterization["descriptor_filename"], {})
     slow = {**few, **characterization, **model, "descriptor_types": ["Correlations"]}
     assert pipeline.make_plan({**few, **characterization, **model}, reference).reconstructs_to_compare
+    for preset in ("quick", "paper"):  # not as many as the preset would train on
+        compared = pipeline.make_plan({**few, **characterization, **model, "preset": preset}, reference)
+        assert compared.generation.n_training_samples == pipeline.N_COMPARED
     assert not pipeline.make_plan(slow, reference).reconstructs_to_compare
     assert pipeline.make_plan({**slow, "n_training_samples": 4}, reference).reconstructs_to_compare
     log = (folder / "logfile.log").read_text()

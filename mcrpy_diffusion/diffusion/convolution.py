@@ -47,9 +47,9 @@ def winograd_pays(x: Tensor, weight: Tensor, circular: bool = False) -> bool:
     """Whether Winograd's convolution is faster than PyTorch's, as measured on an AVX2 processor.
 
     The transforms of the tiles are work for each of C + C_out channels, those of the weights work for each weight:
-    there have to be enough channels, and enough tiles. From 128 channels on, a forward pass is 1.4 to 2 times as fast, a
-    forward and a backward pass together 1.6 to 2.4 times. With gradients and circular padding, which costs PyTorch's
-    convolution another copy of the images and their gradients, 40 channels are enough. benchmarks/README.md has the
+    there have to be enough channels, and enough tiles. From 128 channels on, a forward pass is 1.4 to 2 times as fast,
+    a forward and a backward pass together 1.6 to 2.4 times. With gradients and circular padding, which costs PyTorch's
+    convolution copies of the images and of their gradients, 40 channels are enough. benchmarks/README.md has the
     figures.
 
     Where no gradient is wanted the choice is the same for any number of images, so that a structure does not depend on

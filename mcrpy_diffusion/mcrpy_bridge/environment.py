@@ -24,6 +24,7 @@ from types import ModuleType
 import numpy as np
 
 from mcrpy_diffusion import frameworks
+from mcrpy_diffusion.errors import InputError
 
 _VARIABLES = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # errors come as exceptions; the rest is about drivers that are not there
@@ -150,14 +151,26 @@ def import_mcrpy(*, threads: int | None = None, hide_gpus: bool = True, with_tor
     return mcrpy
 
 
-def mcrpy_errors() -> tuple[type[Exception], ...]:
-    """Return what MCRpy raises where settings, descriptors and structures do not fit together."""
+@contextlib.contextmanager
+def refusals_of_mcrpy(what: str) -> Iterator[None]:
+    """Turn what MCRpy raises where settings, descriptors and structures do not fit together into an `InputError`.
+
+    Parameters
+    ----------
+    what : str
+        What MCRpy cannot do; what it says itself is added. This package's own `InputError` passes as it is.
+    """
     import tensorflow as tf
 
-    return (AssertionError, ValueError, TypeError, IndexError, KeyError, tf.errors.OpError)
+    try:
+        yield
+    except InputError:
+        raise
+    except (AssertionError, ValueError, TypeError, IndexError, KeyError, tf.errors.OpError) as error:
+        raise InputError(f"{what}: {_in_one_line(error)}") from error
 
 
-def in_one_line(error: Exception) -> str:
+def _in_one_line(error: Exception) -> str:
     """Return the kind of an error and the first line of what it says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, quiet
+from mcrpy_diffusion.mcrpy_bridge.environment import quiet, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 
 
@@ -62,20 +62,15 @@ def mcrpy_loss(structures: np.ndarray, characterization: Mapping[str, Any], sett
         settings.descriptor_types = names
     # of its optimizers the one that needs no gradient, so that all descriptors are allowed; it is never made
     arguments = {**vars(settings), "optimizer_type": "Diffusion", "n_phases": own.n_phases, "save_to": None}
-    try:
-        with quiet():
-            desired = [np.asarray(characterization[name]) for name in settings.descriptor_types]
-            mcr = DMCR(**arguments)
-            mcr.mg_level, mcr.pool_size = 0, 1
-            mcr.assign_desired_descriptor(desired)
-            mcr.assign_desired_shape(phases.shape[1:])
-            mcr.setup_descriptor()
-            mcr._create_loss(1, 0)
-            return np.array([_loss(mcr, each) for each in phases])
-    except mcrpy_errors() as error:
-        raise InputError(
-            f"MCRpy cannot compare these structures with the characterization: {in_one_line(error)}"
-        ) from error
+    with refusals_of_mcrpy("MCRpy cannot compare these structures with the characterization"), quiet():
+        desired = [np.asarray(characterization[name]) for name in settings.descriptor_types]
+        mcr = DMCR(**arguments)
+        mcr.mg_level, mcr.pool_size = 0, 1
+        mcr.assign_desired_descriptor(desired)
+        mcr.assign_desired_shape(phases.shape[1:])
+        mcr.setup_descriptor()
+        mcr._create_loss(1, 0)
+        return np.array([_loss(mcr, each) for each in phases])
 
 
 def _loss(mcr: Any, phases: np.ndarray) -> float:

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.config import GenerationSettings
-from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, quiet
+from mcrpy_diffusion.mcrpy_bridge.environment import quiet, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.mcrpy_bridge.results import characterize, limit_to
@@ -49,14 +48,10 @@ def plain_maker(phases: np.ndarray, settings: GenerationSettings) -> Maker:
     def make(seed: int) -> np.ndarray:
         np.random.seed(seed % 2**32)  # noqa: NPY002  MCRpy draws the initial structure from numpy's global generator
         random.seed(seed)
-        with quiet():
-            try:
-                own = mcrpy.ReconstructionSettings(**chosen)
-                _, microstructure = mcrpy.reconstruct(dict(characterization), settings.extent, settings=own)
-            except mcrpy_errors() as error:
-                raise InputError(
-                    f"MCRpy cannot reconstruct by {', '.join(settings.descriptor_types)}: {in_one_line(error)}"
-                ) from error
+        what = f"MCRpy cannot reconstruct by {', '.join(settings.descriptor_types)}"
+        with refusals_of_mcrpy(what), quiet():
+            own = mcrpy.ReconstructionSettings(**chosen)
+            _, microstructure = mcrpy.reconstruct(dict(characterization), settings.extent, settings=own)
         return np.rint(np.asarray(microstructure.decode_phases())).astype(np.uint8)
 
     return make

@@ -20,11 +20,12 @@ import numpy as np
 from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import gram_loss, vgg19
-from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, own_logging
+from mcrpy_diffusion.mcrpy_bridge.environment import own_logging, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 
 _CHECK_EVERY = 25  # iterations; a check costs about as much as one of them
 _NEVER = 10**9
+_REFUSAL = "MCRpy cannot reconstruct with these descriptors and settings; try others"
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class Reconstructor:
         _check_known("loss type", [settings["loss_type"]], loss_choices)
         self._shape = shape
         self._desired = [np.asarray(descriptors[name], dtype=np.float64) for name in settings["descriptor_types"]]
-        try:
+        with refusals_of_mcrpy(_REFUSAL):
             arguments = vars(mcrpy.ReconstructionSettings(**{**settings, "convergence_data_steps": _NEVER}))
             arguments["n_phases"], arguments["save_to"] = n_phases, None
             if "VolumeFractions" in descriptors:  # some optimizers start from them
@@ -100,8 +101,6 @@ class Reconstructor:
                 self._dmcr = _warm_class()(good_enough, arguments)
             if gram_twin:
                 self._dmcr.use(_gram_loss(self._desired[0], self._dmcr))
-        except mcrpy_errors() as error:
-            raise InputError(_refusal(error)) from error
 
     def __call__(self, seed: int) -> Reconstruction:
         """Reconstruct the structure of a seed, which depends on that seed alone.
@@ -114,11 +113,8 @@ class Reconstructor:
         np.random.seed(seed % 2**32)  # noqa: NPY002  MCRpy draws the initial structure from numpy's global generator
         random.seed(seed)  # and its annealing from Python's; TensorFlow's is for 3D only (seeding it costs 0.1 s)
         self._dmcr.forget()
-        with own_logging():
-            try:
-                convergence, microstructure = self._dmcr.reconstruct(self._desired, self._shape)
-            except mcrpy_errors() as error:
-                raise InputError(_refusal(error)) from error
+        with refusals_of_mcrpy(_REFUSAL), own_logging():
+            convergence, microstructure = self._dmcr.reconstruct(self._desired, self._shape)
         line = convergence["line_data"]
         phases = np.asarray(microstructure.decode_phases())
         return Reconstruction(np.rint(phases).astype(np.uint8), float(line[-1][1]), len(line) - 1)
@@ -204,7 +200,3 @@ def _check_known(kind: str, given: Sequence[str], allowed: Sequence[str]) -> Non
     for name in given:
         if name not in allowed:
             raise InputError(f"the {kind} is {name!r}; allowed are {', '.join(sorted(allowed))}")
-
-
-def _refusal(error: Exception) -> str:
-    return f"MCRpy cannot reconstruct with these descriptors and settings ({in_one_line(error)}); try others"

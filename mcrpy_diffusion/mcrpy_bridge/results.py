@@ -13,7 +13,7 @@ import numpy as np
 from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
-from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, quiet
+from mcrpy_diffusion.mcrpy_bridge.environment import quiet, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 
 GRAM_DESCRIPTORS = ("GramMatrices", "MultiPhaseGramMatrices")
@@ -60,15 +60,10 @@ def characterize(phases: np.ndarray, settings: GenerationSettings) -> dict[str, 
         "grey_values": settings.grey_values,
         "use_multigrid_descriptor": settings.use_multigrid_descriptor,
     }
-    with quiet():
-        try:
-            microstructure = Microstructure(array, use_multiphase=settings.use_multiphase, trainable=False)
-            return mcrpy_characterize(microstructure, mcrpy.CharacterizationSettings(**chosen))
-        except mcrpy_errors() as error:
-            raise InputError(
-                f"MCRpy cannot characterize by {', '.join(settings.descriptor_types)} with limit_to "
-                f"{chosen['limit_to']}: {in_one_line(error)}"
-            ) from error
+    types = ", ".join(settings.descriptor_types)
+    with refusals_of_mcrpy(f"MCRpy cannot characterize by {types} with limit_to {chosen['limit_to']}"), quiet():
+        microstructure = Microstructure(array, use_multiphase=settings.use_multiphase, trainable=False)
+        return mcrpy_characterize(microstructure, mcrpy.CharacterizationSettings(**chosen))
 
 
 def limit_to(settings: GenerationSettings, shape: tuple[int, ...]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge.environment import in_one_line, mcrpy_errors, restored_logging
+from mcrpy_diffusion.mcrpy_bridge.environment import refusals_of_mcrpy, restored_logging
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import get_option
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 
@@ -74,17 +74,13 @@ def reconstruct_many(
         raise InputError("use_multigrid_reconstruction is set; the optimizer Diffusion allows one level")
     records: list[dict[str, Any]] = [{"raw_data": [], "line_data": [], "scatter_data": []} for _ in range(n_samples)]
     with restored_logging():
-        try:
+        with refusals_of_mcrpy("MCRpy refuses the descriptor or the settings"):
             chosen, desired = setup_reconstruction(
                 dict(descriptor_dict), desired_shape, copy.copy(settings), initial_microstructure
             )
             dmcr = DMCR(**vars(chosen))
             dmcr.assign_desired_descriptor(desired)
             dmcr.setup_optimization(tuple(desired_shape), 1, dmcr.initial_microstructure, 0)
-        except InputError:
-            raise
-        except mcrpy_errors() as error:
-            raise InputError(f"MCRpy refuses the descriptor or the settings: {in_one_line(error)}") from error
         information = dmcr.information_additives
 
         def record(k: int, n_iter: int, **options: Any) -> None:
