@@ -181,6 +181,8 @@ def _generate_command(recipe: Mapping[str, Any], built_in: str | None) -> list[s
         return []
     given = settings.from_dict({k: v for k, v in recipe.items() if k in own})
     usual, start, words = settings(), ["--micrograph", "MICROGRAPH"], []
+    if len(recipe.get("reference_sha256") or ()) > 1:
+        start = ["--images", "IMAGES"] if kind == "crops" else ["--micrograph", "MICROGRAPHS"]
     if kind == "recipe":
         start = ["--material", str(recipe["material"])]
     elif built_in is not None:

@@ -26,7 +26,7 @@ from mcrpy_diffusion.config import GenerationSettings, Preset, SamplingSettings,
 from mcrpy_diffusion.console import say_error
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
-from mcrpy_diffusion.data.untrusted import read_json, refuse_ways_out
+from mcrpy_diffusion.data.untrusted import read_json, read_record, refuse_ways_out
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_json
 from mcrpy_diffusion.generate import Reference, generate, held_out_crops, recipe, resolve, split_all, training_crops
@@ -381,25 +381,6 @@ def sample(plan: Plan, model_path: Path) -> np.ndarray:
                 bar.update(len(chosen))
     files = [plan.structure_path(i) for i in range(settings.n_samples)]
     return np.stack([read_structure(file, plan.generation.extent, plan.reference.n_phases) for file in files])
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """Read how the structures of a folder were drawn.
-
-    Raises
-    ------
-    InputError
-        If the file holds anything else.
-    """
-    try:
-        record = read_json(path)
-        if isinstance(record, dict):
-            return record
-    except InputError:
-        raise
-    except (OSError, ValueError):
-        pass
-    raise InputError(f"{path}: not a record of sampling; delete it, and the structures that it belongs to")
 
 
 def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:

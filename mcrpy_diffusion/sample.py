@@ -18,7 +18,7 @@ from mcrpy_diffusion.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.config import SamplingSettings, differences
 from mcrpy_diffusion.data.npy_files import load_npy
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
-from mcrpy_diffusion.data.untrusted import read_json
+from mcrpy_diffusion.data.untrusted import read_record
 from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
@@ -242,8 +242,7 @@ def sample_to_folder(
     made_by |= {"extent": list(shape or model.info.extent), "weights_sha256": model.fingerprint()}
     record = folder / RECORD_NAME
     if record.exists():
-        there = read_json(record)
-        changed = differences(there, made_by) if isinstance(there, dict) else ["the record is damaged"]
+        changed = differences(read_record(record), made_by)
         if changed:
             raise InputError(f"{folder} holds structures made with other settings ({'; '.join(changed)}); give another")
     else:

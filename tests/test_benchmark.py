@@ -18,6 +18,7 @@ from mcrpy_diffusion.benchmark.plan import make_plan
 from mcrpy_diffusion.benchmark.quality import RealSets, diversity, quality
 from mcrpy_diffusion.benchmark.results import notes
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table
+from mcrpy_diffusion.benchmark.tasks import prepare
 from mcrpy_diffusion.benchmark.worker import Record, make_structures
 from mcrpy_diffusion.cli import main
 from mcrpy_diffusion.errors import InputError
@@ -86,6 +87,19 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "x.jsonl").write_text("[1]\n")
     with pytest.raises(InputError, match="is damaged; delete it"):
         Record(tmp_path / "x.jsonl")
+
+
+def test_damaged_files_of_its_own_folder_are_named(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out", n_samples=1)
+    prepare(plan)
+    (tmp_path / "out" / "gram").mkdir()
+    (tmp_path / "out" / "gram" / "0.npy").write_bytes(b"\x93NUMPY")
+    with pytest.raises(InputError, match="0.npy' is not a valid .npy file"):
+        plan.structures("gram")
+    for text in ("{", "[]"):
+        (tmp_path / "out" / "made_by.json").write_text(text)
+        with pytest.raises(InputError, match="made_by.json"):
+            prepare(plan)
 
 
 # --- the worker ------------------------------------------------------------------------------------------------------

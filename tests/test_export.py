@@ -153,6 +153,22 @@ def test_the_command_of_reconstructed_training_data_has_all_of_their_recipe(mate
     assert ("--material" in words) == bool(material)
 
 
+@pytest.mark.parametrize(
+    ("kind", "n_references", "start"),
+    [
+        ("crops", 1, "--micrograph MICROGRAPH"),
+        ("crops", 3, "--images IMAGES"),
+        ("descriptors", 3, "--micrograph MICROGRAPHS"),
+    ],
+)
+def test_the_command_says_what_it_is_to_be_given(kind: str, n_references: int, start: str) -> None:
+    settings = GenerationSettings(training_data=kind, n_training_samples=7)
+    provenance = settings.to_dict() | {"reference_sha256": [str(i) * 64 for i in range(n_references)]}
+    command = commands(ModelInfo(TINY, 2, (64, 64), False, provenance=provenance))[0]
+    assert command.startswith(f"mcrpy_diffusion generate {start} --")
+    assert command.endswith("--n_training_samples 7 --out DATA")
+
+
 def test_published_micrographs_are_recognised(microstructures: Path) -> None:
     files = sorted(microstructures.glob("*.npy"))
     found = {read_micrograph(file, use_multiphase=True).sha256: file.stem for file in files}

@@ -107,6 +107,10 @@ def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
         next(model.network.parameters()).add_(1)
     with pytest.raises(InputError, match="weights_sha256"):
         sample_to_folder(model, settings, folder)
+    for text in ("{", "[]"):
+        (folder / "drawn_with.json").write_text(text)
+        with pytest.raises(InputError, match="drawn_with.json: no record of how the files beside it were made"):
+            sample_to_folder(model, settings, folder)
 
 
 class Payload:

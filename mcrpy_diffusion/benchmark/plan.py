@@ -18,6 +18,7 @@ from mcrpy_diffusion.config import (
     TrainingSettings,
     preset,
 )
+from mcrpy_diffusion.data.npy_files import load_npy
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.generate import Reference, recipe, resolve, split_all
 from mcrpy_diffusion.pipeline import reference_from_micrographs
@@ -95,7 +96,7 @@ class Plan:
         """The structures of a method that are there, up to those asked for: (n, I, J) uint8, or None."""
         seeds = range(self.settings.seed, self.settings.seed + self.settings.number_of(method))
         files = [self.folder / method / f"{seed}.npy" for seed in seeds]
-        made = [np.load(file, allow_pickle=False) for file in files if file.exists()]
+        made = [load_npy(file) for file in files if file.exists()]
         return np.stack(made) if made else None
 
     def sampling(self, method: str) -> SamplingSettings:

@@ -19,6 +19,7 @@ import numpy as np
 
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
 from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.data.untrusted import read_record
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.progress import Progress
@@ -37,7 +38,7 @@ def prepare(plan: Plan) -> None:
     made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
     record = plan.folder / "made_by.json"
     if record.exists():
-        check_same(json.loads(record.read_text()), json.loads(json.dumps(made_by)), record)
+        check_same(read_record(record), json.loads(json.dumps(made_by)), record)
     write_json(record, made_by)
     write_atomically(plan.folder / "training_part.npy", lambda f: np.save(f, plan.training_part, allow_pickle=False))
 
