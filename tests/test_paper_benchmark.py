@@ -86,6 +86,9 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
         assert Plan(scale=scale).training == preset(scale).training
     assert Plan(scale="paper", extent=256).training.patch_size == 4
     assert [(s.sampler, s.n_sampling_steps) for s in Plan().samplers] == [("ddim", 150), ("dpm_solver", 20)]
+    fast = Plan(sampler_types=("dpm_solver",))
+    assert [s.sampler for s in fast.samplers] == ["dpm_solver"]
+    assert run.command_of(fast).endswith(" --samplers dpm_solver")
     assert Plan(extent=256, materials=("alloy",)).samplers[0].n_sampling_steps == 500
     changed = Plan(n_steps=7, changes={"channels": 24}).changed
     assert changed == ["channels: 40 -> 24", f"n_training_steps: {preset('small').training.n_training_steps} -> 7"]
@@ -190,7 +193,8 @@ def test_tables_hold_ours_with_interval_and_floor_beside_the_papers(tmp_path):
     tables.write_tables(tmp_path, "the command")
     text = {name: (tmp_path / f"{name}.md").read_text() for name in tables.TABLES}
     assert row(text["table_2"], "fibre", "DDIM 150")[2:] == ["3.00 [2.00, 4.00]", "1.00", "2.22"]
-    assert row(text["table_2"], "fibre", "DPM-Solver++ 20")[4] == "–"  # not the paper's sampler
+    papers = f"{PAPER['fibre'].fid:.2f}"  # of the material, whatever ours was sampled with
+    assert {row(text["table_2"], "fibre", name)[4] for name in ("DDIM 150", "DPM-Solver++ 20")} == {papers}
     assert row(text["table_3"], "fibre", "DDIM 150")[2:] == [
         "3.000 [2.000, 4.000]",
         "1.000",

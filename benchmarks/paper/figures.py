@@ -172,7 +172,7 @@ def steps_figure(study: Metrics, path: Path) -> Path:
 
 
 def generated_of(plan: Plan, material: str) -> np.ndarray:
-    """The structures of the paper's sampler."""
+    """The structures of the paper's sampler, or of the fast one where only that was asked for."""
     return draw(model_path(plan, material), plan.samplers[0], plan.run_folder(material))
 
 

@@ -57,6 +57,8 @@ class Plan:
         Networks of the Frechet distance; None: vgg19, and inception where its weights are there.
     study_material, study_steps, study_samples
         Of the study of sampling steps, figure 8.
+    sampler_types : tuple of str
+        Of "ddim", the paper's, and "dpm_solver", those that structures are drawn with.
 
     Raises
     ------
@@ -82,6 +84,7 @@ class Plan:
     study_material: str = "carbonate"
     study_steps: tuple[int, ...] = (5, 10, 20, 50, 150, 300)
     study_samples: int = 256
+    sampler_types: tuple[str, ...] = ("ddim", FAST_SAMPLER)
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("scale", self.scale, SCALES), ("extent", self.extent, tuple(EXTENTS))):
@@ -108,11 +111,12 @@ class Plan:
 
     @property
     def samplers(self) -> tuple[SamplingSettings, ...]:
-        """The paper's sampler, and the fast one."""
+        """The paper's sampler and the fast one, or the one of them that was asked for."""
         ddim = SamplingSettings(
             n_samples=self.n_samples, sampler="ddim", n_sampling_steps=DDIM_STEPS[self.extent], batch_size=50
         )
-        return ddim, ddim.replace(sampler=FAST_SAMPLER, n_sampling_steps=FAST_STEPS)
+        both = (ddim, ddim.replace(sampler=FAST_SAMPLER, n_sampling_steps=FAST_STEPS))
+        return tuple(settings for settings in both if settings.sampler in self.sampler_types)
 
     @property
     def name(self) -> str:
