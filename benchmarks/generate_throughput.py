@@ -25,6 +25,7 @@ from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.materials import descriptor_based, engine
+from mcrpy_diffusion.materials.workers import LocalWorkers
 from mcrpy_diffusion.mcrpy_bridge.environment import variables
 
 
@@ -89,7 +90,7 @@ def ours(
     started = time.monotonic()
     with (
         Dataset.create_or_resume(root / "dataset", {}) as dataset,
-        engine.LocalWorkers(
+        LocalWorkers(
             n_jobs,
             environment=variables(threads=1, hide_gpus=True),
             worker_bytes=descriptor_based.WORKER_BYTES,

@@ -17,12 +17,14 @@ import numpy as np
 
 from mcrpy_diffusion.checkpoint import package_versions
 from mcrpy_diffusion.config import N_CROPS, N_RECONSTRUCTIONS, AlloySettings, FibreSettings, GenerationSettings
-from mcrpy_diffusion.data import dataset as datasets
-from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data import dataset_check
+from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.image_stack import read_images
 from mcrpy_diffusion.data.micrograph import Micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import crops, engine, recipes
+from mcrpy_diffusion.materials.samples import SEED_RULE, Source, draw_seed
+from mcrpy_diffusion.materials.workers import open_workers
 from mcrpy_diffusion.progress import Progress
 
 LOG_NAME = "generate.log"
@@ -183,7 +185,7 @@ def generate(
         settings=settings.to_dict(),
         versions=versions,
         reference_sha256=reference.sha256,
-        seeds=engine.SEED_RULE,
+        seeds=SEED_RULE,
     ) as dataset:
         if not dataset.is_complete:
             n = settings.n_training_samples
@@ -202,8 +204,8 @@ def verify(folder: str | os.PathLike[str]) -> str:
     InputError
         If it is not whole.
     """
-    dataset = datasets.verify(folder)
-    refused = "".join(f", {reason} {n}" for reason, n in dataset.counts().items() if reason != datasets.ACCEPTED)
+    dataset = dataset_check.verify(folder)
+    refused = "".join(f", {reason} {n}" for reason, n in dataset.counts().items() if reason != ACCEPTED)
     return f"{folder}: {dataset.n_accepted} structures of {dataset.n_tried} seeds are as recorded{refused}"
 
 
@@ -229,10 +231,10 @@ def _make(dataset: Dataset, settings: GenerationSettings, reference: Reference, 
         _reconstruct(dataset, settings, reference, run)
 
 
-def _fill(dataset: Dataset, source: engine.Source, settings: GenerationSettings, run: Run) -> None:
+def _fill(dataset: Dataset, source: Source, settings: GenerationSettings, run: Run) -> None:
     """Fill the dataset from a source of samples."""
     n_samples = settings.n_training_samples or N_RECONSTRUCTIONS
-    with engine.open_workers(
+    with open_workers(
         source.environment,
         n_samples=n_samples - dataset.n_accepted,
         n_jobs=run.n_jobs,
@@ -388,15 +390,13 @@ def _generate_directly(
 ) -> Path:
     """Fill a data set with structures that a generator makes without a reference."""
     source = recipes.DirectSource(own, grain_ids)
-    source.check_settings(engine.draw_seed(general.seed, 0, 0))  # settings that cannot work leave no folder
+    source.check_settings(draw_seed(general.seed, 0, 0))  # settings that cannot work leave no folder
     n = general.n_training_samples or N_CROPS
     general = general.replace(n_training_samples=n)
     made = {"material": material, "training_data": "recipe", **own.to_dict(), "n_phases": 2, "seed": general.seed}
     made |= {"n_training_samples": n, "isotropic": general.isotropic}
     versions = package_versions("numpy", "microstructpy")
-    with Dataset.create_or_resume(
-        folder, made, settings=own.to_dict(), versions=versions, seeds=engine.SEED_RULE
-    ) as dataset:
+    with Dataset.create_or_resume(folder, made, settings=own.to_dict(), versions=versions, seeds=SEED_RULE) as dataset:
         if not dataset.is_complete:
             with _own_log(Path(folder), None) as log_file:
                 with Progress(n, "training data", initial=dataset.n_accepted, unit="sample") as bar:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mcrpy_diffusion.materials.engine import Maker, Sample
+from mcrpy_diffusion.materials.samples import Maker, Sample
 
 
 def structure(seed: int) -> np.ndarray:

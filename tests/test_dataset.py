@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion.data import dataset as datasets
-from mcrpy_diffusion.data.dataset import Dataset, PackedImages, verify
+from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data.dataset_check import verify
 from mcrpy_diffusion.data.micrograph import hash_phases
+from mcrpy_diffusion.data.packed_images import PackedImages
 from mcrpy_diffusion.errors import InputError
 
 RECIPE = {"extent": (4, 5), "descriptors": {"types": ["FFTCorrelations"], "limit_to": 32}, "seed": 0}

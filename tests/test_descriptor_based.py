@@ -24,7 +24,7 @@ from mcrpy_diffusion.materials.acceptance import (
     target_of_micrograph,
 )
 from mcrpy_diffusion.materials.descriptor_based import AmongSamples, generate, job_of_characterization
-from mcrpy_diffusion.materials.engine import SEEDS_PER_SET, Sample
+from mcrpy_diffusion.materials.samples import SEEDS_PER_SET, Sample
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.environment import refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization

@@ -19,20 +19,14 @@ from coin import Coin, structure, who
 from scipy.stats import binom
 
 from mcrpy_diffusion.config import GenerationSettings
-from mcrpy_diffusion.data.dataset import Dataset, verify
+from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data.dataset_check import verify
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import engine
 from mcrpy_diffusion.materials.acceptance import Target
-from mcrpy_diffusion.materials.engine import (
-    MAX_DRAWS,
-    SEEDS_PER_SET,
-    CheckedFunction,
-    DaskWorkers,
-    LocalWorkers,
-    Sample,
-    draw_seed,
-    fill,
-)
+from mcrpy_diffusion.materials.engine import fill
+from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, CheckedFunction, Sample, draw_seed
+from mcrpy_diffusion.materials.workers import WORKER_BYTES, DaskWorkers, LocalWorkers, number_of_workers
 
 ROOT = Path(__file__).parents[1]
 
@@ -290,16 +284,16 @@ def test_a_recipe_stops_only_where_it_surely_passes_too_rarely() -> None:
 
 
 def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    n_workers = engine.number_of_workers
-    monkeypatch.setattr(engine, "_available_bytes", lambda: None)
+    n_workers = number_of_workers
+    monkeypatch.setattr("mcrpy_diffusion.materials.workers._available_bytes", lambda: None)
     assert (n_workers(8, 3), n_workers(2, 100), n_workers(1, 0)) == (3, 2, 1)
     assert n_workers(-1, 10**6) >= 1
     with pytest.raises(InputError, match="n_jobs is 0"):
         n_workers(0, 5)
-    monkeypatch.setattr(engine, "_available_bytes", lambda: int(3.5 * engine.WORKER_BYTES))
+    monkeypatch.setattr("mcrpy_diffusion.materials.workers._available_bytes", lambda: int(3.5 * WORKER_BYTES))
     assert n_workers(8, 100) == 3
-    assert n_workers(8, 100, engine.WORKER_BYTES / 2) == 7
-    monkeypatch.setattr(engine, "_available_bytes", lambda: 1000)
+    assert n_workers(8, 100, WORKER_BYTES / 2) == 7
+    monkeypatch.setattr("mcrpy_diffusion.materials.workers._available_bytes", lambda: 1000)
     assert n_workers(8, 100) == 1
 
 
@@ -311,7 +305,8 @@ sys.path.insert(0, {tests!r})
 from coin import Coin
 from mcrpy_diffusion.console import run
 from mcrpy_diffusion.data.dataset import Dataset
-from mcrpy_diffusion.materials.engine import LocalWorkers, fill
+from mcrpy_diffusion.materials.engine import fill
+from mcrpy_diffusion.materials.workers import LocalWorkers
 
 def main():
     with Dataset.create_or_resume(sys.argv[1], {{}}) as dataset, LocalWorkers(2) as workers:
@@ -466,7 +461,7 @@ def test_a_local_cluster(tmp_path: Path) -> None:
 
 def test_schedulers_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr(engine, "_DASK_TIMEOUT", 0.5)
+    monkeypatch.setattr("mcrpy_diffusion.materials.workers._DASK_TIMEOUT", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense", "foo://bar"):
         with pytest.raises(InputError, match=f"no Dask scheduler answers at '{address}'") as caught:
             DaskWorkers(address)
@@ -485,7 +480,7 @@ def test_schedulers_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_worker_ends_when_its_parent_is_killed() -> None:
     code = (
         "import os, subprocess, sys, time\n"
-        "child = 'import os; from mcrpy_diffusion.materials.engine import _end_with_parent; '\n"
+        "child = 'import os; from mcrpy_diffusion.materials.workers import _end_with_parent; '\n"
         "child += '_end_with_parent(os.getppid())'\n"
         "print(subprocess.Popen([sys.executable, '-c', child]).pid, flush=True)\n"
         "time.sleep(60)\n"

@@ -27,7 +27,8 @@ from mcrpy_diffusion.materials.acceptance import (
     two_point_of,
     volume_fraction_of,
 )
-from mcrpy_diffusion.materials.engine import Sample
+from mcrpy_diffusion.materials.samples import Maker, Sample
+from mcrpy_diffusion.materials.workers import open_workers
 from mcrpy_diffusion.metrics.copying import nearest_distance
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 
@@ -53,7 +54,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Samples by MCRpy's reconstruction (an `engine.Source`); sample i is made from job i modulo their number.
+    """Samples by MCRpy's reconstruction (a `samples.Source`); sample i is made from job i modulo their number.
 
     Attributes
     ----------
@@ -73,7 +74,7 @@ class Reconstructions:
         """One TensorFlow thread, no GPU."""
         return _environment()
 
-    def start(self) -> engine.Maker:
+    def start(self) -> Maker:
         """Return the function that makes samples; each job's graphs are built when it is first used, and kept."""
         from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 
@@ -159,7 +160,7 @@ def generate(
         return
     engine.check_acceptance(dataset, Reconstructions((), settings))  # before TensorFlow is started
     judge = None if references is not None else AmongSamples(dataset, settings)
-    with engine.open_workers(
+    with open_workers(
         _environment(),
         n_samples=n_samples - dataset.n_accepted,
         n_jobs=n_jobs,
@@ -185,7 +186,7 @@ def generate(
 
 
 class AmongSamples:
-    """Refuses what only shows across samples, where no micrograph is known (an `engine.Judge`).
+    """Refuses what only shows across samples, where no micrograph is known (a `samples.Judge`).
 
     A sample that is nearly the same as one of the first accepted ones is a duplicate; where nothing but MCRpy's loss
     tells good from bad, one far above the median so far has not converged.

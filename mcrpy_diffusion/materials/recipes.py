@@ -22,8 +22,9 @@ import numpy as np
 from mcrpy_diffusion.config import AlloySettings, FibreSettings, GenerationSettings
 from mcrpy_diffusion.data.micrograph import Micrograph, hash_phases
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials import engine, fibres, polycrystal, reference_images
+from mcrpy_diffusion.materials import fibres, polycrystal, reference_images
 from mcrpy_diffusion.materials.reference_images import MATERIALS, ReferenceSettings
+from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
 
 DIRECT: dict[str, type[AlloySettings] | type[FibreSettings]] = {"alloy": AlloySettings, "fibre": FibreSettings}
 REFERENCE_EXTENT, SMALLEST_EXTENT = 256, 64
@@ -104,9 +105,9 @@ class DirectSource:
     @property
     def environment(self) -> Mapping[str, str]:
         """One thread each."""
-        return engine.ONE_THREAD
+        return ONE_THREAD
 
-    def start(self) -> engine.Maker:
+    def start(self) -> Maker:
         """Return the function that makes a sample."""
         return self._make
 
@@ -118,12 +119,12 @@ class DirectSource:
         """Make one structure, so that settings that cannot work raise their InputError at once."""
         self._structure(seed)
 
-    def _make(self, index: int, seed: int) -> engine.Sample:
+    def _make(self, index: int, seed: int) -> Sample:
         try:
             phases, maps = self._structure(seed)
         except InputError as error:
-            return engine.Sample(np.zeros((0, 0), np.uint8), "not placed", {"problem": str(error)})
-        return engine.Sample(phases, "", {"volume_fraction": float(phases.mean())}, maps)
+            return Sample(np.zeros((0, 0), np.uint8), "not placed", {"problem": str(error)})
+        return Sample(phases, "", {"volume_fraction": float(phases.mean())}, maps)
 
     def _structure(self, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         if isinstance(self.settings, FibreSettings):

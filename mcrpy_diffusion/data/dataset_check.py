@@ -1,0 +1,112 @@
+"""Whether a dataset is what its record says."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
+from mcrpy_diffusion.data.dataset_files import check_place, load_sample, read_info, read_lines, sample_path, shared_lock
+from mcrpy_diffusion.data.micrograph import hash_phases
+from mcrpy_diffusion.errors import InputError
+
+_OWN_FILES = {"dataset.json", "samples.jsonl", ".lock"}
+_PACKED = re.compile(r"images_[0-9a-f]{16}\.npy")
+_MAX_LISTED = 5  # problems that a message names
+
+
+def verify(folder: str | os.PathLike[str]) -> Dataset:
+    """Check that a dataset is complete and is what its record says.
+
+    Returns
+    -------
+    Dataset
+        The dataset, opened for reading.
+
+    Raises
+    ------
+    InputError
+        Naming what is wrong, in one line: a sample that is missing, changed or in no line of samples.jsonl, a file
+        that does not belong there, a record that contradicts itself; or that another process is writing.
+    """
+    root = Path(folder)
+    check_place(root)
+    info = read_info(root)
+    with shared_lock(root):
+        lines, whole = read_lines(root)
+        dataset = Dataset(root, info, lines, None)
+        problems = [] if whole else ["the last line of samples.jsonl is torn"]
+        problems += _contradictions(dataset)
+        problems += [problem for line in dataset.samples if line["accepted"] for problem in _changed(root, line)]
+        problems += [f"{name} does not belong there" for name in _strangers(dataset)]
+    if problems:
+        more = f", and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
+        raise InputError(f"{str(root)!r}: {'; '.join(problems[:_MAX_LISTED])}{more}")
+    return dataset
+
+
+def _contradictions(dataset: Dataset) -> list[str]:
+    info, problems = dataset.info, []
+    for key, kind in (("recipe", dict), ("settings", dict), ("versions", dict), ("reference_sha256", list)):
+        if not isinstance(info.get(key), kind):
+            problems.append(f"dataset.json has no {key}")
+    if not dataset.is_complete:
+        problems.append(f"it is not complete: {dataset.n_accepted} samples so far")
+    elif (info.get("n_accepted"), info.get("n_tried")) != (dataset.n_accepted, dataset.n_tried):
+        problems.append(
+            f"dataset.json tells of {info.get('n_accepted')} samples of {info.get('n_tried')} seeds, samples.jsonl of "
+            f"{dataset.n_accepted} of {dataset.n_tried}"
+        )
+    if len(dataset.tried) < dataset.n_tried:
+        problems.append("samples.jsonl holds a seed twice")
+    if dataset.n_accepted < dataset.counts().get(ACCEPTED, 0):
+        problems.append("samples.jsonl holds a sample twice")
+    return problems
+
+
+def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the files of an accepted sample."""
+    hashes = {"samples": line.get("sha256"), **line.get("maps", {})}
+    for name, expected in hashes.items():
+        path = sample_path(root, line["index"], name)
+        shown = f"{name}/{path.name}"
+        if not path.is_file():
+            yield f"{shown} is missing"
+            continue
+        try:
+            values = load_sample(path)
+        except InputError:
+            yield f"{shown} is no valid sample"
+            continue
+        known = line.get("volume_fraction")
+        if expected is None and known is not None:  # written before there were hashes
+            fractions = known if isinstance(known, list) else [known]
+            own = [float(np.mean(values == phase)) for phase in range(1, len(fractions) + 1)]
+            if not (all(isinstance(f, (int, float)) for f in fractions) and np.allclose(own, fractions, atol=1e-6)):
+                yield f"{shown} has the volume fraction {own}, its line says {known}"
+        elif expected not in (None, hash_phases(values)):
+            yield f"{shown} was changed"
+
+
+def _strangers(dataset: Dataset) -> list[str]:
+    lines = [line for line in dataset.samples if line["accepted"]]
+    own = {
+        sample_path(dataset.folder, line["index"], name)
+        for line in lines
+        for name in ("samples", *line.get("maps", ()))
+    }
+    folders = {path.parent for path in own} | {dataset.folder / "samples"}
+    strangers = []
+    for path in sorted(
+        [*dataset.folder.iterdir(), *(file for each in folders if each.is_dir() for file in each.iterdir())]
+    ):
+        at_top = path.parent == dataset.folder
+        known = path.name in _OWN_FILES or _PACKED.fullmatch(path.name) or path.suffix == ".log" or path in folders
+        if not (known if at_top else path in own):
+            strangers.append(path.relative_to(dataset.folder).as_posix())
+    return strangers

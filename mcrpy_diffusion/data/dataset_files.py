@@ -1,0 +1,221 @@
+"""The files of a dataset's folder: written whole or not at all, checked when they are read, locked while they grow."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from mcrpy_diffusion.data.npy_files import load_npy
+from mcrpy_diffusion.data.untrusted import parse_json, read_bytes, read_json, refuse_ways_out
+from mcrpy_diffusion.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+FORMAT = 1
+_SAMPLE = re.compile(r"\d{6,}\.npy")
+_LEFTOVER = re.compile(r"(dataset\.json|samples\.jsonl|\d{6,}\.npy|images_\w+)\.tmp")
+_MAX_LINES_BYTES = 2**30  # of samples.jsonl
+_MAX_INDEX = 10**9
+
+
+def sample_path(root: Path, index: int, name: str = "samples") -> Path:
+    return root / name / f"{index:06d}.npy"
+
+
+def is_map_name(name: str) -> bool:
+    return name.isidentifier() and name != "samples"
+
+
+def checked_map_name(name: str) -> str:
+    if not is_map_name(name):
+        raise ValueError(f"a map is called {name!r}; allowed is an identifier other than samples")
+    return name
+
+
+def save_array(path: Path, values: np.ndarray) -> None:
+    path.parent.mkdir(exist_ok=True)
+    replace_file(path, lambda stream: np.save(stream, values, allow_pickle=False))
+
+
+def load_sample(path: Path) -> np.ndarray:
+    def check(shape: tuple[int, ...], _: np.dtype) -> None:
+        if len(shape) != 2 or 0 in shape:
+            raise InputError(f"it has the shape {shape}, allowed is (I, J)")
+
+    refuse_ways_out(path)
+    try:
+        return load_npy(path, check=check)
+    except InputError as error:
+        reason = str(error).removeprefix(repr(str(path))).strip()
+        raise InputError(
+            f"{str(path)!r} is no valid sample ({reason}); run the generation again to make it anew"
+        ) from error
+
+
+def plain(values: Any) -> Any:
+    """Return what JSON makes of the values (tuples become lists), numpy's numbers included."""
+
+    def convert(value: Any) -> Any:
+        if isinstance(value, (np.generic, np.ndarray)):
+            return value.tolist()
+        raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+    return json.loads(json.dumps(values if not isinstance(values, Mapping) else dict(values), default=convert))
+
+
+def replace_file(path: Path, write: Any) -> None:
+    """Write a file under a temporary name and rename it: it is there whole, or not at all."""
+    temporary = path.with_name(f"{path.name}.tmp")
+    with temporary.open("wb") as stream:
+        write(stream)
+    os.replace(temporary, path)
+
+
+def write_info(root: Path, info: dict[str, Any]) -> None:
+    replace_file(root / "dataset.json", lambda stream: stream.write(json.dumps(info, indent=1).encode()))
+
+
+def read_info(root: Path) -> dict[str, Any]:
+    try:
+        info = read_json(root / "dataset.json")
+        if info["format"] == FORMAT and isinstance(info["recipe"], dict) and isinstance(info["complete"], bool):
+            return info
+        problem = f"has the format {info['format']!r}, allowed is {FORMAT}"
+    except FileNotFoundError:
+        problem = "does not exist; allowed is a dataset's folder"
+    except NotADirectoryError:
+        problem = "does not exist, because the folder is a file"
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError):
+        problem = "is no valid record of a dataset; give another folder"
+    except OSError as error:
+        problem = f"cannot be read ({error.strerror})"
+    raise InputError(f"{str(root / 'dataset.json')!r} {problem}")
+
+
+def read_lines(root: Path) -> tuple[list[bytes], bool]:
+    """Return the lines of samples.jsonl, each checked, and whether the last one is whole."""
+    path = root / "samples.jsonl"
+    raw = read_bytes(path, at_most=_MAX_LINES_BYTES) if path.exists() else b""
+    *whole, torn = raw.split(b"\n")
+    try:
+        if all(_is_line(parse_json(line)) for line in whole):
+            return whole, not torn
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{str(path)!r} is damaged; give another folder, or delete this one")
+
+
+def _is_line(line: dict[str, Any]) -> bool:
+    """Whether a line of samples.jsonl has what is asked of it later; index and maps name files."""
+    index, accepted, maps = line["index"], line["accepted"], line.get("maps", {})
+    return (
+        type(line["seed"]) is int
+        and isinstance(line["reason"], str)
+        and accepted is (index is not None)
+        and (index is None or (type(index) is int and 0 <= index < _MAX_INDEX))
+        and isinstance(maps, dict)
+        and all(is_map_name(name) for name in maps)
+    )
+
+
+def check_place(root: Path) -> None:
+    """Refuse links at the top of a dataset's folder, through which files outside would be read, changed or deleted."""
+    if root.is_dir():
+        refuse_ways_out(*sorted(root.iterdir()))
+
+
+def repair(root: Path) -> list[bytes]:
+    """Bring the folder of a killed process in order: no torn line, no line without its sample, no leftover file."""
+    for leftover in [*root.glob("*.tmp"), *root.glob("*/*.tmp")]:
+        if _LEFTOVER.fullmatch(leftover.name):
+            leftover.unlink()
+    lines, whole = read_lines(root)
+    kept, recorded = [], set()
+    for raw in lines:
+        line = json.loads(raw)
+        if line["accepted"]:
+            files = [sample_path(root, line["index"], name) for name in ("samples", *line.get("maps", ()))]
+            if not all(_is_sample(file) for file in files):
+                continue
+            recorded.add(files[0])
+        kept.append(raw)
+    if len(kept) < len(lines):
+        logger.warning("%d samples of %s are missing or damaged and are made anew", len(lines) - len(kept), root)
+    if len(kept) < len(lines) or not whole:
+        replace_file(root / "samples.jsonl", lambda stream: stream.write(b"".join(line + b"\n" for line in kept)))
+    for unrecorded in set(root.glob("samples/*.npy")) - recorded:  # written, but the process was killed before its line
+        if _SAMPLE.fullmatch(unrecorded.name):
+            unrecorded.unlink()
+    return kept
+
+
+def _is_sample(path: Path) -> bool:
+    """Whether a whole array lies there (by its header and its size; the values are not read)."""
+    refuse_ways_out(path)
+    try:
+        return path.is_file() and np.load(path, mmap_mode="r", allow_pickle=False).size > 0
+    except (OSError, ValueError, EOFError):
+        return False
+
+
+def take_lock(root: Path) -> IO[bytes]:
+    """Take the folder's lock; the system gives it back when the process ends, however it ends."""
+    stream = (root / ".lock").open("a+b")
+    try:
+        if fcntl is not None:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        else:
+            import msvcrt
+
+            stream.seek(2**30)  # far behind the process number, which others must be able to read
+            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+    except (BlockingIOError, PermissionError):
+        with stream:
+            raise _in_use(root, stream) from None
+    except OSError as error:  # some network file systems have no locks
+        logger.warning("%s cannot be locked (%s): do not write it from two processes at once", root, error.strerror)
+    stream.truncate(0)
+    stream.write(f"{os.getpid()}\n".encode())
+    stream.flush()
+    return stream
+
+
+def _in_use(root: Path, stream: IO[bytes]) -> InputError:
+    stream.seek(0)
+    owner = stream.read(20).decode(errors="replace").strip() or "unknown"
+    advice = "wait for it, stop it, or give another folder"
+    return InputError(f"{str(root)!r} is being written by another process (number {owner}); {advice}")
+
+
+@contextlib.contextmanager
+def shared_lock(root: Path) -> Iterator[None]:
+    """Refuse a folder that is being written, and keep others from writing meanwhile, where there are locks."""
+    try:
+        stream = (root / ".lock").open("rb")
+    except OSError:  # no one has ever locked it, or may
+        yield
+        return
+    with stream:
+        if fcntl is not None:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise _in_use(root, stream) from None
+            except OSError:
+                pass
+        yield
