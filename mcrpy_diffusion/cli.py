@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -22,7 +23,7 @@ from mcrpy_diffusion.config import (
     TrainingSettings,
     preset,
 )
-from mcrpy_diffusion.console import CurrentStderr, run
+from mcrpy_diffusion.console import messages_of, run
 from mcrpy_diffusion.errors import InputError
 
 MCRPY_COMMANDS = {
@@ -262,11 +263,11 @@ def train(options: dict[str, Any]) -> int | None:
 
     data = read_dataset(folder)
     settings = preset(name, (data.phases.shape[1], data.phases.shape[2])).training.replace(**options)
-    if parallel.is_first():
-        _show_messages_of("mcrpy_diffusion.train")
+    shown = messages_of("mcrpy_diffusion.train") if parallel.is_first() else contextlib.nullcontext()
     if parallel.count() > 1 and parallel.is_first():
         print(f"{parallel.count()} processes share each batch", flush=True)
-    path = run_train(data, settings, make_folder(out))
+    with shown:
+        path = run_train(data, settings, make_folder(out))
     if parallel.is_first():
         print(path)
     parallel.leave()
@@ -336,18 +337,6 @@ def study(options: dict[str, Any]) -> None:
         network = feature_network(options.get("features", "none"), periodic=model.info.periodic)
         arguments = chosen("n_steps", "samplers", "n_samples", "seed")
         print(studies.step_study(model, structures, options["out"], features=network, **arguments))
-
-
-def _show_messages_of(logger_name: str) -> None:
-    """Show on stderr what a stage says of its run, such as the memory it needs."""
-    import logging
-
-    logger = logging.getLogger(logger_name)
-    if not logger.handlers:
-        handler = CurrentStderr()
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
 
 
 def _command(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from mcrpy_diffusion.errors import InputError
 
@@ -20,6 +21,21 @@ class CurrentStderr(logging.StreamHandler):
         """Show a record."""
         self.stream = sys.stderr
         super().emit(record)
+
+
+@contextlib.contextmanager
+def messages_of(logger_name: str) -> Iterator[None]:
+    """Show on stderr what a stage says of its run, such as the memory it needs."""
+    logger = logging.getLogger(logger_name)
+    handler, level = CurrentStderr(), logger.level
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:

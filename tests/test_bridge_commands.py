@@ -50,6 +50,16 @@ def test_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
         console.run(broken)
 
 
+def test_messages_are_shown_for_a_while_only(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = logging.getLogger("mcrpy_diffusion.somewhere")
+    with console.messages_of(logger.name):
+        logger.info("memory: 1 GiB")
+    logger.info("not shown")
+    assert capsys.readouterr().err == "memory: 1 GiB\n"
+    assert not logger.handlers
+    assert logger.level == logging.NOTSET
+
+
 def test_what_the_system_refuses_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     def full() -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "work/0.npy")
