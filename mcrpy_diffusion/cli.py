@@ -178,6 +178,7 @@ def make_parser() -> Parser:
     )
     p.add_argument("--methods", nargs="+", metavar="METHOD", help=f"out of {', '.join(METHODS)} (all)")
     meanings = {
+        "max_iter": "iterations of MCRpy's optimizers, at most",
         "n_ddim_steps": "steps of diffusion_ddim",
         "n_fast_steps": "steps of diffusion_fast, None: the preset's",
         "clock": "seconds that are counted: wall, or cpu, those of the processor, where other work runs beside",

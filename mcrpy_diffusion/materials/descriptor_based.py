@@ -290,7 +290,7 @@ def _mcrpy_settings(settings: GenerationSettings, chosen: dict[str, Any]) -> dic
         "descriptor_weights": None if settings.descriptor_weights is None else list(settings.descriptor_weights),
         "optimizer_type": settings.optimizer_type,
         "loss_type": settings.loss_type,
-        "max_iter": settings.max_iter,
+        "max_iter": settings.iterations,
         "logging_level": logging.WARNING,
     }
 

@@ -158,7 +158,7 @@ HELP: dict[str, dict[str, str]] = {
         "limit_to": "Pixels to which the descriptors reach. Empty: half of the smaller extent.",
         "optimizer_type": "MCRpy's optimizer.",
         "loss_type": "MCRpy's loss.",
-        "max_iter": "Iterations per structure, at most.",
+        "max_iter": "Iterations per structure, at most. Empty: 300 for each 64 pixels of the smaller extent.",
         "use_multigrid_descriptor": "MCRpy's multigrid descriptor.",
         "n_jobs": "Worker processes. Empty: one per core.",
         "volume_fraction_tolerance": "Largest difference of the volume fraction, absolute.",

@@ -80,5 +80,5 @@ def _mcrpy_settings(settings: GenerationSettings, shape: tuple[int, ...]) -> dic
         "use_multigrid_descriptor": settings.use_multigrid_descriptor,
         "optimizer_type": settings.optimizer_type,
         "loss_type": settings.loss_type,
-        "max_iter": settings.max_iter,
+        "max_iter": settings.iterations,
     }

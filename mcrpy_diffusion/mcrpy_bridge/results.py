@@ -146,7 +146,7 @@ def save_convergence_data(
         loss_type=settings.loss_type,
         optimizer_type=settings.optimizer_type,
         limit_to=settings.limit_to or max(min(settings.extent) // 2, GRAM_LIMIT_TO),
-        max_iter=settings.max_iter,
+        max_iter=settings.iterations,
         use_multiphase=settings.use_multiphase,
         periodic=settings.periodic,
     )
