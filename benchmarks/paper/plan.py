@@ -18,7 +18,7 @@ EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the pape
 BOUNDARY_PHASES = {"alloy": 1}
 SEEDS = {"training": 0, "held_out": 1}  # of the data sets; no sample of one has the seed of one of the other
 DDIM_STEPS = {64: 150, 256: 500}
-FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20
+FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where the preset itself does not sample with it
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
 STUDY_NAME = "sampling_steps"  # figure 8
 HERE = Path(__file__).resolve().parent
@@ -115,7 +115,9 @@ class Plan:
         ddim = SamplingSettings(
             n_samples=self.n_samples, sampler="ddim", n_sampling_steps=DDIM_STEPS[self.extent], batch_size=50
         )
-        both = (ddim, ddim.replace(sampler=FAST_SAMPLER, n_sampling_steps=FAST_STEPS))
+        usual = preset(self.scale, (self.extent, self.extent)).sampling
+        n_steps = usual.n_sampling_steps if usual.sampler == FAST_SAMPLER else FAST_STEPS
+        both = (ddim, ddim.replace(sampler=FAST_SAMPLER, n_sampling_steps=n_steps))
         return tuple(settings for settings in both if settings.sampler in self.sampler_types)
 
     @property
