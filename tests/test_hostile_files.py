@@ -76,7 +76,7 @@ def check(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     before = contents()
     capfd.readouterr()
     monkeypatch.setattr("sys.argv", ["mcrpy_diffusion", *words])
-    monkeypatch.setattr(cli, "_show_messages_of", lambda _: None)  # of a training, which come before the error
+    monkeypatch.setattr(cli, "messages_of", lambda _: contextlib.nullcontext())  # of a training, before the error
     with little_memory():
         status = cli.main(words)
     error = capfd.readouterr().err.splitlines()

@@ -43,9 +43,8 @@ def write_figures(plan: Plan) -> list[Path]:
     list of path
         The files.
     """
-    shown = [
-        m for m in read_metrics(plan.out) if m["run"]["sampler"] == "ddim" and m["run"]["material"] in plan.materials
-    ]
+    own = plan.samplers[0].sampler
+    shown = [m for m in read_metrics(plan.out) if m["run"]["sampler"] == own and m["run"]["material"] in plan.materials]
     if not shown:
         return []
     make_folder(plan.out)
