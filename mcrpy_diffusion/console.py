@@ -26,16 +26,23 @@ class CurrentStderr(logging.StreamHandler):
 @contextlib.contextmanager
 def messages_of(logger_name: str) -> Iterator[None]:
     """Show on stderr what a stage says of its run, such as the memory it needs."""
-    logger = logging.getLogger(logger_name)
-    handler, level = CurrentStderr(), logger.level
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    with logged_by(CurrentStderr(), "%(message)s", logging.getLogger(logger_name)):
+        yield
+
+
+@contextlib.contextmanager
+def logged_by(handler: logging.Handler, form: str, logger: logging.Logger, level: int = logging.INFO) -> Iterator[None]:
+    """Give a logger a handler, the form of its lines and a level for a while; afterwards the handler is closed."""
+    handler.setFormatter(logging.Formatter(form))
+    before = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level)
     try:
         yield
     finally:
         logger.removeHandler(handler)
-        logger.setLevel(level)
+        logger.setLevel(before)
+        handler.close()
 
 
 def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 
 from mcrpy_diffusion.checkpoint import package_versions
 from mcrpy_diffusion.config import N_CROPS, N_RECONSTRUCTIONS, AlloySettings, FibreSettings, GenerationSettings
+from mcrpy_diffusion.console import logged_by
 from mcrpy_diffusion.data import dataset_check
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.image_stack import read_images
@@ -251,17 +252,8 @@ def _own_log(folder: Path, log_path: str | os.PathLike[str] | None) -> Iterator[
         yield Path(log_path)
         return
     package, path = logging.getLogger("mcrpy_diffusion"), folder / LOG_NAME
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s: %(message)s"))
-    level = package.level
-    package.addHandler(handler)
-    package.setLevel(logging.INFO)
-    try:
+    with logged_by(logging.FileHandler(path), "%(asctime)s %(levelname)s: %(message)s", package):
         yield path
-    finally:
-        package.removeHandler(handler)
-        package.setLevel(level)
-        handler.close()
 
 
 def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import math
-import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -23,15 +22,16 @@ import numpy as np
 from mcrpy_diffusion import pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.config import GenerationSettings, Preset, SamplingSettings, TrainingSettings, preset
-from mcrpy_diffusion.console import say_error
+from mcrpy_diffusion.console import logged_by, say_error
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
-from mcrpy_diffusion.data.untrusted import read_json, read_record, refuse_ways_out
+from mcrpy_diffusion.data.untrusted import read_json, refuse_ways_out
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_json
 from mcrpy_diffusion.generate import Reference, generate, held_out_crops, recipe, resolve, split_all, training_crops
 from mcrpy_diffusion.model_card import ModelCard
 from mcrpy_diffusion.progress import Progress
+from mcrpy_diffusion.records import check_same, keep_record
 
 log = logging.getLogger("mcrpy_diffusion")
 
@@ -321,7 +321,7 @@ def with_model(plan: Plan, model: Path, info: ModelInfo) -> Plan:
 
 def obtain_model(plan: Plan) -> Path:
     """The model given, the one that is there, or a newly trained one."""
-    from mcrpy_diffusion.train import MODEL_NAME, check_same, identity, read_dataset, train
+    from mcrpy_diffusion.train import MODEL_NAME, identity, read_dataset, train
 
     if plan.model is not None:
         return plan.model
@@ -354,21 +354,18 @@ def generate_in(plan: Plan, name: str) -> Path:
 def sample(plan: Plan, model_path: Path) -> np.ndarray:
     """Draw the structures that are not there yet, shape (n, I, J); those that are must come from the same settings."""
     from mcrpy_diffusion.sample import load_model, read_structure, save_structure
-    from mcrpy_diffusion.train import check_same
 
     settings = plan.sampling
     made_by = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
     made_by["extent"] = list(plan.generation.extent)
     made_by["model_sha256"] = hashlib.sha256(model_path.read_bytes()).hexdigest()
     record = plan.path("sampling.json")
-    if record.exists():
-        check_same(read_record(record), made_by, record)
-    elif any(plan.structure_path(i).exists() for i in range(settings.n_samples)):
+    if not record.exists() and any(plan.structure_path(i).exists() for i in range(settings.n_samples)):
         there = next(p for i in range(settings.n_samples) if (p := plan.structure_path(i)).exists())
         raise InputError(
             f"{there} is there already, not from this command; give another --data_folder or --information"
         )
-    write_json(record, made_by)
+    keep_record(record, made_by)
     missing = [i for i in range(settings.n_samples) if not plan.structure_path(i).exists()]
     done = settings.n_samples - len(missing)
     with stage(plan, "sampling", skip=not missing), Progress(settings.n_samples, "sampling", initial=done) as bar:
@@ -538,14 +535,5 @@ def log_file(plan: Plan) -> Iterator[None]:
     """Send the log of this package to <data_folder>/<logfile_name>.log."""
     path = plan.folder / f"{plan.logfile_name}.log"
     refuse_ways_out(path)
-    handler = logging.FileHandler(os.fspath(path))
-    handler.setFormatter(logging.Formatter("%(asctime)s on %(levelname)s: %(message)s"))
-    old = log.level
-    log.addHandler(handler)
-    log.setLevel(plan.logging_level)
-    try:
+    with logged_by(logging.FileHandler(path), "%(asctime)s on %(levelname)s: %(message)s", log, plan.logging_level):
         yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(old)
-        handler.close()

@@ -15,19 +15,19 @@ from torch import Tensor
 
 from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network
-from mcrpy_diffusion.config import SamplingSettings, differences
+from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.npy_files import load_npy
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
-from mcrpy_diffusion.data.untrusted import read_record
 from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
 from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pairs
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.progress import Progress
+from mcrpy_diffusion.records import keep_record
 
 RECORD_NAME = "drawn_with.json"  # in a folder of structures
 
@@ -240,13 +240,7 @@ def sample_to_folder(
     folder = make_folder(folder)
     made_by = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
     made_by |= {"extent": list(shape or model.info.extent), "weights_sha256": model.fingerprint()}
-    record = folder / RECORD_NAME
-    if record.exists():
-        changed = differences(read_record(record), made_by)
-        if changed:
-            raise InputError(f"{folder} holds structures made with other settings ({'; '.join(changed)}); give another")
-    else:
-        write_json(record, made_by)
+    keep_record(folder / RECORD_NAME, made_by)
     missing = [
         s for s in range(settings.seed, settings.seed + settings.n_samples) if not (folder / f"{s}.npy").exists()
     ]

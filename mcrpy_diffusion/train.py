@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network, package_versions, read_info, save_model
-from mcrpy_diffusion.config import TrainingSettings, differences
+from mcrpy_diffusion.config import TrainingSettings
 from mcrpy_diffusion.data.augmentation import augment
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.phase_encoding import encode, n_channels, volume_fractions
@@ -35,6 +35,7 @@ from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_mem
 from mcrpy_diffusion.parallel import make_accelerator
 from mcrpy_diffusion.preview import write_preview
 from mcrpy_diffusion.progress import Progress
+from mcrpy_diffusion.records import check_same
 from mcrpy_diffusion.training_log import TrainingLog
 from mcrpy_diffusion.training_state import latest, read_history, states, write_state
 
@@ -423,14 +424,6 @@ def identity(info: ModelInfo) -> dict[str, Any]:
     fixed = info.settings.identity()
     facts = {"n_phases": info.n_phases, "extent": list(info.extent), "periodic": info.periodic}
     return {**fixed, **facts, "isotropic": info.isotropic, **info.provenance}
-
-
-def check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
-    """Raise InputError naming what differs."""
-    changed = differences(old, new)
-    if changed:
-        what = "; ".join(changed)
-        raise InputError(f"{path} was made with other settings ({what}); give another folder or delete it")
 
 
 def stratified_timesteps(batch_size: int, num_timesteps: int, generator: torch.Generator) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,8 @@ from benchmarks.paper.record import timed
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder, write_json
+from mcrpy_diffusion.files import make_folder
+from mcrpy_diffusion.records import keep_record
 
 MADE_BY = "sampling.json"
 
@@ -96,15 +96,11 @@ def draw(model: Path, settings: SamplingSettings, folder: Path) -> np.ndarray:
         If there is no model, or the structures that are there are another one's.
     """
     from mcrpy_diffusion.sample import load_model, sample_to_folder
-    from mcrpy_diffusion.train import check_same
 
     own = folder / sampler_key(settings)
     made_by, record = made_with(model, settings), own / MADE_BY
-    if record.exists():
-        check_same(json.loads(record.read_text()), made_by, record)
-    else:
-        make_folder(own)
-        write_json(record, made_by)
+    make_folder(own)
+    keep_record(record, made_by)
     seeds = range(settings.seed, settings.seed + settings.n_samples)
     if not all((own / f"{seed}.npy").exists() for seed in seeds):
         loaded = load_model(model)

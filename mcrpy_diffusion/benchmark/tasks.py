@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -19,10 +18,10 @@ import numpy as np
 
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
 from mcrpy_diffusion.config import GenerationSettings
-from mcrpy_diffusion.data.untrusted import read_record
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.progress import Progress
+from mcrpy_diffusion.records import keep_record
 
 NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
 _POLL_SECONDS = 0.5
@@ -30,16 +29,11 @@ _POLL_SECONDS = 0.5
 
 def prepare(plan: Plan) -> None:
     """Make the folder and what the tasks read; refuse a folder of other settings."""
-    from mcrpy_diffusion.train import check_same
-
     make_folder(plan.folder)
     made_by = {k: v for k, v in plan.settings.to_dict().items() if k not in NOT_IN_A_STRUCTURE}
     made_by |= {"n_fast_steps": plan.n_fast_steps, "reference_sha256": list(plan.reference.sha256)}
     made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
-    record = plan.folder / "made_by.json"
-    if record.exists():
-        check_same(read_record(record), json.loads(json.dumps(made_by)), record)
-    write_json(record, made_by)
+    keep_record(plan.folder / "made_by.json", made_by)
     write_atomically(plan.folder / "training_part.npy", lambda f: np.save(f, plan.training_part, allow_pickle=False))
 
 

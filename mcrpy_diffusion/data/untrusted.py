@@ -64,25 +64,6 @@ def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) ->
     return parse_json(read_bytes(path, at_most=at_most))
 
 
-def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a JSON object with which this package records how the files beside it were made.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or holds anything else.
-    """
-    try:
-        record = read_json(path)
-    except InputError:
-        raise
-    except (OSError, ValueError):
-        record = None
-    if not isinstance(record, dict):
-        raise InputError(f"{os.fspath(path)}: no record of how the files beside it were made; delete it, and them")
-    return record
-
-
 def refuse_ways_out(*paths: Path) -> None:
     """Raise InputError where a path is a symbolic link, which could lead out of its folder, or a pipe or device."""
     for path in paths:

@@ -17,6 +17,7 @@ from typing import IO, Any, Protocol
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.samples import ONE_THREAD, Draw, Maker, Sample, Source
+from mcrpy_diffusion.memory import available_machine_memory
 
 WORKER_BYTES = 0.3e9  # one worker process with numpy and scipy
 _DASK_TIMEOUT = 20.0
@@ -405,18 +406,7 @@ def number_of_workers(n_jobs: int, n_samples: int, worker_bytes: float = WORKER_
     if n_jobs == 0:
         raise InputError("n_jobs is 0; allowed are 1, 2, ..., or -1 for one per core")
     wanted = max(1, min(effective_n_jobs(n_jobs), n_samples))
-    available = _available_bytes()
-    fitting = wanted if available is None else max(1, int(available / worker_bytes))
+    fitting = max(1, int(available_machine_memory() / worker_bytes))
     if fitting < wanted:
         log.warning("memory for %d worker processes instead of %d", fitting, wanted)
     return min(wanted, fitting)
-
-
-def _available_bytes() -> int | None:
-    """Return the memory that can be had without swapping, None where the system does not say."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as file:
-            values = dict(line.split(":", 1) for line in file)
-        return int(values["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
