@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.materials.samples import Maker, Sample
+from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.materials.acceptance import Target, check
+from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
 
 
 def structure(seed: int) -> np.ndarray:
@@ -47,3 +51,29 @@ def who() -> int:
     """Return the number of this process, after a moment in which others can answer too."""
     time.sleep(0.05)
     return os.getpid()
+
+
+@dataclass(frozen=True)
+class CheckedFunction:
+    """Samples from a function of a seed, which gives phases or (phases, maps), each checked against a target."""
+
+    make: Callable[[int], Any]
+    target: Target
+    settings: GenerationSettings
+    name: str = "samples"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        return ONE_THREAD
+
+    def start(self) -> Maker:
+        return self._make
+
+    def advice(self, reason: str) -> str:
+        return ""
+
+    def _make(self, index: int, seed: int) -> Sample:
+        made = self.make(seed)
+        phases, maps = made if isinstance(made, tuple) else (made, {})
+        reason, facts = check(phases, self.target, self.settings)
+        return Sample(phases, reason, facts, maps)

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from coin import Coin, structure, who
+from coin import CheckedFunction, Coin, structure, who
 from scipy.stats import binom
 
 from mcrpy_diffusion.config import GenerationSettings
@@ -25,7 +25,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import engine
 from mcrpy_diffusion.materials.acceptance import Target
 from mcrpy_diffusion.materials.engine import fill
-from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, CheckedFunction, Sample, draw_seed
+from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Sample, draw_seed
 from mcrpy_diffusion.materials.workers import WORKER_BYTES, DaskWorkers, LocalWorkers, number_of_workers
 
 ROOT = Path(__file__).parents[1]

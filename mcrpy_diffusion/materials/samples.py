@@ -12,9 +12,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from mcrpy_diffusion.config import GenerationSettings
-from mcrpy_diffusion.materials.acceptance import Target, check
-
 SEEDS_PER_SET = 1_000_000
 SEED_STEP = 2_654_435_769  # 2**32 over the golden ratio: its multiples keep the farthest apart, modulo 2**32
 SEED_RULE = f"sample i, draw a: (seed * {SEEDS_PER_SET} + i + a * {SEED_STEP}) % 2**32, a = 0, 1, ... until accepted"
@@ -63,42 +60,6 @@ class Source(Protocol):
 
     def advice(self, reason: str) -> str:
         """Return what helps where most samples are refused for this reason; empty if that is not known."""
-
-
-@dataclass(frozen=True)
-class CheckedFunction:
-    """Samples from a function of a seed, each checked against a target.
-
-    Attributes
-    ----------
-    make : callable
-        (seed) -> (I, J) phases, or (phases, maps); it can be pickled.
-    target : Target
-    settings : GenerationSettings
-        With the tolerances.
-    name : str
-    """
-
-    make: Callable[[int], Any]
-    target: Target
-    settings: GenerationSettings
-    name: str = "samples"
-
-    @property
-    def environment(self) -> Mapping[str, str]:
-        return ONE_THREAD
-
-    def start(self) -> Maker:
-        return self._make
-
-    def advice(self, reason: str) -> str:
-        return ""
-
-    def _make(self, index: int, seed: int) -> Sample:
-        made = self.make(seed)
-        phases, maps = made if isinstance(made, tuple) else (made, {})
-        reason, facts = check(phases, self.target, self.settings)
-        return Sample(phases, reason, facts, maps)
 
 
 @dataclass(frozen=True)
