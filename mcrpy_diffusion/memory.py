@@ -61,11 +61,8 @@ def available_memory(device: torch.device) -> int:
     """Bytes that are free on a graphics card, or that this process may still take of the machine's memory."""
     import torch
 
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_machine_memory()
-
-
-def available_machine_memory() -> int:
-    """Bytes of the machine's memory that can be had without swapping."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     import psutil
 
     return int(psutil.virtual_memory().available)

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -285,15 +286,19 @@ def test_a_recipe_stops_only_where_it_surely_passes_too_rarely() -> None:
 
 def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     n_workers = number_of_workers
-    monkeypatch.setattr("mcrpy_diffusion.materials.workers.available_machine_memory", lambda: 2**50)
+
+    def available(n_bytes: int) -> None:
+        monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=n_bytes))
+
+    available(2**50)
     assert (n_workers(8, 3), n_workers(2, 100), n_workers(1, 0)) == (3, 2, 1)
     assert n_workers(-1, 10**6) >= 1
     with pytest.raises(InputError, match="n_jobs is 0"):
         n_workers(0, 5)
-    monkeypatch.setattr("mcrpy_diffusion.materials.workers.available_machine_memory", lambda: int(3.5 * WORKER_BYTES))
+    available(int(3.5 * WORKER_BYTES))
     assert n_workers(8, 100) == 3
     assert n_workers(8, 100, WORKER_BYTES / 2) == 7
-    monkeypatch.setattr("mcrpy_diffusion.materials.workers.available_machine_memory", lambda: 1000)
+    available(1000)
     assert n_workers(8, 100) == 1
 
 

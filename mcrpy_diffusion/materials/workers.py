@@ -17,7 +17,6 @@ from typing import IO, Any, Protocol
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.samples import ONE_THREAD, Draw, Maker, Sample, Source
-from mcrpy_diffusion.memory import available_machine_memory
 
 WORKER_BYTES = 0.3e9  # one worker process with numpy and scipy
 _DASK_TIMEOUT = 20.0
@@ -401,12 +400,13 @@ def open_workers(
 
 def number_of_workers(n_jobs: int, n_samples: int, worker_bytes: float = WORKER_BYTES) -> int:
     """Return how many workers to start: no more than cores asked for, samples wanted, or memory at hand allow."""
+    import psutil
     from joblib import effective_n_jobs
 
     if n_jobs == 0:
         raise InputError("n_jobs is 0; allowed are 1, 2, ..., or -1 for one per core")
     wanted = max(1, min(effective_n_jobs(n_jobs), n_samples))
-    fitting = max(1, int(available_machine_memory() / worker_bytes))
+    fitting = max(1, int(psutil.virtual_memory().available / worker_bytes))
     if fitting < wanted:
         log.warning("memory for %d worker processes instead of %d", fitting, wanted)
     return min(wanted, fitting)
