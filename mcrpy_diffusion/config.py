@@ -313,6 +313,7 @@ class SamplingSettings(Settings):
     sampler: str = "ddim"  # or ddpm, dpm_solver
     n_sampling_steps: int = 150
     eta: float = 0.0  # noise that ddim adds on the way
+    hold_volume_fraction: bool = True  # exactly, where the network is told it and predicts log odds
     seed: int = 0  # structure i is drawn from seed + i alone
     batch_size: int = 16
     precision: str = "auto"  # bfloat16 where the processor has it

@@ -18,7 +18,7 @@ from mcrpy_diffusion.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.npy_files import load_npy
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
-from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver
+from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver, volume_fraction
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
 from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pairs
@@ -66,6 +66,7 @@ class Model:
         seed: int = 0,
         *,
         eta: float = 0.0,
+        hold_volume_fraction: bool = True,
         batch_size: int = 16,
         precision: str = "auto",
         callback: Callable[[dict[str, Any]], None] | None = None,
@@ -87,6 +88,9 @@ class Model:
             Structure i depends on `seed` + i alone, not on n or the batch size.
         eta : float, in [0, 1]
             Noise that "ddim" adds on the way; 0 for the others.
+        hold_volume_fraction : bool
+            Keep the volume fractions that the network is told exactly, see `volume_fraction.holding`. Does nothing
+            where it is told none, or predicts something else than log odds.
         batch_size : int
         precision : str
             "float32", "bfloat16", or "auto": the latter where the device multiplies it in hardware.
@@ -108,6 +112,7 @@ class Model:
             sampler=sampler,
             n_sampling_steps=n_steps,
             eta=eta,
+            hold_volume_fraction=hold_volume_fraction,
             seed=seed,
             batch_size=batch_size,
             precision=precision,
@@ -138,7 +143,9 @@ class Model:
             template = torch.empty(len(chosen), n_channels(self.info.n_phases), *shape)
             with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
                 x = sampler(settings)(
-                    self.conditioned_network(self.conditions(chosen, shape), settings.precision),
+                    self.conditioned_network(
+                        self.fractions(chosen, shape), settings.precision, hold=settings.hold_volume_fraction
+                    ),
                     noise_like(template, generators).to(self.device),
                     self.schedule,
                     pairs,
@@ -160,9 +167,19 @@ class Model:
                 f"{there / GIB:.1f} are free; try a smaller batch_size or extent"
             )
 
-    def conditioned_network(self, conditions: Tensor | None, precision: str = "auto") -> Network:
-        """The network as a function of (x_t, t) in its own memory format and precision."""
-        chosen = self.network
+    def conditioned_network(self, fractions: Tensor | None, precision: str = "auto", *, hold: bool = False) -> Network:
+        """The network as a function of (x_t, t) in its own memory format and precision.
+
+        Parameters
+        ----------
+        fractions : Tensor, shape (B, C'), or None
+            Volume fractions that it is told.
+        hold : bool
+            Whether its log odds keep them exactly; without effect where it predicts something else.
+        """
+        chosen, conditions = self.network, None
+        if fractions is not None:
+            conditions = conditioning.normalise(fractions, self.info.conditions).to(self.device)
         if use_bfloat16(precision, self.device):
             if self._fast is None:
                 self._fast = with_convolutions_in(self.network, torch.bfloat16)
@@ -171,15 +188,16 @@ class Model:
         def network(x: Tensor, t: Tensor) -> Tensor:
             return chosen(x.to(memory_format=torch.channels_last), t, conditions).float()
 
+        if hold and fractions is not None and self.info.settings.prediction == "log_odds":
+            return volume_fraction.holding(network, self.schedule, fractions)
         return network
 
-    def conditions(self, seeds: Sequence[int], shape: tuple[int, int]) -> Tensor | None:
-        """Normalised volume fractions to aim at, drawn from those of the training images; None without any."""
+    def fractions(self, seeds: Sequence[int], shape: tuple[int, int]) -> Tensor | None:
+        """Volume fractions (B, C') to aim at, drawn from those of the training images; None where it is told none."""
         if not self.info.conditions:
             return None
         area_ratio = shape[0] * shape[1] / (self.info.extent[0] * self.info.extent[1])
-        fractions = conditioning.draw(seeds, self.info.conditions, area_ratio=area_ratio)
-        return conditioning.normalise(fractions, self.info.conditions).to(self.device)
+        return conditioning.draw(seeds, self.info.conditions, area_ratio=area_ratio)
 
 
 def sampler(settings: SamplingSettings) -> Callable[..., Tensor]:

@@ -176,7 +176,6 @@ def likelihood(
     import torch
 
     from mcrpy_diffusion.data.phase_encoding import encode, volume_fractions
-    from mcrpy_diffusion.diffusion.conditioning import normalise
     from mcrpy_diffusion.diffusion.likelihood import variational_bound
     from mcrpy_diffusion.diffusion.noise_schedule import Prediction
 
@@ -185,14 +184,13 @@ def likelihood(
         raise InputError(f"n_images is {n_images} and n_terms {n_terms}; allowed are at least 1, and 2 to {total}")
     images = originals_for(model, structures, seed=seed)[:n_images]
     x_0 = torch.as_tensor(encode(torch.from_numpy(images), model.info.n_phases)).to(model.device)
-    conditions = None
+    fractions = None
     if model.info.conditions:
         fractions = torch.from_numpy(volume_fractions(images, model.info.n_phases))
-        conditions = normalise(fractions, model.info.conditions).to(model.device)
     times = None if n_terms is None else sorted({round(i * (total - 1) / (n_terms - 1)) for i in range(n_terms)})
     with Progress(total if times is None else len(times), "likelihood", unit="term") as bar:
         bound = variational_bound(
-            model.conditioned_network(conditions, "float32"),
+            model.conditioned_network(fractions, "float32"),
             x_0,
             model.schedule,
             generator=[torch.Generator().manual_seed(seed + i) for i in range(len(images))],

@@ -197,16 +197,16 @@ def test_grey_values(mcrpy: ModuleType, tmp_path: Path) -> None:
 def test_best_of_k_is_the_seed_of_the_smallest_loss(
     mcrpy: ModuleType, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    singles = [reconstruct(mcrpy, path, seed=seed) for seed in range(4, 8)]
+    singles = [reconstruct(mcrpy, path, seed=seed) for seed in range(5, 9)]
     losses = [convergence["line_data"][-1, 1] for convergence, _ in singles]
     best = int(np.argmin(losses))
     assert len(set(losses)) > 1
     assert best != 0  # else the first would do
     caplog.set_level(logging.INFO)
-    convergence, phases = reconstruct(mcrpy, path, seed=4, best_of=4)
+    convergence, phases = reconstruct(mcrpy, path, seed=5, best_of=4)
     np.testing.assert_array_equal(phases, singles[best][1])
     np.testing.assert_allclose(convergence["line_data"], singles[best][0]["line_data"], rtol=1e-4)
-    assert f"the smallest is that of seed {4 + best}" in caplog.text
+    assert f"the smallest is that of seed {5 + best}" in caplog.text
 
 
 def test_an_initial_microstructure_is_left_by_its_strength(mcrpy: ModuleType, path: Path) -> None:
@@ -238,17 +238,17 @@ def test_an_initial_microstructure_is_noised_and_denoised_towards_its_volume_fra
     alpha_bar = model.schedule.alpha_bar
     noise = torch.randn(1, SIZE, SIZE, generator=torch.Generator().manual_seed(7))[None]
     x = alpha_bar[times[0]].sqrt() * torch.from_numpy(2.0 * initial - 1) + (1 - alpha_bar[times[0]]).sqrt() * noise
-    fractions = np.array(model.info.conditions)
-    condition = torch.tensor((initial.mean() - fractions.mean()) / fractions.std(), dtype=torch.float32).reshape(1, 1)
+    fraction = torch.tensor([[initial.mean()]])
     for frame, t, t_next in zip(convergence["raw_data"], times, [*times[1:], None]):
         with torch.no_grad():
-            output = model.conditioned_network(condition)(x.float(), torch.tensor([t]))
+            output = model.conditioned_network(fraction, hold=True)(x.float(), torch.tensor([t]))
         x_0 = 2 * torch.sigmoid(2 * (alpha_bar[t].sqrt() / (1 - alpha_bar[t]) * x + output)) - 1
         np.testing.assert_allclose(frame.numpy()[..., 0], (x_0[0, 0] + 1) / 2, atol=1e-5)
         if t_next is not None:
             eps = (x - alpha_bar[t].sqrt() * x_0) / (1 - alpha_bar[t]).sqrt()
             x = alpha_bar[t_next].sqrt() * x_0 + (1 - alpha_bar[t_next]).sqrt() * eps
     np.testing.assert_array_equal(phases, x_0[0, 0] > 0)
+    assert phases.mean() == pytest.approx(initial.mean(), abs=0.5 / SIZE**2)
 
 
 @pytest.mark.parametrize("n_phases", [2, 3])

@@ -103,7 +103,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
     "sample": {
         "Model and result": ("model", "out"),
         "Structures": ("n_samples", "extent_x", "extent_y", "seed"),
-        "Sampling": ("sampler", "n_steps", "eta", "batch_size", "precision"),
+        "Sampling": ("sampler", "n_steps", "eta", "hold_volume_fraction", "batch_size", "precision"),
     },
     "evaluate": {
         "Structures and report": ("original", "generated", "held_out", "out"),
@@ -211,6 +211,7 @@ HELP: dict[str, dict[str, str]] = {
         "recommends, else ddim.",
         "n_steps": "Denoising steps. Empty: what a pretrained model recommends, else 150.",
         "eta": "Noise that ddim adds on the way, 0 to 1.",
+        "hold_volume_fraction": "Keep the volume fractions that the model is told exactly, where it can.",
         "batch_size": "Structures drawn at once: more need more memory.",
         "precision": "auto: bfloat16 where the processor has it.",
     },

@@ -218,7 +218,7 @@ class Diffusion(Optimizer):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         t = torch.full((len(seeds),), pairs[0][0])
         x = ddim.sample(
-            model.conditioned_network(self._conditions(initial, len(seeds))),
+            model.conditioned_network(self._fractions(initial, len(seeds)), hold=True),
             schedule.add_noise(x_0, ddim.noise_like(x_0, generators), t).to(model.device),
             schedule,
             pairs,
@@ -229,18 +229,14 @@ class Diffusion(Optimizer):
         )
         return decode(x.cpu(), model.info.n_phases).numpy()
 
-    def _conditions(self, initial: np.ndarray, n: int) -> torch.Tensor | None:
+    def _fractions(self, initial: np.ndarray, n: int) -> torch.Tensor | None:
         """Aim at the volume fractions of the initial structure, where the network is told any."""
         import torch
 
-        from mcrpy_diffusion.diffusion import conditioning
-
-        table = self._model.info.conditions
-        if not table:
+        if not self._model.info.conditions:
             return None
         fractions = initial.mean(axis=(0, 1))
-        wanted = torch.from_numpy(fractions if self._n_channels == 1 else fractions[1:])[None]
-        return conditioning.normalise(wanted, table).expand(n, -1).to(self._model.device)
+        return torch.from_numpy(fractions if self._n_channels == 1 else fractions[1:]).expand(n, -1)
 
     def _from_channels(self, channels: np.ndarray) -> np.ndarray:
         """Turn network channels (c, I, J) in [-1, 1] into MCRpy's (I, J, C) in [0, 1], which sum to 1 if C > 1."""

@@ -1,0 +1,100 @@
+"""Volume fractions that are kept while sampling: closed forms, exact conditional distributions, samples."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from test_train import TINY
+
+from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.volume_fraction import holding, shifts
+from mcrpy_diffusion.sample import Model, load_model
+
+
+def logit(p: torch.Tensor | float) -> torch.Tensor:
+    return torch.logit(torch.as_tensor(p, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("n_phases", [2, 3, 5])
+def test_the_probabilities_have_the_wanted_means(n_phases: int) -> None:
+    log_odds = 3 * torch.randn(4, 1 if n_phases == 2 else n_phases, 16, 12, generator=torch.Generator().manual_seed(0))
+    wanted = torch.tensor([[0.02], [0.3], [0.5], [0.97]]) * torch.ones(n_phases - 1) / (n_phases - 1)
+    shifted = log_odds + shifts(log_odds, wanted)
+    shown = shifted.sigmoid() if n_phases == 2 else shifted.softmax(1)[:, 1:]
+    torch.testing.assert_close(shown.mean((2, 3)), wanted, atol=2e-5, rtol=0)
+
+
+def test_even_log_odds_become_those_of_the_fraction() -> None:
+    one = shifts(torch.full((1, 1, 8, 8), -1.5, dtype=torch.float64), torch.tensor([[0.2]]))
+    assert float(one) == pytest.approx(float(logit(0.2)) + 1.5, abs=1e-5)
+    several = shifts(torch.tensor([1.0, 0.0, -1.0])[None, :, None, None].expand(1, 3, 8, 8), torch.tensor([[0.2, 0.3]]))
+    ratio = (torch.tensor([1.0, 0.0, -1.0]) + several[0, :, 0, 0]).softmax(0)
+    torch.testing.assert_close(ratio, torch.tensor([0.5, 0.2, 0.3]), atol=1e-5, rtol=0)
+
+
+def test_what_keeps_the_fractions_is_left_as_it_is() -> None:
+    log_odds = 2 * torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
+    assert float(shifts(log_odds, log_odds.sigmoid().mean((2, 3))).abs().max()) < 1e-4
+
+
+def test_no_fraction_turns_pixels_that_are_certain() -> None:
+    log_odds = torch.tensor([-40.0] * 8 + [40.0] * 8, dtype=torch.float64).reshape(1, 1, 4, 4)
+    for fraction in (0.0, 0.5, 1.0):
+        probability = (log_odds + shifts(log_odds, torch.tensor([[fraction]]))).sigmoid()
+        assert bool((probability.round() == (log_odds > 0)).all())
+
+
+@pytest.mark.parametrize("n", [8, 16])
+def test_it_is_what_follows_from_knowing_the_number_of_pixels(n: int) -> None:
+    """The exact probabilities, over all images of n pixels of which a quarter is set, to the order 1 / n."""
+    log_odds = torch.linspace(-3, 2, n, dtype=torch.float64)
+    images = torch.tensor(list(itertools.product((0.0, 1.0), repeat=n)), dtype=torch.float64)
+    images = images[images.sum(1) == n / 4]
+    exact = (images @ log_odds).softmax(0) @ images
+    grid = log_odds.reshape(1, 1, 2, -1)
+    tilted = (grid + shifts(grid, torch.tensor([[0.25]]))).sigmoid().flatten()
+    assert float((tilted - exact).abs().max()) < 0.6 / n
+    assert float((log_odds.sigmoid() - exact).abs().max()) > 0.2
+
+
+def test_the_expected_image_keeps_the_fractions_at_all_times() -> None:
+    schedule = NoiseSchedule.named("cosine", 100)
+    generator = torch.Generator().manual_seed(0)
+    fractions = torch.tensor([[0.1], [0.6]])
+    network = holding(lambda x, t: torch.randn(x.shape, generator=generator), schedule, fractions)
+    for time in (99, 70, 40):
+        t = torch.full((2,), time)
+        x = torch.randn(2, 1, 16, 16, generator=generator)
+        x_0 = schedule.predict_x_0(network(x, t), x, t, "log_odds")
+        torch.testing.assert_close((x_0.mean((2, 3)) + 1) / 2, fractions, atol=1e-5, rtol=0)
+
+
+@pytest.fixture(params=[2, 3])
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Model:
+    n_phases = request.param
+    settings = TINY.replace(
+        prediction="log_odds", schedule="cosine", learned_variance=False, condition_on_volume_fraction=True
+    )
+    table = [[k / 256] * (n_phases - 1) for k in range(20, 84, 4)]
+    info = ModelInfo(settings=settings, n_phases=n_phases, extent=(16, 16), periodic=True, conditions=table)
+    torch.manual_seed(0)
+    network = build_network(info)
+    for parameter in network.parameters():
+        parameter.data.normal_(0, 0.1)
+    save_model(tmp_path / "m.safetensors", network.state_dict(), info)
+    return load_model(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "ddpm", "dpm_solver"])
+def test_structures_have_the_volume_fractions_that_they_were_to_have(model: Model, sampler: str) -> None:
+    wanted = model.fractions(range(8), (16, 16))
+    assert wanted is not None
+    for hold in (True, False):
+        structures = model.sample(8, n_steps=40, sampler=sampler, hold_volume_fraction=hold)
+        found = np.stack([(structures == phase).mean((1, 2)) for phase in range(1, model.info.n_phases)], axis=1)
+        assert (np.abs(found - wanted.numpy()).max() <= 1.5 / 256) == hold
