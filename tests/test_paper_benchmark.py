@@ -55,12 +55,12 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_left_as_it_is(tmp_path, caps
 
     files = [file for file in own.rglob("*") if file.is_file()] + [*out.glob("metrics/*.json")]
     before = {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in files}
-    lost = own / "dpm_solver_50" / "3.npy"
+    lost = own / "ddpm_50" / "3.npy"
     lost.unlink()
-    (out / "metrics" / "fibre_dpm_solver_50.json").unlink()
+    (out / "metrics" / "fibre_ddpm_50.json").unlink()
     assert command(tmp_path, "all") == 0
     changed = {file.name for file, (time, _) in before.items() if file.stat().st_mtime_ns != time}
-    assert changed == {"3.npy", "fibre_dpm_solver_50.json", "record.json"}
+    assert changed == {"3.npy", "fibre_ddpm_50.json", "record.json"}
     assert lost.read_bytes() == before[lost][1]
 
     capsys.readouterr()
@@ -85,12 +85,12 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
     for scale in ("small", "paper"):
         assert Plan(scale=scale).training == preset(scale).training
     assert Plan(scale="paper", extent=256).training.patch_size == 4
-    for scale, n_steps in (("small", 50), ("paper", 20)):
+    for scale, fast in (("small", ("ddpm", 50)), ("paper", ("dpm_solver", 20))):
         samplers = Plan(scale=scale).samplers
-        assert [(s.sampler, s.n_sampling_steps) for s in samplers] == [("ddim", 150), ("dpm_solver", n_steps)]
-    fast = Plan(sampler_types=("dpm_solver",))
-    assert [s.sampler for s in fast.samplers] == ["dpm_solver"]
-    assert run.command_of(fast).endswith(" --samplers dpm_solver")
+        assert [(s.sampler, s.n_sampling_steps) for s in samplers] == [("ddim", 150), fast]
+    chosen = Plan(sampler_types=("dpm_solver", "ddim"))
+    assert [(s.sampler, s.n_sampling_steps) for s in chosen.samplers] == [("dpm_solver", 50), ("ddim", 150)]
+    assert run.command_of(chosen).endswith(" --samplers dpm_solver ddim")
     assert Plan(extent=256, materials=("alloy",)).samplers[0].n_sampling_steps == 500
     changed = Plan(n_steps=7, changes={"channels": 24}).changed
     assert changed == ["channels: 40 -> 24", f"n_training_steps: {preset('small').training.n_training_steps} -> 7"]

@@ -18,7 +18,7 @@ EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the pape
 BOUNDARY_PHASES = {"alloy": 1}
 SEEDS = {"training": 0, "held_out": 1}  # of the data sets; no sample of one has the seed of one of the other
 DDIM_STEPS = {64: 150, 256: 500}
-FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where the preset itself does not sample with it
+FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where the preset itself takes the paper's
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
 STUDY_NAME = "sampling_steps"  # figure 8
 HERE = Path(__file__).resolve().parent
@@ -58,7 +58,7 @@ class Plan:
     study_material, study_steps, study_samples
         Of the study of sampling steps, figure 8.
     sampler_types : tuple of str
-        Of "ddim", the paper's, and "dpm_solver", those that structures are drawn with.
+        Samplers that structures are drawn with; empty: "ddim", the paper's, and the preset's fast one.
 
     Raises
     ------
@@ -84,7 +84,7 @@ class Plan:
     study_material: str = "carbonate"
     study_steps: tuple[int, ...] = (5, 10, 20, 50, 150, 300)
     study_samples: int = 256
-    sampler_types: tuple[str, ...] = ("ddim", FAST_SAMPLER)
+    sampler_types: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("scale", self.scale, SCALES), ("extent", self.extent, tuple(EXTENTS))):
@@ -111,14 +111,18 @@ class Plan:
 
     @property
     def samplers(self) -> tuple[SamplingSettings, ...]:
-        """The paper's sampler and the fast one, or the one of them that was asked for."""
+        """The paper's sampler and the preset's fast one, or those that were asked for."""
         ddim = SamplingSettings(
             n_samples=self.n_samples, sampler="ddim", n_sampling_steps=DDIM_STEPS[self.extent], batch_size=50
         )
         usual = preset(self.scale, (self.extent, self.extent)).sampling
-        n_steps = usual.n_sampling_steps if usual.sampler == FAST_SAMPLER else FAST_STEPS
-        both = (ddim, ddim.replace(sampler=FAST_SAMPLER, n_sampling_steps=n_steps))
-        return tuple(settings for settings in both if settings.sampler in self.sampler_types)
+        fast, n_steps = FAST_SAMPLER, FAST_STEPS
+        if usual.sampler != "ddim":
+            fast, n_steps = usual.sampler, usual.n_sampling_steps
+        return tuple(
+            ddim if name == "ddim" else ddim.replace(sampler=name, n_sampling_steps=n_steps)
+            for name in self.sampler_types or ("ddim", fast)
+        )
 
     @property
     def name(self) -> str:

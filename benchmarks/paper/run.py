@@ -23,10 +23,11 @@ if __name__ == "__main__":  # this folder's files have names that installed pack
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.paper import ablation, figures, make, measure, tables
-from benchmarks.paper.plan import EXTENTS, FAST_SAMPLER, SCALES, Plan
+from benchmarks.paper.plan import EXTENTS, SCALES, Plan
 from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.cli import Parser
 from mcrpy_diffusion.compare import FEATURES
+from mcrpy_diffusion.config import SAMPLERS
 from mcrpy_diffusion.console import run as run_command
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.reference_images import MATERIALS
@@ -99,9 +100,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--features", nargs="+", choices=FEATURES, help="(vgg19, and inception if its weights are there)"
     )
-    parser.add_argument(
-        "--samplers", nargs="+", choices=("ddim", FAST_SAMPLER), dest="sampler_types", help="(both, the paper's first)"
-    )
+    parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, dest="sampler_types", help="(ddim and the preset's)")
     parser.add_argument("--study_material", choices=MATERIALS, help="material of figure 8 (carbonate)")
     parser.add_argument("--study_steps", nargs="+", type=int, metavar="N", help="sampling steps of figure 8")
     parser.add_argument("--study_samples", type=int, metavar="N", help="structures of each (256)")
@@ -148,7 +147,7 @@ def command_of(plan: Plan) -> str:
     for name, default in (("training", 1000), ("held_out", 1000), ("samples", 1000)):
         n = getattr(plan, f"n_{name}")
         words += [f"--n_{name} {n}"] if n != default else []
-    words += [f"--samplers {' '.join(plan.sampler_types)}"] if len(plan.sampler_types) == 1 else []
+    words += [f"--samplers {' '.join(plan.sampler_types)}"] if plan.sampler_types else []
     if plan.n_steps is not None:
         words.append(f"--steps {plan.n_steps}")
     if plan.changes:
