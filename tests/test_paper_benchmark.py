@@ -67,7 +67,7 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_left_as_it_is(tmp_path, caps
     assert command(tmp_path, "all", n_steps=3) == 2
     assert "n_training_steps: 2 -> 3" in capsys.readouterr().err
 
-    cases = ("ablate", "--cases", "base", "sampler_dpm_solver_10", "--n_ablation_samples", "4")
+    cases = ("ablate", "--cases", "base", "sampler_dpm_solver_10", "not_held", "--n_ablation_samples", "4")
     assert command(tmp_path, *cases) == 0
     models = [*(tmp_path / "work" / "small_64_ablation").rglob("model.safetensors")]
     assert [path.parent.name for path in models] == ["base"]

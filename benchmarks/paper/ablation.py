@@ -81,11 +81,13 @@ CASES = (
     Case("rate_half", "learning rate", {"learning_rate": 5e-4}),
     Case("rate_double", "learning rate", {"learning_rate": 2e-3}),
     Case("rate_constant", "learning rate", {"learning_rate_schedule": "constant"}),
+    Case("not_held", "volume fraction", sampling={"hold_volume_fraction": False}),
     Case("sampler_ddim_50", "sampler", sampling={"sampler": "ddim", "n_sampling_steps": 50}),
     Case("sampler_ddim_150", "sampler", sampling={"sampler": "ddim", "n_sampling_steps": 150}),
     Case("sampler_ddpm_150", "sampler", sampling={"sampler": "ddpm", "n_sampling_steps": 150}),
     Case("sampler_dpm_solver_10", "sampler", sampling={"sampler": "dpm_solver", "n_sampling_steps": 10}),
     Case("sampler_dpm_solver_20", "sampler", sampling={"sampler": "dpm_solver", "n_sampling_steps": 20}),
+    Case("sampler_dpm_solver_50", "sampler", sampling={"sampler": "dpm_solver", "n_sampling_steps": 50}),
     Case("no_augmentation", "augmentation", {"augmentation": False}),
     Case("isotropic", "augmentation", isotropic=True),
 )

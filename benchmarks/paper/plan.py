@@ -172,7 +172,7 @@ class Plan:
 
 def sampler_key(settings: SamplingSettings) -> str:
     """Name of a sampler and its steps in files, such as ddim_150."""
-    return f"{settings.sampler}_{settings.n_sampling_steps}"
+    return f"{settings.sampler}_{settings.n_sampling_steps}" + ("" if settings.hold_volume_fraction else "_not_held")
 
 
 def sampler_name(sampler: str, n_steps: int) -> str:
