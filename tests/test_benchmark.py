@@ -10,9 +10,10 @@ import time
 import numpy as np
 import pytest
 from test_pipeline import blobs
+from test_train import TINY
 
 from mcrpy_diffusion.benchmark import worker
-from mcrpy_diffusion.benchmark.costs import break_evens, method_cost
+from mcrpy_diffusion.benchmark.costs import break_evens, method_cost, model_cost_of
 from mcrpy_diffusion.benchmark.page import console_tables
 from mcrpy_diffusion.benchmark.plan import make_plan
 from mcrpy_diffusion.benchmark.quality import RealSets, diversity, quality
@@ -20,6 +21,7 @@ from mcrpy_diffusion.benchmark.results import notes
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table
 from mcrpy_diffusion.benchmark.tasks import prepare
 from mcrpy_diffusion.benchmark.worker import Record, make_structures
+from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
 from mcrpy_diffusion.cli import main
 from mcrpy_diffusion.errors import InputError
 
@@ -64,6 +66,23 @@ def test_the_first_structure_of_a_process_is_no_warm_one(reference, tmp_path):
     by_processor = method_cost(plan_of(reference, tmp_path / "out", n_samples=4, clock="cpu"), "s2_lbfgsb", {})
     assert by_processor["each"] == pytest.approx(1.5)
     assert by_processor["setup"] == pytest.approx(4.0 + (3.0 + 1.0) / 2)
+
+
+def test_steps_that_a_kill_left_without_a_line_are_counted_by_those_that_have_one(reference, tmp_path):
+    info = ModelInfo(settings=TINY, n_phases=2, extent=(8, 8), periodic=True, step=100, training_seconds=70.0)
+    plan = plan_of(reference, tmp_path / "out", clock="cpu")
+    line = {"stage": "training", "peak_memory": 5, "seconds": 30.0, "cpu_seconds": 20.0}
+    for clock, lines, seconds in (
+        ("cpu", [line | {"steps": 40}], 50.0),
+        ("cpu", [line | {"steps": 40}, line | {"steps": 60}], 40.0),
+        ("cpu", [line], 20.0),  # written before steps were
+        ("wall", [line | {"steps": 40}], 70.0),  # the model knows
+    ):
+        write_lines(tmp_path / "out" / "model.jsonl", lines)
+        plan.model_path.parent.mkdir(exist_ok=True)
+        save_model(plan.model_path, build_network(info).state_dict(), info)
+        cost = model_cost_of(plan_of(reference, tmp_path / "out", clock=clock))
+        assert cost["training"] == pytest.approx(seconds)
 
 
 def test_data_and_training_count_for_diffusion_alone(reference, tmp_path):

@@ -62,6 +62,9 @@ def model_cost_of(plan: Plan) -> dict[str, Any]:
     }
     if plan.settings.clock == "wall" and plan.model_path.exists():  # a kill leaves no line, but the model counts on
         found["training"] = max(found["training"], read_info(plan.model_path).training_seconds)
+    steps = sum(line.get("steps", 0) for line in lines if line["stage"] == "training")
+    if plan.settings.clock == "cpu" and steps and plan.model_path.exists():
+        found["training"] *= read_info(plan.model_path).step / steps
     return found | {"peak_memory": max((line["peak_memory"] for line in lines), default=None)}
 
 

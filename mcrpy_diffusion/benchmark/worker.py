@@ -73,13 +73,22 @@ def make_model(task: Mapping[str, Any]) -> None:
     reference = Reference(micrograph.name, micrograph.n_phases, (micrograph.sha256,), (micrograph,))
     with _recorded(record, "data"):
         dataset = generate(generation, reference, folder / "training_data", n_jobs=1)
-    with _recorded(record, "training"):
+    before = _steps_done(folder)
+    with _recorded(record, "training", lambda: {"steps": _steps_done(folder) - before}):
         train(read_dataset(dataset), TrainingSettings.from_dict(task["training"]), folder)
 
 
-def _recorded(record: Record, stage: str) -> Stopwatch:
-    """Return what measures a stage, and records it however it ends."""
-    return Stopwatch(lambda seconds: record.write(stage=stage, peak_memory=peak_memory(), **seconds))
+def _recorded(record: Record, stage: str, also: Callable[[], dict[str, Any]] = dict) -> Stopwatch:
+    """Return what measures a stage, and records it however it ends, short of a kill."""
+    return Stopwatch(lambda seconds: record.write(stage=stage, peak_memory=peak_memory(), **seconds, **also()))
+
+
+def _steps_done(folder: Path) -> int:
+    """Steps of the training in a folder, by its newest state."""
+    from mcrpy_diffusion.training_state import latest
+
+    found = latest(folder)
+    return 0 if found is None else int(found[1]["step"])
 
 
 def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
