@@ -153,6 +153,7 @@ def build_network(info: ModelInfo) -> UNet:
         patch_size=s.patch_size,
         padding="circular" if info.periodic else "zeros",
         n_conditions=max(info.n_phases, 2) - 1 if s.condition_on_volume_fraction else 0,
+        self_condition=s.self_condition,
         time_scale=1000 / s.n_timesteps,
     )
 

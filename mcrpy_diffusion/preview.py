@@ -43,19 +43,22 @@ def write_preview(
 
     from mcrpy_diffusion.diffusion import ddim
     from mcrpy_diffusion.diffusion.sampling import noise_like
+    from mcrpy_diffusion.diffusion.self_conditioning import remembering
 
     generators = [torch.Generator().manual_seed(SEED + i) for i in range(N_STRUCTURES)]
     noise = noise_like(torch.empty(N_STRUCTURES, n_channels(info.n_phases), *info.extent), generators)
     # the mean volume fraction of the training images, which is 0 after normalisation
     n_conditions = len(info.conditions[0]) if info.conditions else 0
     conditions = torch.zeros(N_STRUCTURES, n_conditions, device=device) if n_conditions else None
-    pairs = ddim.timestep_pairs(schedule.num_timesteps, min(N_STEPS, schedule.num_timesteps))
+    prediction = cast("Prediction", info.settings.prediction)
+    first = schedule.first_uncertain_time if info.settings.leaves_out_certain_times else 0
+    pairs = ddim.timestep_pairs(schedule.num_timesteps, min(N_STEPS, schedule.num_timesteps), first=first)
     images = ddim.sample(
-        lambda x, t: network(x, t, conditions).float(),
+        remembering(lambda x, t, estimate: network(x, t, conditions, estimate).float(), schedule, prediction),
         noise.to(device),
         schedule,
         pairs,
-        prediction=cast("Prediction", info.settings.prediction),
+        prediction=prediction,
     )
     structures = decode(images.cpu(), info.n_phases).numpy()
     levels = structures / max(info.n_phases - 1, 1) * 255

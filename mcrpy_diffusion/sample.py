@@ -22,6 +22,7 @@ from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver, volu
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
 from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pairs
+from mcrpy_diffusion.diffusion.self_conditioning import remembering
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
@@ -133,9 +134,7 @@ class Model:
             raise InputError(
                 f"n_sampling_steps is {settings.n_sampling_steps}; this model allows 1 to {self.schedule.num_timesteps}"
             )
-        prediction = cast(Prediction, self.info.settings.prediction)
-        exponent = step_exponent(settings.sampler, prediction)
-        pairs = timestep_pairs(self.schedule.num_timesteps, settings.n_sampling_steps, exponent=exponent)
+        prediction, pairs = self.prediction, self.walk(settings)
         self._check_memory(min(settings.batch_size, len(seeds)), shape)
         for start in range(0, len(seeds), settings.batch_size):
             chosen = seeds[start : start + settings.batch_size]
@@ -155,6 +154,20 @@ class Model:
                 )
             yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
 
+    @property
+    def prediction(self) -> Prediction:
+        """What the network predicts."""
+        return cast(Prediction, self.info.settings.prediction)
+
+    def walk(self, settings: SamplingSettings) -> list[tuple[int, int]]:
+        """The times of a sampler's steps, see `timestep_pairs`; a network that knows no certain times meets none."""
+        return timestep_pairs(
+            self.schedule.num_timesteps,
+            settings.n_sampling_steps,
+            exponent=step_exponent(settings.sampler, self.prediction),
+            first=self.schedule.first_uncertain_time if self.info.settings.leaves_out_certain_times else 0,
+        )
+
     def _check_memory(self, n: int, shape: tuple[int, int]) -> None:
         """Raise InputError where the first level's channels of n images alone, in and out, do not fit the memory."""
         settings = self.info.settings
@@ -167,8 +180,10 @@ class Model:
                 f"{there / GIB:.1f} are free; try a smaller batch_size or extent"
             )
 
-    def conditioned_network(self, fractions: Tensor | None, precision: str = "auto", *, hold: bool = False) -> Network:
-        """The network as a function of (x_t, t) in its own memory format and precision.
+    def conditioned_network(
+        self, fractions: Tensor | None, precision: str = "auto", *, hold: bool = False, walks: bool = True
+    ) -> Network:
+        """The network as a function of (x_t, t) in its own memory format and precision, for one batch.
 
         Parameters
         ----------
@@ -176,6 +191,9 @@ class Model:
             Volume fractions that it is told.
         hold : bool
             Whether its log odds keep them exactly; without effect where it predicts something else.
+        walks : bool
+            Whether each call is a step of a walk, in which a self-conditioned network is told its estimate of the step
+            before; else it is told none.
         """
         chosen, conditions = self.network, None
         if fractions is not None:
@@ -185,9 +203,12 @@ class Model:
                 self._fast = with_convolutions_in(self.network, torch.bfloat16)
             chosen = self._fast
 
-        def network(x: Tensor, t: Tensor) -> Tensor:
-            return chosen(x.to(memory_format=torch.channels_last), t, conditions).float()
+        def told(x: Tensor, t: Tensor, estimate: Tensor | None) -> Tensor:
+            return chosen(x.to(memory_format=torch.channels_last), t, conditions, estimate).float()
 
+        network: Network = functools.partial(told, estimate=None)
+        if walks and self.info.settings.self_condition:
+            network = remembering(told, self.schedule, self.prediction)
         if hold and fractions is not None and self.info.settings.prediction == "log_odds":
             return volume_fraction.holding(network, self.schedule, fractions)
         return network

@@ -190,7 +190,7 @@ def likelihood(
     times = None if n_terms is None else sorted({round(i * (total - 1) / (n_terms - 1)) for i in range(n_terms)})
     with Progress(total if times is None else len(times), "likelihood", unit="term") as bar:
         bound = variational_bound(
-            model.conditioned_network(fractions, "float32"),
+            model.conditioned_network(fractions, "float32", walks=False),
             x_0,
             model.schedule,
             generator=[torch.Generator().manual_seed(seed + i) for i in range(len(images))],

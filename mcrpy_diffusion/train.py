@@ -27,9 +27,10 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.phase_encoding import encode, n_channels, volume_fractions
 from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
-from mcrpy_diffusion.diffusion.losses import hybrid_loss, simple_loss, velocity_loss
+from mcrpy_diffusion.diffusion.losses import hybrid_loss, likelihood_loss, simple_loss, velocity_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import autocast, use_bfloat16
+from mcrpy_diffusion.diffusion.self_conditioning import estimate_of
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory, training_memory
 from mcrpy_diffusion.parallel import make_accelerator
@@ -237,15 +238,15 @@ class TrainingRun:
         generator = torch.Generator().manual_seed(seed)
         with torch.random.fork_rng(devices=[]):  # dropout knows the global generator alone
             torch.manual_seed(seed + self.accelerator.process_index * 7_919_000_033)
-            x_0, noise, t, conditions = self.draw_batch(generator)
+            x_0, noise, t, told, conditions = self.draw_batch(generator)
             loss = torch.zeros((), device=self.device)
             for i, part in enumerate(self.parts):
                 last = i + 1 == len(self.parts)
                 with contextlib.nullcontext() if last else self.accelerator.no_sync(self.shared):
                     part_conditions = None if conditions is None else conditions[part]
-                    part_loss = self.loss(x_0[part], noise[part], t[part], part_conditions) / len(self.parts)
-                    part_loss.backward()
-                loss += part_loss.detach()
+                    part_loss = self.loss(x_0[part], noise[part], t[part], told[part], part_conditions)
+                    (part_loss / len(self.parts)).backward()
+                loss += part_loss.detach() / len(self.parts)
         norm = nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
         value, stopping = self.agree(float(loss), stop)
         self.gradient_norm = float(norm)
@@ -273,33 +274,47 @@ class TrainingRun:
         mean = self.accelerator.reduce(torch.tensor([loss, float(stop)], device=self.device), "mean")
         return float(mean[0]), bool(mean[1] > 0)
 
-    def draw_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Images x_0, noise, times and conditions of the whole batch, drawn with `generator`."""
+    def draw_batch(self, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Images x_0, noise, times, which are told an estimate, and conditions of the batch, drawn with `generator`."""
         settings = self.info.settings
         chosen = torch.randint(int(self.images.shape[0]), (settings.batch_size,), generator=generator)
         x_0 = torch.as_tensor(encode(torch.from_numpy(self.images[chosen.numpy()]), self.info.n_phases))
         if settings.augmentation:
             x_0 = augment(x_0, periodic=self.info.periodic, isotropic=self.info.isotropic, generator=generator)
-        t = stratified_timesteps(settings.batch_size, settings.n_timesteps, generator)
+        first = self.schedule.first_uncertain_time if settings.leaves_out_certain_times else 0
+        t = first + stratified_timesteps(settings.batch_size, settings.n_timesteps - first, generator)
         noise = torch.randn(x_0.shape, generator=generator)
-        return x_0, noise, t, self.conditions[chosen] if settings.condition_on_volume_fraction else None
+        told = torch.rand(settings.batch_size, generator=generator) < 0.5
+        return x_0, noise, t, told, self.conditions[chosen] if settings.condition_on_volume_fraction else None
 
-    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, conditions: Tensor | None) -> Tensor:
-        """Mean loss of these images: L_hybrid, or without learned variance L_simple."""
+    def loss(self, x_0: Tensor, noise: Tensor, t: Tensor, told: Tensor, conditions: Tensor | None) -> Tensor:
+        """Mean loss of these images: L_hybrid, or without learned variance L_simple (log odds: of v) or L_vlb."""
         settings, schedule = self.info.settings, self.schedule
         prediction = cast(Prediction, settings.prediction)
         x_0, noise = (x.to(self.device, memory_format=torch.channels_last) for x in (x_0, noise))
-        t = t.to(self.device)
+        t, told = t.to(self.device), told.to(self.device)
+        conditions = None if conditions is None else conditions.to(self.device)
         x_t = schedule.add_noise(x_0, noise, t)
         with autocast(settings.precision, self.device):
-            output = self.predict(x_t, t, None if conditions is None else conditions.to(self.device))
+            estimate = self.first_estimate(x_t, t, conditions, told) if settings.self_condition else None
+            output = self.predict(x_t, t, conditions, estimate)
         output = output.float()
         if settings.learned_variance:
             return hybrid_loss(output, x_0, x_t, t, noise, schedule, prediction=prediction).total.mean()
-        if prediction == "log_odds":
-            predicted = schedule.predict_x_0(output, x_t, t, prediction)
-            return velocity_loss(predicted, x_0, t, schedule).mean()
+        if prediction == "log_odds" or settings.loss == "likelihood":
+            weighted = likelihood_loss if settings.loss == "likelihood" else velocity_loss
+            return weighted(schedule.predict_x_0(output, x_t, t, prediction), x_0, t, schedule).mean()
         return simple_loss(output, schedule.target(x_0, noise, t, prediction)).mean()
+
+    def first_estimate(self, x_t: Tensor, t: Tensor, conditions: Tensor | None, told: Tensor) -> Tensor:
+        """What the network expects x_0 to be, for the images that shall be told it; 0 for the others."""
+        found = torch.zeros_like(x_t)
+        if told.any():
+            x_t, t = x_t[told].to(memory_format=torch.channels_last), t[told]
+            with torch.no_grad():
+                output = self.network(x_t, t, None if conditions is None else conditions[told]).float()
+            found[told] = estimate_of(output, x_t, t, self.schedule, cast(Prediction, self.info.settings.prediction))
+        return found
 
     def mean_loss(self) -> float:
         """Mean loss of the last few steps."""

@@ -51,6 +51,17 @@ def test_steps_grow_shorter_towards_the_clean_image(t, s, exponent):
         timestep_pairs(t, s, exponent=0.5)
 
 
+@pytest.mark.parametrize(("t", "s", "first"), [(1000, 50, 200), (1000, 900, 200), (50, 50, 10), (1000, 1, 200)])
+def test_a_walk_may_leave_out_the_first_times(t, s, first):
+    pairs = timestep_pairs(t, s, first=first)
+    assert len(pairs) == s
+    assert pairs[0][0] == t - 1
+    assert pairs[-1] == (min(first, t - s) if s > 1 else t - 1, -1)
+    assert all(later == pair[0] for (_, later), pair in zip(pairs, pairs[1:], strict=False))
+    lengths = [before - after for before, after in pairs[:-1]]
+    assert all(max(lengths) - min(lengths) <= 1 for _ in lengths)
+
+
 @pytest.mark.parametrize("s", [0, -1, 51])
 def test_impossible_numbers_of_steps_are_refused(s):
     with pytest.raises(ValueError, match="1 to 50"):

@@ -142,11 +142,14 @@ def test_callback_sees_every_step():
 
 
 def test_log_odds_are_carried_on_to_the_middle_of_each_step():
-    """An output that is linear in t is known at the middle of a step; from there on it is a step of DDIM."""
+    """An output that is linear in t is known at the middle of a step; from there on it is a step of DDIM.
+
+    The first step knows its start alone, and the last one, which may be long, takes its start.
+    """
     schedule = NoiseSchedule.named("cosine", 100)
     pairs = [(90, 60), (60, 50), (50, 10), (10, -1)]
     x_T = torch.randn(3, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    middle = {90: 90.0, 60: 55.0, 50: 30.0, 10: 4.5}  # the first step knows its start alone
+    middle = {90: 90.0, 60: 55.0, 50: 30.0, 10: 10.0}
 
     def linear(x, t):
         return (0.02 * t.double() - 0.7).reshape(-1, 1, 1, 1).expand_as(x)

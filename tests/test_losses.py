@@ -13,6 +13,7 @@ from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
 from mcrpy_diffusion.diffusion.losses import (
     discretised_gaussian_nll,
     hybrid_loss,
+    likelihood_loss,
     normal_kl,
     simple_loss,
     velocity_loss,
@@ -145,3 +146,28 @@ def test_the_velocity_loss_is_the_simple_loss_of_the_predicted_velocity():
     expected = simple_loss(output, schedule.target(x_0, noise, t, "v"))
     found = velocity_loss(schedule.predict_x_0(output, x_t, t, "v"), x_0, t, schedule)
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_likelihood_loss_is_the_divergence_of_one_step_times_all_steps():
+    schedule = NoiseSchedule.named("cosine", 100)
+    x_0, noise = draw()
+    t = torch.tensor([1, 5, 30, 60, 90, 97])
+    x_t = schedule.add_noise(x_0, noise, t)
+    predicted = draw(seed=8)[0]
+    mean, log_variance = schedule.posterior(x_0, x_t, t)
+    expected = normal_kl(mean, log_variance, schedule.posterior(predicted, x_t, t)[0], log_variance)
+    found = likelihood_loss(predicted, x_0, t, schedule)
+    torch.testing.assert_close(found, 100 * expected.flatten(1).mean(1), rtol=1e-9, atol=1e-9)
+    at_zero, at_one = (likelihood_loss(predicted, x_0, torch.full_like(t, time), schedule) for time in (0, 1))
+    torch.testing.assert_close(at_zero, at_one)  # the decoder's place
+
+
+def test_the_likelihood_loss_of_independent_pixels_is_their_entropy():
+    """Of fair coins the best network adds nothing to a pixel's own evidence, and the loss is log 2 a pixel."""
+    schedule = NoiseSchedule.named("cosine", 1000)
+    generator = torch.Generator().manual_seed(0)
+    x_0 = torch.randint(2, (1000, 1, 16, 16), generator=generator).double() * 2 - 1
+    t = torch.arange(1000)
+    x_t = schedule.add_noise(x_0, torch.randn(x_0.shape, generator=generator, dtype=torch.float64), t)
+    predicted = schedule.predict_x_0(torch.zeros_like(x_t), x_t, t, "log_odds")
+    assert abs(likelihood_loss(predicted, x_0, t, schedule).mean() - math.log(2)) < 0.01

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -104,3 +106,14 @@ def test_a_subset_keeps_alpha_bar_and_is_the_marginal_process():
 def test_impossible_subsets_are_refused(times):
     with pytest.raises(ValueError, match="rising"):
         NoiseSchedule.named("linear", 100).subset(times)
+
+
+@pytest.mark.parametrize(("name", "steps"), [("cosine", 1000), ("linear", 4000), ("cosine", 30)])
+def test_before_the_first_uncertain_time_next_to_no_pixel_is_misread(name, steps):
+    schedule = NoiseSchedule.named(name, steps)
+    first = schedule.first_uncertain_time
+    share = [0.5 * math.erfc((float(a) / (1 - float(a)) / 2) ** 0.5) for a in schedule.alpha_bar]
+    assert 0 < first < steps / 2
+    assert share[first - 1] < 0.00136 <= share[first]
+    assert NoiseSchedule(torch.tensor([0.9, 0.9])).first_uncertain_time == 0
+    assert NoiseSchedule(torch.tensor([1e-4, 1e-4])).first_uncertain_time == 1

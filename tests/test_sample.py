@@ -34,10 +34,13 @@ def make_model(path, **changes):
 
 
 @pytest.mark.parametrize("conditioned", [True, False])
-@pytest.mark.parametrize(("eta", "winograd"), [(0.0, False), (1.0, False), (0.0, True)])
-def test_a_structure_depends_on_its_seed_alone(tmp_path, conditioned, eta, winograd, monkeypatch):
+@pytest.mark.parametrize(
+    ("eta", "winograd", "told"), [(0.0, False, False), (1.0, False, False), (0.0, True, False), (1.0, False, True)]
+)
+def test_a_structure_depends_on_its_seed_alone(tmp_path, conditioned, eta, winograd, told, monkeypatch):
     monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda *_: winograd)
-    model = load_model(make_model(tmp_path / "m.safetensors", condition_on_volume_fraction=conditioned))
+    changes = {"condition_on_volume_fraction": conditioned, "self_condition": told}
+    model = load_model(make_model(tmp_path / "m.safetensors", **changes))
     many = model.sample(7, n_steps=6, seed=10, eta=eta, batch_size=3)
     alone = model.sample(1, n_steps=6, seed=14, eta=eta)
     np.testing.assert_array_equal(many[4], alone[0])

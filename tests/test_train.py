@@ -57,15 +57,23 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    ("prediction", "conditioned", "winograd"),
-    [("epsilon", False, False), ("log_odds", True, False), ("v", False, True)],
+    ("prediction", "conditioned", "winograd", "changes"),
+    [
+        ("epsilon", False, False, {}),
+        ("log_odds", True, False, {"self_condition": True, "skip_certain_times": True, "loss": "likelihood"}),
+        ("v", False, True, {}),
+    ],
 )
 def test_a_killed_run_continued_equals_an_uninterrupted_one_bit_for_bit(
-    tmp_path, prediction, conditioned, winograd, monkeypatch
+    tmp_path, prediction, conditioned, winograd, changes, monkeypatch
 ):
     monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda *_: winograd)
     settings = replace(
-        TINY, prediction=prediction, condition_on_volume_fraction=conditioned, learned_variance=not conditioned
+        TINY,
+        prediction=prediction,
+        condition_on_volume_fraction=conditioned,
+        learned_variance=not conditioned,
+        **changes,
     )
     (tmp_path / "whole").mkdir()
     (tmp_path / "parts").mkdir()

@@ -32,7 +32,7 @@ def sample(
     The first step has D = x_0, and so has the last one, to the clean image, where h is infinite: x' = x_0.
 
     Where the network predicts log odds, x_0 saturates at the phases and is no good to extrapolate. There D is the x_0
-    that follows from the network's output carried on linearly in t to the middle of the step.
+    that follows from the network's output carried on linearly in t to the middle of the step, but for the last one.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def sample(
         output = split_output(network(x, times), x)[0].to(x.dtype)
         if prediction == "log_odds":
             step = float(t - t_next)
-            middle = output if before is None else output + (output - before) * (step / (2 * length))
+            middle = output if before is None or t_next < 0 else output + (output - before) * (step / (2 * length))
             before, length = output, step
             x_0 = d = schedule.predict_x_0(middle, x, times, prediction)
         else:

@@ -41,6 +41,17 @@ def velocity_loss(predicted_x_0: Tensor, x_0: Tensor, t: Tensor, schedule: Noise
     return mean_per_image((predicted_x_0 - x_0) ** 2 / at(1 - schedule.alpha_bar, t, x_0))
 
 
+def likelihood_loss(predicted_x_0: Tensor, x_0: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
+    """Term L_t of L_vlb times T, eq. (9), in nats per pixel where the variance is beta_tilde_t. Shape (B,).
+
+    |x_0 - x_0_hat|^2 (SNR_{t-1} - SNR_t) T / 2 with SNR = alpha_bar / (1 - alpha_bar) (Kingma et al. 2021,
+    arXiv:2107.00630, section 4). Its mean over all t is the bound on minus log likelihood, but for the decoder, in
+    whose place t = 0 has the weight of t = 1. It counts the noisiest times, at which little can be known, less than the
+    velocity loss does.
+    """
+    return mean_per_image((predicted_x_0 - x_0) ** 2 * at(schedule.likelihood_weights, t, x_0))
+
+
 def normal_kl(mean_1: Tensor, log_variance_1: Tensor, mean_2: Tensor, log_variance_2: Tensor) -> Tensor:
     """KL divergence of two normal distributions in nats, element by element."""
     difference = log_variance_2 - log_variance_1

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 Prediction = Literal["epsilon", "v", "x_0", "log_odds"]
+CERTAIN_SNR = 9.0  # 1 pixel in 740 lies nearer to another phase than to its own
 
 
 def linear_beta_schedule(num_timesteps: int) -> Tensor:
@@ -95,9 +96,21 @@ class NoiseSchedule:
         """T."""
         return len(self.betas)
 
+    @property
+    def likelihood_weights(self) -> Tensor:
+        """(SNR_{t-1} - SNR_t) T / 2, shape (T,): of errors of x_0 in L_vlb, see `losses.likelihood_loss`."""
+        snr = self.alpha_bar / (1 - self.alpha_bar)
+        drops = snr[:-1] - snr[1:]
+        return torch.cat([drops[:1], drops]) * (self.num_timesteps / 2)
+
     def alpha_bar_at(self, t: int) -> float:
         """alpha_bar_t as a number; 1 at t = -1, the clean image."""
         return float(self.alpha_bar[t]) if t >= 0 else 1.0
+
+    @property
+    def first_uncertain_time(self) -> int:
+        """The first time whose noise hides phases, which are -1 and 1: from there on SNR <= 9, three deviations."""
+        return min(int((self.alpha_bar > CERTAIN_SNR / (1 + CERTAIN_SNR)).sum()), self.num_timesteps - 1)
 
     def subset(self, times: Sequence[int]) -> NoiseSchedule:
         """The process that visits some of the time steps only: its step i leads to time times[i].

@@ -15,8 +15,10 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 Callback = Callable[[dict[str, Any]], None]
 
 
-def timestep_pairs(num_timesteps: int, num_steps: int, *, exponent: float = 1.0) -> list[tuple[int, int]]:
-    """The walk [(t, t_next), ...] down round((T - 1) linspace(0, 1, S)^exponent); the last t_next is -1 (clean).
+def timestep_pairs(
+    num_timesteps: int, num_steps: int, *, exponent: float = 1.0, first: int = 0
+) -> list[tuple[int, int]]:
+    """The walk [(t, t_next), ...] down first + round((T - 1 - first) linspace(0, 1, S)^exponent), then to -1 (clean).
 
     Parameters
     ----------
@@ -25,6 +27,8 @@ def timestep_pairs(num_timesteps: int, num_steps: int, *, exponent: float = 1.0)
     exponent : float, at least 1
         1: even steps; above, steps that grow shorter towards the clean image, and never shorter than 1. Song et al.
         (2021), appendix D.2, have 1 and 2.
+    first : int, in 0 ... T-1
+        The time from which the walk goes to the clean image; T - S at most, so that there are S times.
 
     Raises
     ------
@@ -37,9 +41,11 @@ def timestep_pairs(num_timesteps: int, num_steps: int, *, exponent: float = 1.0)
         raise ValueError(f"exponent is {exponent}; allowed is at least 1")
     if num_steps == 1:
         return [(num_timesteps - 1, -1)]
+    first = min(first, num_timesteps - num_steps)
     times = [-1]
     for i in range(num_steps):
-        times.append(max(round((num_timesteps - 1) * (i / (num_steps - 1)) ** exponent), times[-1] + 1))
+        time = first + round((num_timesteps - 1 - first) * (i / (num_steps - 1)) ** exponent)
+        times.append(max(time, times[-1] + 1))
     return list(zip(times[:0:-1], times[-2::-1], strict=True))
 
 

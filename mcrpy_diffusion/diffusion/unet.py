@@ -128,6 +128,8 @@ class UNet(nn.Module):
         Circular for periodic structures.
     n_conditions : int
         Numbers per image that condition the prediction.
+    self_condition : bool
+        An estimate of the clean image comes with x_t, as so many channels more.
     time_scale : float
         Multiplies t before its embedding; 1000 / T makes embeddings independent of T.
     """
@@ -146,11 +148,12 @@ class UNet(nn.Module):
         patch_size: int = 1,
         padding: Padding = "zeros",
         n_conditions: int = 0,
+        self_condition: bool = False,
         time_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.channels, self.patch_size, self.time_scale = channels, patch_size, time_scale
-        self.n_conditions = n_conditions
+        self.n_conditions, self.self_condition = n_conditions, self_condition
         self.stride = patch_size * 2 ** (len(channel_multipliers) - 1)
         n_embedding = 4 * channels
         self.time = nn.Sequential(nn.Linear(channels, n_embedding), nn.SiLU(), nn.Linear(n_embedding, n_embedding))
@@ -165,7 +168,7 @@ class UNet(nn.Module):
             return Level(block, Attention(n_out, n_heads) if attend else None)
 
         width = channels * channel_multipliers[0]
-        self.first = convolution(in_channels * patch_size**2, width, padding)
+        self.first = convolution((1 + self_condition) * in_channels * patch_size**2, width, padding)
         self.down = nn.ModuleList()
         skips = [width]
         for i, multiplier in enumerate(channel_multipliers):
@@ -187,7 +190,7 @@ class UNet(nn.Module):
         self.last_norm = nn.GroupNorm(n_groups(width), width)
         self.last = zeroed(convolution(width, out_channels * patch_size**2, padding))
 
-    def forward(self, x: Tensor, t: Tensor, conditions: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, conditions: Tensor | None = None, estimate: Tensor | None = None) -> Tensor:
         """Predict.
 
         Parameters
@@ -196,6 +199,8 @@ class UNet(nn.Module):
             I and J are multiples of `stride`.
         t : Tensor, shape (B,)
         conditions : Tensor, shape (B, n_conditions), where the network was made with some
+        estimate : Tensor, shape of x, optional
+            Of the clean image, where the network was made with `self_condition`; without one 0.
 
         Returns
         -------
@@ -209,6 +214,9 @@ class UNet(nn.Module):
                 raise ValueError("this network needs its conditions; none were given")
             embedding = embedding + self.condition(conditions)
         embedding = functional.silu(embedding)
+        if self.self_condition:
+            x = torch.cat([x, torch.zeros_like(x) if estimate is None else estimate], dim=1)
+            x = x.to(memory_format=torch.channels_last)
         h = self.first(functional.pixel_unshuffle(x, self.patch_size).to(self.first.weight.dtype))
         skips = [h]
         for module in self.down:

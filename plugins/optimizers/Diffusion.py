@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mcrpy.optimizers.Optimizer import Optimizer
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import torch
     from mcrpy.src.Microstructure import Microstructure
 
-    from mcrpy_diffusion.diffusion.noise_schedule import Prediction
     from mcrpy_diffusion.sample import Model
 
 N_STEPS = 150
@@ -211,7 +210,7 @@ class Diffusion(Optimizer):
         from mcrpy_diffusion.diffusion import ddim
 
         model, schedule = self._model, self._model.schedule
-        walk = ddim.timestep_pairs(schedule.num_timesteps, self._settings.n_sampling_steps)
+        walk = model.walk(self._settings)
         pairs = walk[-max(round(self._strength * len(walk)), 1) :]
         shown = initial[..., 1:] if self._n_channels == 2 else initial
         x_0 = torch.from_numpy(np.moveaxis(2 * shown - 1, -1, 0).copy()).float().expand(len(seeds), -1, -1, -1)
@@ -225,7 +224,7 @@ class Diffusion(Optimizer):
             eta=self._settings.eta,
             generator=generators,
             callback=callback,
-            prediction=cast("Prediction", model.info.settings.prediction),
+            prediction=model.prediction,
         )
         return decode(x.cpu(), model.info.n_phases).numpy()
 

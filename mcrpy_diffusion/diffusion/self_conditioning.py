@@ -1,0 +1,47 @@
+"""Networks that are told what they expected one step before (Chen et al. 2023, "Analog bits", arXiv:2208.04202).
+
+The steps of a walk share most of what they have to find out. A network that sees its last estimate of x_0 corrects that
+one in place of beginning anew, so that a small network goes through its layers many times on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
+from mcrpy_diffusion.diffusion.sampling import Network, split_output
+
+
+def remembering(
+    network: Callable[[Tensor, Tensor, Tensor | None], Tensor], schedule: NoiseSchedule, prediction: Prediction
+) -> Network:
+    """Make the network of one walk: each call is told what the call before expected x_0 to be.
+
+    Parameters
+    ----------
+    network : callable (x_t (B, C, I, J), t (B,), estimate (B, C, I, J) or None) -> (B, C or 2 C, I, J)
+    schedule : NoiseSchedule
+    prediction : str
+
+    Returns
+    -------
+    callable (x_t, t) -> (B, C or 2 C, I, J)
+        For one batch from noise to images; the next one needs another.
+    """
+    estimate: Tensor | None = None
+
+    def walking(x: Tensor, t: Tensor) -> Tensor:
+        nonlocal estimate
+        output = network(x, t, estimate)
+        estimate = estimate_of(output, x, t, schedule, prediction)
+        return output
+
+    return walking
+
+
+def estimate_of(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
+    """The expected x_0 in [-1, 1] that an output stands for, shape of x_t."""
+    predicted, _ = split_output(output, x_t)
+    return schedule.predict_x_0(predicted.to(x_t.dtype), x_t, t, prediction).clamp(-1, 1)
