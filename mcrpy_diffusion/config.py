@@ -11,9 +11,12 @@ import math
 import numbers
 import typing
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcrpy_diffusion.errors import InputError
+
+if TYPE_CHECKING:
+    from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 
 S = TypeVar("S", bound="Settings")
 
@@ -302,10 +305,12 @@ class TrainingSettings(Settings):
         """Extents must be multiples of this: the network folds patches, then halves once per further level."""
         return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
 
-    @property
-    def leaves_out_certain_times(self) -> bool:
-        """Whether the times whose noise hides no phase play no part; another prediction than log odds needs them."""
-        return self.skip_certain_times and self.prediction == "log_odds"
+    def first_time(self, schedule: NoiseSchedule) -> int:
+        """The first time in training and sampling: the first uncertain one, or 0 where certain ones are met too.
+
+        Predictions other than log odds always meet them: only log odds round to a phase at any time.
+        """
+        return schedule.first_uncertain_time if self.skip_certain_times and self.prediction == "log_odds" else 0
 
     def check_extent(self, extent: tuple[int, int]) -> None:
         """Raise InputError where the network cannot halve the extent often enough."""

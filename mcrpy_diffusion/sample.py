@@ -165,7 +165,7 @@ class Model:
             self.schedule.num_timesteps,
             settings.n_sampling_steps,
             exponent=step_exponent(settings.sampler, self.prediction),
-            first=self.schedule.first_uncertain_time if self.info.settings.leaves_out_certain_times else 0,
+            first=self.info.settings.first_time(self.schedule),
         )
 
     def _check_memory(self, n: int, shape: tuple[int, int]) -> None:

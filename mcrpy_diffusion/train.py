@@ -281,7 +281,7 @@ class TrainingRun:
         x_0 = torch.as_tensor(encode(torch.from_numpy(self.images[chosen.numpy()]), self.info.n_phases))
         if settings.augmentation:
             x_0 = augment(x_0, periodic=self.info.periodic, isotropic=self.info.isotropic, generator=generator)
-        first = self.schedule.first_uncertain_time if settings.leaves_out_certain_times else 0
+        first = settings.first_time(self.schedule)
         t = first + stratified_timesteps(settings.batch_size, settings.n_timesteps - first, generator)
         noise = torch.randn(x_0.shape, generator=generator)
         told = torch.rand(settings.batch_size, generator=generator) < 0.5
@@ -354,7 +354,7 @@ class TrainingRun:
         folder.mkdir(exist_ok=True)
         network = copy.deepcopy(self.network).eval()
         network.load_state_dict(self.ema.weights)
-        write_preview(folder / f"{self.step:08d}.png", network, self.info, self.schedule, self.device)
+        write_preview(folder / f"{self.step:08d}.png", network, self.info, device=str(self.device))
 
     def state(self) -> dict[str, Any]:
         """Everything needed to go on, and to sample from the average."""

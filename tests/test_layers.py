@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "parallel": set(),
     "training_log": {"errors", "files"},
     "training_state": {"errors", "files", "data"},
-    "preview": {"checkpoint", "data", "diffusion", "files"},
+    "preview": {"files", "sample"},
     "config": {"errors"},
     "records": {"config", "errors", "files", "data"},
     "data": {"errors"},
