@@ -244,7 +244,7 @@ class TrainingSettings(Settings):
     prediction: str = "epsilon"  # or v, x_0, log_odds (phases only)
     learned_variance: bool = True
     skip_certain_times: bool = False  # of log odds: leave out times whose noise hides no phase
-    loss: str = "simple"  # L_simple (11), with learned variance L_hybrid (12); or "likelihood": L_vlb
+    loss: str = "simple"  # L_simple (11), with learned variance L_hybrid (12); or of log odds "likelihood", L_vlb
     # optimisation
     learning_rate: float = 1e-4
     learning_rate_schedule: str = "constant"  # or cosine, to a fiftieth
@@ -271,8 +271,8 @@ class TrainingSettings(Settings):
         if self.prediction == "log_odds" and self.learned_variance:
             raise InputError("prediction is 'log_odds' with learned_variance; allowed with it are epsilon, v, x_0")
         self._one_of(("simple", "likelihood"), "loss")
-        if self.loss == "likelihood" and self.learned_variance:
-            raise InputError("loss is 'likelihood' with learned_variance; allowed with it is simple")
+        if self.loss == "likelihood" and self.prediction != "log_odds":  # others would learn little but pixel noise
+            raise InputError(f"loss is 'likelihood' with prediction {self.prediction!r}; allowed with it is simple")
         self._one_of(("constant", "cosine"), "learning_rate_schedule")
         self._one_of(("auto", "float32", "bfloat16"), "precision")
         self._at_least(1, "channels", "n_residual_blocks", "n_heads", "patch_size", "n_training_steps", "batch_size")
@@ -295,6 +295,16 @@ class TrainingSettings(Settings):
                 f"channels is {self.channels} with n_heads {self.n_heads}; allowed are even numbers of channels, in "
                 "multiples of the heads on levels with attention"
             )
+
+    def replace(self, **changes: Any) -> TrainingSettings:
+        """Return a copy with some fields changed; `None` values are left as they are.
+
+        The loss "likelihood" goes with log odds alone: without them it becomes "simple", if none is named.
+        """
+        without_log_odds = changes.get("prediction") not in (None, "log_odds")
+        if without_log_odds and self.loss == "likelihood" and changes.get("loss") is None:
+            changes["loss"] = "simple"
+        return super().replace(**changes)
 
     def identity(self) -> dict[str, Any]:
         """What makes two trainings the same: all fields but those that say how it is done."""
@@ -329,7 +339,7 @@ class SamplingSettings(Settings):
     sampler: str = "ddim"  # or ddpm, dpm_solver
     n_sampling_steps: int = 150
     eta: float = 0.0  # noise that ddim adds on the way
-    hold_volume_fraction: bool = True  # exactly, where the network is told it and predicts log odds
+    hold_volume_fraction: bool = True  # to the pixel, where the network is told it and predicts log odds
     seed: int = 0  # structure i is drawn from seed + i alone
     batch_size: int = 16
     precision: str = "auto"  # bfloat16 where the processor has it

@@ -33,7 +33,9 @@ def write_preview(path: str | os.PathLike[str], network: UNet, info: ModelInfo, 
     from mcrpy_diffusion.sample import Model
 
     n_steps = min(N_STEPS, info.settings.n_timesteps)
-    structures = Model(network, info, device=device).sample(N_STRUCTURES, sampler="ddim", n_steps=n_steps)
+    structures = Model(network, info, device=device).sample(
+        N_STRUCTURES, sampler="ddim", n_steps=n_steps, precision=info.settings.precision
+    )
     levels = structures / max(info.n_phases - 1, 1) * 255
     framed = np.pad(levels.astype(np.uint8), ((0, 0), (0, 0), (0, 4)), constant_values=128)
     picture = Image.fromarray(np.concatenate(list(framed), axis=1))

@@ -22,7 +22,7 @@ from mcrpy_diffusion.diffusion import conditioning, ddim, ddpm, dpm_solver, volu
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
 from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pairs
-from mcrpy_diffusion.diffusion.self_conditioning import remembering
+from mcrpy_diffusion.diffusion.self_conditioning import remembering, twice
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
@@ -90,8 +90,8 @@ class Model:
         eta : float, in [0, 1]
             Noise that "ddim" adds on the way; 0 for the others.
         hold_volume_fraction : bool
-            Keep the volume fractions that the network is told exactly, see `volume_fraction.holding`. Does nothing
-            where it is told none, or predicts something else than log odds.
+            Keep the volume fractions that the network is told, to the pixel, see `volume_fraction.holding` and
+            `exact_phases`. Does nothing where it is told none, or predicts something else than log odds.
         batch_size : int
         precision : str
             "float32", "bfloat16", or "auto": the latter where the device multiplies it in hardware.
@@ -140,11 +140,10 @@ class Model:
             chosen = seeds[start : start + settings.batch_size]
             generators = [torch.Generator().manual_seed(seed) for seed in chosen]
             template = torch.empty(len(chosen), n_channels(self.info.n_phases), *shape)
+            fractions, hold = self.fractions(chosen, shape), settings.hold_volume_fraction
             with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
                 x = sampler(settings)(
-                    self.conditioned_network(
-                        self.fractions(chosen, shape), settings.precision, hold=settings.hold_volume_fraction
-                    ),
+                    self.conditioned_network(fractions, settings.precision, hold=hold),
                     noise_like(template, generators).to(self.device),
                     self.schedule,
                     pairs,
@@ -152,7 +151,13 @@ class Model:
                     callback=callback,
                     prediction=prediction,
                 )
-            yield chosen, decode(x.cpu(), self.info.n_phases).numpy()
+            yield chosen, self.phases(x, fractions, hold=hold)
+
+    def phases(self, x_0: Tensor, fractions: Tensor | None, *, hold: bool) -> np.ndarray:
+        """Turn sampled images (B, C, I, J) into phases or grey values (B, I, J), held at volume fractions or not."""
+        if self._holds(fractions, hold):
+            return volume_fraction.exact_phases(x_0.cpu(), cast(Tensor, fractions)).numpy()
+        return decode(x_0.cpu(), self.info.n_phases).numpy()
 
     @property
     def prediction(self) -> Prediction:
@@ -160,7 +165,7 @@ class Model:
         return cast(Prediction, self.info.settings.prediction)
 
     def walk(self, settings: SamplingSettings) -> list[tuple[int, int]]:
-        """The times of a sampler's steps, see `timestep_pairs`; a network that knows no certain times meets none."""
+        """The times of a sampler's steps, see `timestep_pairs`: none that training left out, if the others suffice."""
         return timestep_pairs(
             self.schedule.num_timesteps,
             settings.n_sampling_steps,
@@ -193,7 +198,7 @@ class Model:
             Whether its log odds keep them exactly; without effect where it predicts something else.
         walks : bool
             Whether each call is a step of a walk, in which a self-conditioned network is told its estimate of the step
-            before; else it is told none.
+            before; else each call makes two, the second of which is told what the first expected.
         """
         chosen, conditions = self.network, None
         if fractions is not None:
@@ -207,11 +212,14 @@ class Model:
             return chosen(x.to(memory_format=torch.channels_last), t, conditions, estimate).float()
 
         network: Network = functools.partial(told, estimate=None)
-        if walks and self.info.settings.self_condition:
-            network = remembering(told, self.schedule, self.prediction)
-        if hold and fractions is not None and self.info.settings.prediction == "log_odds":
-            return volume_fraction.holding(network, self.schedule, fractions)
+        if self.info.settings.self_condition:
+            network = (remembering if walks else twice)(told, self.schedule, self.prediction)
+        if self._holds(fractions, hold):
+            return volume_fraction.holding(network, self.schedule, cast(Tensor, fractions))
         return network
+
+    def _holds(self, fractions: Tensor | None, hold: bool) -> bool:
+        return hold and fractions is not None and self.prediction == "log_odds"
 
     def fractions(self, seeds: Sequence[int], shape: tuple[int, int]) -> Tensor | None:
         """Volume fractions (B, C') to aim at, drawn from those of the training images; None where it is told none."""

@@ -295,8 +295,8 @@ class TrainingRun:
         t, told = t.to(self.device), told.to(self.device)
         conditions = None if conditions is None else conditions.to(self.device)
         x_t = schedule.add_noise(x_0, noise, t)
+        estimate = self.first_estimate(x_t, t, conditions, told) if settings.self_condition else None
         with autocast(settings.precision, self.device):
-            estimate = self.first_estimate(x_t, t, conditions, told) if settings.self_condition else None
             output = self.predict(x_t, t, conditions, estimate)
         output = output.float()
         if settings.learned_variance:
@@ -307,12 +307,17 @@ class TrainingRun:
         return simple_loss(output, schedule.target(x_0, noise, t, prediction)).mean()
 
     def first_estimate(self, x_t: Tensor, t: Tensor, conditions: Tensor | None, told: Tensor) -> Tensor:
-        """What the network expects x_0 to be, for the images that shall be told it; 0 for the others."""
+        """What the network expects x_0 to be, for the images that shall be told it; 0 for the others.
+
+        In an autocast of its own: some versions of PyTorch keep weights that were cast without a gradient for the rest
+        of one (https://github.com/pytorch/pytorch/issues/105211).
+        """
         found = torch.zeros_like(x_t)
         if told.any():
             x_t, t = x_t[told].to(memory_format=torch.channels_last), t[told]
-            with torch.no_grad():
-                output = self.network(x_t, t, None if conditions is None else conditions[told]).float()
+            with torch.no_grad(), autocast(self.info.settings.precision, self.device):
+                output = self.network(x_t, t, None if conditions is None else conditions[told])
+            output = output.float()
             found[told] = estimate_of(output, x_t, t, self.schedule, cast(Prediction, self.info.settings.prediction))
         return found
 

@@ -29,6 +29,15 @@ def test_the_paper_preset_is_the_papers_recipe():
     assert preset("paper").generation.n_training_samples == 1000
 
 
+@pytest.mark.parametrize("prediction", ["v", "x_0", "epsilon"])
+def test_the_likelihoods_loss_stays_with_log_odds(prediction):
+    quick = preset("quick").training
+    assert quick.loss == quick.replace(n_training_steps=5, prediction="log_odds").loss == "likelihood"
+    assert quick.replace(prediction=prediction).loss == "simple"
+    with pytest.raises(InputError, match="allowed with it is simple"):
+        quick.replace(prediction=prediction, loss="likelihood")
+
+
 @pytest.mark.parametrize(
     ("settings", "values", "message"),
     [
@@ -37,6 +46,11 @@ def test_the_paper_preset_is_the_papers_recipe():
         (SamplingSettings, {"eta": float("nan")}, "eta is nan"),
         (SamplingSettings, {"sampler": "euler"}, "sampler is 'euler'; allowed are ddim"),
         (TrainingSettings, {"schedule": "sigmoid"}, "allowed are linear, cosine"),
+        (
+            TrainingSettings,
+            {"loss": "likelihood"},
+            "loss is 'likelihood' with prediction 'epsilon'; allowed with",
+        ),
         (TrainingSettings, {"learning_rate": -1.0}, "learning_rate is -1.0"),
         (TrainingSettings, {"channel_multipliers": []}, "channel_multipliers"),
         (TrainingSettings, {"nonsense": 1}, "unknown TrainingSettings nonsense"),

@@ -12,7 +12,7 @@ from test_train import TINY, data
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network
 from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
-from mcrpy_diffusion.diffusion.self_conditioning import remembering
+from mcrpy_diffusion.diffusion.self_conditioning import remembering, twice
 from mcrpy_diffusion.parallel import make_accelerator
 from mcrpy_diffusion.sample import Model
 from mcrpy_diffusion.train import TrainingData, TrainingRun
@@ -41,6 +41,15 @@ def test_each_call_is_told_what_the_one_before_expected(prediction):
         torch.testing.assert_close(told[i + 1], expected)
 
 
+def test_a_single_call_is_told_what_a_first_one_expected():
+    schedule = NoiseSchedule.named("cosine", 100)
+    x, t = torch.randn(2, 1, 4, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([80, 20])
+    alone = twice(lambda x, t, estimate: 0.1 * x if estimate is None else estimate, schedule, "v")
+    expected = schedule.predict_x_0(0.1 * x, x, t, "v").clamp(-1, 1)
+    for _ in range(2):  # nothing is kept
+        torch.testing.assert_close(alone(x, t), expected)
+
+
 def model(**changes) -> Model:
     info = ModelInfo(settings=replace(SETTINGS, **changes), n_phases=2, extent=(8, 8), periodic=True)
     torch.manual_seed(0)
@@ -51,14 +60,19 @@ def model(**changes) -> Model:
 
 
 def test_a_walk_differs_from_one_without_memory_and_begins_alike():
-    told, seen = model(), []
-    told.sample(2, n_steps=4, callback=lambda state: seen.append(state["x_0"].clone()))
-    untold, unseen = model(), []
-    conditioned = untold.conditioned_network
-    untold.conditioned_network = lambda *given, **options: conditioned(*given, **options, walks=False)
-    untold.sample(2, n_steps=4, callback=lambda state: unseen.append(state["x_0"].clone()))
-    torch.testing.assert_close(seen[0], unseen[0])
-    assert not torch.allclose(seen[1], unseen[1])
+    walks, firsts = model(), []
+    for network in (None, lambda x, t: walks.network(x, t, None, None), walks.conditioned_network(None, walks=False)):
+        seen = []
+        if network is not None:
+            walks.conditioned_network = lambda *given, network=network, **options: network
+        walks.sample(
+            2, n_steps=4, precision="float32", callback=lambda state, seen=seen: seen.append(state["x_0"].clone())
+        )
+        firsts.append(seen)
+    told, untold, twice_each = firsts
+    torch.testing.assert_close(told[0], untold[0])
+    assert not torch.allclose(told[1], untold[1])
+    assert not torch.allclose(told[0], twice_each[0], atol=1e-3)
 
 
 def test_every_walk_begins_without_an_estimate():

@@ -55,9 +55,9 @@ class Case:
 CASES = (
     Case(BASE, "nothing"),
     Case("schedule_linear", "schedule", {"schedule": "linear"}),
-    Case("prediction_v", "prediction", {"prediction": "v"}),
-    Case("prediction_x_0", "prediction", {"prediction": "x_0"}),
-    Case("prediction_epsilon", "prediction", {"prediction": "epsilon"}),
+    Case("prediction_v", "prediction", {"prediction": "v", "loss": "simple"}),
+    Case("prediction_x_0", "prediction", {"prediction": "x_0", "loss": "simple"}),
+    Case("prediction_epsilon", "prediction", {"prediction": "epsilon", "loss": "simple"}),
     Case("learned_variance", "variance, prediction v", {"prediction": "v", "learned_variance": True, "loss": "simple"}),
     Case(
         "learned_variance_ddpm",

@@ -42,7 +42,7 @@ def velocity_loss(predicted_x_0: Tensor, x_0: Tensor, t: Tensor, schedule: Noise
 
 
 def likelihood_loss(predicted_x_0: Tensor, x_0: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Term L_t of L_vlb times T, eq. (9), in nats per pixel where the variance is beta_tilde_t. Shape (B,).
+    """Term L_t of L_vlb times T, eq. (9), in nats per channel where the variance is beta_tilde_t. Shape (B,).
 
     |x_0 - x_0_hat|^2 (SNR_{t-1} - SNR_t) T / 2 with SNR = alpha_bar / (1 - alpha_bar) (Kingma et al. 2021,
     arXiv:2107.00630, section 4). Its mean over all t is the bound on minus log likelihood, but for the decoder, in

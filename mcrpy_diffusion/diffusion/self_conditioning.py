@@ -41,6 +41,20 @@ def remembering(
     return walking
 
 
+def twice(
+    network: Callable[[Tensor, Tensor, Tensor | None], Tensor], schedule: NoiseSchedule, prediction: Prediction
+) -> Network:
+    """Make a network of single calls, without a walk: each is told what a call before it, told nothing, expected.
+
+    That is what it learns from, and a function of (x_t, t) alone. Parameters and result as in `remembering`.
+    """
+
+    def told(x: Tensor, t: Tensor) -> Tensor:
+        return network(x, t, estimate_of(network(x, t, None), x, t, schedule, prediction))
+
+    return told
+
+
 def estimate_of(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
     """The expected x_0 in [-1, 1] that an output stands for, shape of x_t."""
     predicted, _ = split_output(output, x_t)

@@ -11,6 +11,7 @@ from mcrpy_diffusion.diffusion.sampling import Network
 LARGEST_SHIFT = 8.0  # turns even odds into 1 : 3000; a pixel whose own evidence says more stays as it is
 N_BISECTIONS = 22  # to 4e-6 of the log odds
 N_SWEEPS = 8  # over the phases, where there are several
+CERTAIN = 0.99  # E[x_0] in [-1, 1] that no rounding turns: odds of 200 : 1
 
 
 def holding(network: Network, schedule: NoiseSchedule, fractions: Tensor) -> Network:
@@ -68,6 +69,50 @@ def shifts(log_odds: Tensor, fractions: Tensor) -> Tensor:
             others = torch.cat([shifted[:, :phase], shifted[:, phase + 1 :]], dim=1).logsumexp(1)
             found[:, phase] += _shift(shifted[:, phase] - others, wanted[:, phase])
     return found[:, :, None, None]
+
+
+def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
+    """Round the expected x_0 to phases that have the volume fractions to the pixel.
+
+    Pixel by pixel, the undecided ones could all go the same way. Here those change to a neighbouring phase that lose
+    the least by it, until the numbers of pixels are right; pixels that are certain stay, which leaves a fraction missed
+    where they would have to change.
+
+    Parameters
+    ----------
+    x_0 : Tensor, shape (B, C, I, J), in [-1, 1]
+    fractions : Tensor, shape (B, max(C - 1, 1)), in [0, 1]
+        Of phases 1, 2, ...
+
+    Returns
+    -------
+    Tensor, shape (B, I, J), uint8
+    """
+    scores = (torch.cat([-x_0, x_0], dim=1) if x_0.shape[1] == 1 else x_0).flatten(2)
+    phases = scores.argmax(1)
+    for image, wanted in enumerate(_numbers_of_pixels(fractions, scores.shape[2])):
+        surplus = phases[image].bincount(minlength=len(wanted)).cpu() - wanted
+        for _ in range(len(wanted) ** 2):  # each round settles a phase, or finds that certain pixels forbid it
+            too_many, too_few = int(surplus.argmax()), int(surplus.argmin())
+            loss = scores[image, too_many] - scores[image, too_few]
+            loss = loss.masked_fill((phases[image] != too_many) | (loss > 2 * CERTAIN), float("inf"))
+            n = min(int(surplus[too_many]), -int(surplus[too_few]), int(loss.isfinite().sum()))
+            if n == 0:
+                break
+            phases[image, loss.sort(stable=True).indices[:n]] = too_few
+            surplus[too_many] -= n
+            surplus[too_few] += n
+    return phases.reshape(len(x_0), *x_0.shape[2:]).to(torch.uint8)
+
+
+def _numbers_of_pixels(fractions: Tensor, n: int) -> Tensor:
+    """Pixels of each phase, (B, P), n in all: the largest remainders are rounded up."""
+    exact = fractions.double().cpu().clamp(0, 1) * n
+    exact = torch.cat([(n - exact.sum(1, keepdim=True)).clamp(min=0), exact], dim=1)
+    numbers = exact.floor().long()
+    missing = n - numbers.sum(1, keepdim=True)
+    rank = (numbers - exact).argsort(dim=1, stable=True).argsort(dim=1)
+    return numbers + (rank < missing)
 
 
 def _shift(log_odds: Tensor, fraction: Tensor) -> Tensor:

@@ -194,7 +194,7 @@ HELP: dict[str, dict[str, str]] = {
         "learned_variance": "The network predicts the variance of a step too.",
         "self_condition": "Tell the network what it expected one step before.",
         "skip_certain_times": "Leave out noise levels that hide no phase (log_odds).",
-        "loss": "Weights of the noise levels (likelihood: without learned variance).",
+        "loss": "Weights of the noise levels (likelihood: with log_odds).",
         "checkpoint_seconds": "Save the state every so many seconds.",
         "checkpoint_steps": "And every so many steps. 0: by time alone.",
         "keep_checkpoints": "Number of saved states kept.",

@@ -45,7 +45,8 @@ class Diffusion(Optimizer):
             loss is returned; 1 by default
         strength : float in (0, 1], 0.5 by default; with an initial microstructure, how much of the noise process it
             goes through before it is denoised (SDEdit, Meng et al. 2022, doi:10.48550/arXiv.2108.01073): near 0 it
-            stays as it is, at 1 nothing of it is left
+            stays as it is, at 1 nothing of it is left; the share of the noise's times, of which the steps at or below
+            it are done
 
     Raises
     ------
@@ -210,14 +211,17 @@ class Diffusion(Optimizer):
         from mcrpy_diffusion.diffusion import ddim
 
         model, schedule = self._model, self._model.schedule
-        walk = model.walk(self._settings)
-        pairs = walk[-max(round(self._strength * len(walk)), 1) :]
+        latest = round(self._strength * (schedule.num_timesteps - 1))
+        pairs = [pair for pair in model.walk(self._settings) if pair[0] <= latest]
         shown = initial[..., 1:] if self._n_channels == 2 else initial
         x_0 = torch.from_numpy(np.moveaxis(2 * shown - 1, -1, 0).copy()).float().expand(len(seeds), -1, -1, -1)
+        if not pairs:  # noise that hides nothing
+            return decode(x_0, model.info.n_phases).numpy()
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        fractions = self._fractions(initial, len(seeds))
         t = torch.full((len(seeds),), pairs[0][0])
         x = ddim.sample(
-            model.conditioned_network(self._fractions(initial, len(seeds)), hold=True),
+            model.conditioned_network(fractions, hold=True),
             schedule.add_noise(x_0, ddim.noise_like(x_0, generators), t).to(model.device),
             schedule,
             pairs,
@@ -226,7 +230,7 @@ class Diffusion(Optimizer):
             callback=callback,
             prediction=model.prediction,
         )
-        return decode(x.cpu(), model.info.n_phases).numpy()
+        return model.phases(x, fractions, hold=True)
 
     def _fractions(self, initial: np.ndarray, n: int) -> torch.Tensor | None:
         """Aim at the volume fractions of the initial structure, where the network is told any."""
