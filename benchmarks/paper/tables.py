@@ -268,10 +268,8 @@ def lay_out(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 def titled(text: str, results: Sequence[Metrics], body: str) -> str:
     """A table under its text, with extent and counts."""
     extent = " x ".join(map(str, results[0]["extent"]))
-    counts = _distinct(
-        f"{m['n_images']['generated']} generated, {m['n_images']['original']} held-out originals" for m in results
-    )
-    return f"{text} {extent} pixels; {counts}.\n\n{body}"
+    generated, originals = (_distinct(str(m["n_images"][kind]) for m in results) for kind in ("generated", "original"))
+    return f"{text} {extent} pixels; {generated} generated, {originals} held-out originals.\n\n{body}"
 
 
 def number(value: float | None, style: str) -> str:
