@@ -463,16 +463,12 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
             ema_decay=0.995,
             checkpoint_seconds=20.0,
         ),
-        sampling=SamplingSettings(sampler="dpm_solver", n_sampling_steps=50),
+        sampling=SamplingSettings(sampler="ddpm", n_sampling_steps=50),
     )
     if name == "quick":
         return quick
     if name == "small":
-        return replace(
-            quick,
-            training=quick.training.replace(**SMALL),
-            sampling=quick.sampling.replace(sampler="ddpm"),  # fewer stray pixels than dpm_solver
-        )
+        return replace(quick, training=quick.training.replace(**SMALL))
     raise InputError(f"preset is {name!r}; allowed are {', '.join(PRESETS)}")
 
 
