@@ -89,7 +89,7 @@ def test_provenance_and_figures_are_inside(work: Path, exported: Path) -> None:
         f"| eps_S2 | {eps:.2f} % |",
         "8 generated, 12 original structures",
         "Apache 2.0",
-        "dpm_solver, 5 steps",
+        "ddpm, 5 steps",
     ):
         assert said in text
 
@@ -97,7 +97,7 @@ def test_provenance_and_figures_are_inside(work: Path, exported: Path) -> None:
 def test_the_share_of_differing_pixels_is_that_of_the_two_files(work: Path, exported: Path) -> None:
     card = read_info(exported).card
     assert card is not None
-    exact = load_model(work / "run").sample(16, n_steps=5, sampler="dpm_solver")
+    exact = load_model(work / "run").sample(16, n_steps=5, sampler="ddpm")
     share = np.mean(exact != load_model(exported).sample(16))
     assert card.half_precision == {"n_images": 16, "differing_pixels": share}
     assert share < 0.05
@@ -110,8 +110,8 @@ def test_the_recommended_sampler_is_taken_unless_another_is_given(exported: Path
         settings = info.sampling_settings(**given)
         return settings.sampler, settings.n_sampling_steps
 
-    assert chosen() == chosen(sampler="dpm_solver") == chosen(sampler=None) == ("dpm_solver", 5)
-    assert chosen(n_sampling_steps=7) == ("dpm_solver", 7)
+    assert chosen() == chosen(sampler="ddpm") == chosen(sampler=None) == ("ddpm", 5)
+    assert chosen(n_sampling_steps=7) == ("ddpm", 7)
     assert chosen(sampler="ddim") == chosen(eta=0.5) == ("ddim", 150)
     assert replace(info, card=None).sampling_settings().n_sampling_steps == 150
     with pytest.raises(InputError, match="sampler is 'x'"):

@@ -125,7 +125,7 @@ def test_the_list_needs_neither_pytorch_nor_tensorflow(exported: Path) -> None: 
 
 def test_sample_takes_a_name_and_what_its_card_recommends(shipped: Path) -> None:
     assert cli.main(["sample", "--model", "tiny", "--n_samples", "3", "--out", "made"]) == 0
-    expected = load_model("tiny").sample(3, n_steps=5, sampler="dpm_solver")
+    expected = load_model("tiny").sample(3, n_steps=5, sampler="ddpm")
     for seed, structure in enumerate(expected):
         np.testing.assert_array_equal(np.load(f"made/{seed}.npy"), structure)
 
