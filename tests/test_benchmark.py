@@ -24,6 +24,7 @@ from mcrpy_diffusion.benchmark.worker import Record, make_structures
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
 from mcrpy_diffusion.cli import main
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.model_card import ModelCard
 
 SMALL = {"extent_x": 16, "extent_y": 16, "features": "none"}
 
@@ -37,6 +38,40 @@ def reference(tmp_path):
 
 def plan_of(reference, folder, **options):
     return make_plan({"reference": str(reference), "out": str(folder), **SMALL, **options})
+
+
+# --- the plan --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "title"),
+    [
+        ({}, "diffusion: DDPM, 50 steps"),
+        ({"n_fast_steps": 7}, "diffusion: DDPM, 7 steps"),
+        ({"preset": "paper"}, "diffusion: DPM-Solver++, 20 steps"),
+    ],
+)
+def test_the_fast_sampler_is_the_presets_where_that_is_not_ddim(reference, tmp_path, options, title):
+    plan = plan_of(reference, tmp_path / "out", **options)
+    assert plan.title("diffusion_fast") == title
+    assert plan.title("diffusion_ddim") == "diffusion: DDIM, 150 steps"
+
+
+@pytest.mark.parametrize(
+    ("recommended", "options", "title"),
+    [
+        ({"sampler": "dpm_solver", "n_sampling_steps": 12}, {}, "diffusion: DPM-Solver++, 12 steps"),
+        ({"sampler": "dpm_solver", "n_sampling_steps": 12}, {"n_fast_steps": 7}, "diffusion: DPM-Solver++, 7 steps"),
+        ({"sampler": "ddim", "n_sampling_steps": 150}, {}, "diffusion: DDPM, 50 steps"),
+        (None, {}, "diffusion: DDPM, 50 steps"),
+    ],
+)
+def test_the_fast_sampler_of_a_given_model_is_what_it_recommends(reference, tmp_path, recommended, options, title):
+    card = None if recommended is None else ModelCard(name="blobs", sampling=recommended)
+    info = ModelInfo(settings=TINY, n_phases=2, extent=(16, 16), periodic=True, card=card)
+    save_model(tmp_path / "blobs.safetensors", build_network(info).state_dict(), info)
+    plan = plan_of(reference, tmp_path / "out", model=str(tmp_path / "blobs.safetensors"), n_ddim_steps=10, **options)
+    assert plan.title("diffusion_fast") == title
 
 
 # --- costs -----------------------------------------------------------------------------------------------------------

@@ -24,7 +24,8 @@ from mcrpy_diffusion.generate import Reference, recipe, resolve, split_all
 from mcrpy_diffusion.pipeline import reference_from_micrographs
 
 MODEL_TASK = "model"
-FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # steps: where the preset itself takes the paper's
+SAMPLER_TITLES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
+FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where model and preset take the paper's sampler, DDIM
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ METHODS = {
     "s2_tnc": Method("MCRpy: S2, TNC, RMS", ("Correlations",), "TNC", "RMS"),
     "gram": Method("MCRpy: Gram matrices, L-BFGS-B", ("GramMatrices",)),
     "lineal_path_s2": Method("MCRpy: lineal path and S2, L-BFGS-B", ("LinealPathFunction", "FFTCorrelations")),
-    "diffusion_ddim": Method("diffusion: DDIM"),
-    "diffusion_fast": Method("diffusion: DPM-Solver++"),
+    "diffusion_ddim": Method("diffusion"),
+    "diffusion_fast": Method("diffusion"),
 }
 
 
@@ -64,6 +65,7 @@ class Plan:
     training: TrainingSettings
     model: Path | None
     model_note: str
+    fast_sampler: str
     n_fast_steps: int
     folder: Path
     n_jobs: int
@@ -88,6 +90,11 @@ class Plan:
         """The model that was given, or the one that is trained."""
         return self.folder / MODEL_TASK / "model.safetensors" if self.model is None else self.model
 
+    @property
+    def fast(self) -> dict[str, Any]:
+        """The sampler of diffusion_fast and its steps."""
+        return {"fast_sampler": self.fast_sampler, "n_fast_steps": self.n_fast_steps}
+
     def record(self, task: str) -> Path:
         """Where it is written what a task cost."""
         return self.folder / f"{task}.jsonl"
@@ -104,15 +111,17 @@ class Plan:
         is_fast = method == "diffusion_fast"
         return SamplingSettings(
             n_samples=self.settings.number_of(method),
-            sampler=FAST_SAMPLER if is_fast else "ddim",
+            sampler=self.fast_sampler if is_fast else "ddim",
             n_sampling_steps=self.n_fast_steps if is_fast else self.settings.n_ddim_steps,
             seed=self.settings.seed,
         )
 
     def title(self, method: str) -> str:
-        """What a method is called, with its steps."""
-        steps = f", {self.sampling(method).n_sampling_steps} steps" if METHODS[method].is_diffusion else ""
-        return METHODS[method].title + steps
+        """What a method is called, with its sampler and steps."""
+        if not METHODS[method].is_diffusion:
+            return METHODS[method].title
+        sampling = self.sampling(method)
+        return f"{METHODS[method].title}: {SAMPLER_TITLES[sampling.sampler]}, {sampling.n_sampling_steps} steps"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved settings, for the console and the report."""
@@ -120,7 +129,7 @@ class Plan:
             "reference": self.reference.micrographs[0].path,
             "out": str(self.folder),
             "model": None if self.model is None else str(self.model),
-            "benchmark": self.settings.to_dict() | {"n_fast_steps": self.n_fast_steps, "n_jobs": self.n_jobs},
+            "benchmark": self.settings.to_dict() | self.fast | {"n_jobs": self.n_jobs},
             "generation": recipe(self.generation, self.reference) if self.model is None else {},
             "training": self.training.to_dict(),
         }
@@ -143,7 +152,7 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
     own = _chosen(options, TrainingSettings)
     own.pop("seed", None)  # the benchmark's
     training = chosen.training.replace(**own, seed=settings.seed)
-    fast = chosen.sampling.n_sampling_steps if chosen.sampling.sampler != "ddim" else FAST_STEPS
+    fast = _fast(chosen.sampling) or (FAST_SAMPLER, FAST_STEPS)
     plan = Plan(
         settings=settings,
         reference=reference,
@@ -151,7 +160,8 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
         training=training,
         model=None,
         model_note="",
-        n_fast_steps=settings.n_fast_steps or fast,
+        fast_sampler=fast[0],
+        n_fast_steps=settings.n_fast_steps or fast[1],
         folder=Path(str(options["out"])),
         n_jobs=int(options.get("n_jobs", 1)),
     )
@@ -167,6 +177,10 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
         if most > plan.training.n_timesteps:
             raise InputError(f"sampling takes {most} steps; this model allows 1 to {plan.training.n_timesteps}")
     return plan
+
+
+def _fast(sampling: SamplingSettings) -> tuple[str, int] | None:
+    return None if sampling.sampler == "ddim" else (sampling.sampler, sampling.n_sampling_steps)
 
 
 def _chosen(options: Mapping[str, Any], settings: type[Settings]) -> dict[str, Any]:
@@ -190,7 +204,15 @@ def with_model(plan: Plan, model: Path) -> Plan:
             "the model was not trained on the training part of this reference as it is divided here: it may have seen "
             "the held-out part, or another material"
         )
-    return replace(plan, model=model, training=info.settings, model_note=note)
+    fast = _fast(info.sampling_settings()) or (plan.fast_sampler, plan.n_fast_steps)
+    return replace(
+        plan,
+        model=model,
+        training=info.settings,
+        model_note=note,
+        fast_sampler=fast[0],
+        n_fast_steps=plan.settings.n_fast_steps or fast[1],
+    )
 
 
 def describe(plan: Plan) -> str:

@@ -31,7 +31,7 @@ def prepare(plan: Plan) -> None:
     """Make the folder and what the tasks read; refuse a folder of other settings."""
     make_folder(plan.folder)
     made_by = {k: v for k, v in plan.settings.to_dict().items() if k not in NOT_IN_A_STRUCTURE}
-    made_by |= {"n_fast_steps": plan.n_fast_steps, "reference_sha256": list(plan.reference.sha256)}
+    made_by |= {**plan.fast, "reference_sha256": list(plan.reference.sha256)}
     made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
     keep_record(plan.folder / "made_by.json", made_by)
     write_atomically(plan.folder / "training_part.npy", lambda f: np.save(f, plan.training_part, allow_pickle=False))
