@@ -107,6 +107,15 @@ def test_rounding_leaves_what_has_its_fractions_and_what_is_certain() -> None:
     assert exact_phases(x_0, torch.tensor([[1.0]])).flatten().tolist() == [0, 0, 1, 1, 1, 1, 1, 1]
 
 
+def test_certain_pixels_of_one_phase_do_not_keep_another_from_giving_way() -> None:
+    x_0 = torch.full((1, 3, 1, 6), -1.0)
+    for pixel, phase in enumerate((0, 0, 0, 1, 1, 2)):
+        x_0[0, phase, 0, pixel] = 1.0
+    x_0[0, :, 0, 4] = torch.tensor([-0.9, 0.5, 0.4])  # the only pixel that is not certain
+    phases = exact_phases(x_0, torch.tensor([[1 / 6, 4 / 6]]))  # wanted are 1, 1 and 4 pixels
+    assert phases.flatten().tolist() == [0, 0, 0, 1, 2, 2]
+
+
 @pytest.mark.parametrize("numbers", [(1.5, 2.4), (1.6, 1.6), (0.2, 7.9), (8.0, 0.0)])
 def test_fractions_between_pixels_are_rounded_to_what_is_there(numbers: tuple[float, float]) -> None:
     wanted = torch.tensor([numbers]) / 8

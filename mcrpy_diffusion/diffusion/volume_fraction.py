@@ -92,16 +92,20 @@ def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
     phases = scores.argmax(1)
     for image, wanted in enumerate(_numbers_of_pixels(fractions, scores.shape[2])):
         surplus = phases[image].bincount(minlength=len(wanted)).cpu() - wanted
-        for _ in range(len(wanted) ** 2):  # each round settles a phase, or finds that certain pixels forbid it
-            too_many, too_few = int(surplus.argmax()), int(surplus.argmin())
+        forbidden = torch.zeros(len(wanted), len(wanted), dtype=torch.bool)
+        while True:  # each round settles a phase, or finds that certain pixels forbid this pair
+            movable = torch.minimum(surplus[:, None], -surplus).masked_fill(forbidden, 0)
+            too_many, too_few = divmod(int(movable.argmax()), len(wanted))
+            n_wanted = int(movable[too_many, too_few])
+            if n_wanted <= 0:
+                break
             loss = scores[image, too_many] - scores[image, too_few]
             loss = loss.masked_fill((phases[image] != too_many) | (loss > 2 * CERTAIN), float("inf"))
-            n = min(int(surplus[too_many]), -int(surplus[too_few]), int(loss.isfinite().sum()))
-            if n == 0:
-                break
+            n = min(n_wanted, int(loss.isfinite().sum()))
             phases[image, loss.sort(stable=True).indices[:n]] = too_few
             surplus[too_many] -= n
             surplus[too_few] += n
+            forbidden[too_many, too_few] = n < n_wanted
     return phases.reshape(len(x_0), *x_0.shape[2:]).to(torch.uint8)
 
 
