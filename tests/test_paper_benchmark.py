@@ -24,6 +24,7 @@ from mcrpy_diffusion.config import preset  # noqa: E402
 from mcrpy_diffusion.errors import InputError  # noqa: E402
 from mcrpy_diffusion.metrics.directions import anisotropy, curves_along  # noqa: E402
 from mcrpy_diffusion.metrics.spatial_statistics import DIRECTIONS_2D, two_point_correlation  # noqa: E402
+from mcrpy_diffusion.sample import load_model  # noqa: E402
 
 TINY = "batch_size=2 channels=8 channel_multipliers=[1,2] n_timesteps=400 warmup_steps=0 precision=float32".split()
 ARGUMENTS = ("--materials", "fibre", "--n_training", "12", "--n_held_out", "12", "--n_samples", "12", "--n_jobs", "1")
@@ -81,6 +82,20 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_left_as_it_is(tmp_path, caps
     assert "sampler dpm_solver, n_sampling_steps 10" in table
 
 
+def test_shipped_models_are_measured_without_training(tmp_path):
+    folders = ("--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--features", "none")
+    options = (*ARGUMENTS, "--n_samples", "4", "--samplers", "ddpm", "--shipped", *folders)
+    for step in ("data", "train", "sample", "evaluate", "tables"):
+        assert run.main([step, *options]) == 0
+    own = tmp_path / "work" / "small_64_shipped" / "fibre"
+    assert not (own / "model.safetensors").exists()
+    drawn = np.stack([np.load(own / "ddpm_50" / f"{seed}.npy") for seed in range(4)])
+    assert (drawn == load_model("fibre").sample(4, seed=0)).all()
+    metrics = json.loads((tmp_path / "out" / "small_64" / "metrics" / "fibre_ddpm_50.json").read_text())
+    assert (metrics["run"]["training_steps"], metrics["run"]["changes"]) == (4000, [])
+    assert " --shipped " in (tmp_path / "out" / "small_64" / "summary.md").read_text()
+
+
 def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
     for scale in ("small", "paper"):
         assert Plan(scale=scale).training == preset(scale).training
@@ -106,6 +121,8 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
         (("--materials", "wood"), "allowed are alloy"),
         (("--steps", "0"), "n_training_steps is 0"),
         (("--references", "/nowhere", "--materials", "carbonate"), "no carbonate_256.npy or carbonate_64.npy"),
+        (("--shipped", "--steps", "5"), "leave steps and set out"),
+        (("--shipped", "--extent", "256"), "of scale small, extent 64"),
         (("--data", "/nowhere"), "no complete data set"),
     ],
 )

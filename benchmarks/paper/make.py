@@ -67,9 +67,11 @@ def read_set(plan: Plan, material: str, kind: str) -> np.ndarray:
 
 
 def train_model(plan: Plan, material: str) -> Path:
-    """Train on the training set."""
+    """Train on the training set, unless the model is shipped."""
     from mcrpy_diffusion.train import MODEL_NAME, read_dataset, train
 
+    if plan.shipped:
+        return plan.model_path(material)
     folder = make_folder(plan.run_folder(material))
     done = (folder / MODEL_NAME).exists()
     with contextlib.nullcontext() if done else timed(folder, "training"):
@@ -79,12 +81,7 @@ def train_model(plan: Plan, material: str) -> Path:
 def draw_samples(plan: Plan, material: str) -> None:
     """Draw the structures of each sampler."""
     for settings in plan.samplers:
-        draw(model_path(plan, material), settings, plan.run_folder(material))
-
-
-def model_path(plan: Plan, material: str) -> Path:
-    """Path of a material's model."""
-    return plan.run_folder(material) / "model.safetensors"
+        draw(plan.model_path(material), settings, plan.run_folder(material))
 
 
 def draw(model: Path, settings: SamplingSettings, folder: Path) -> np.ndarray:

@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.paper.make import draw, made_with, model_path, read_set
+from benchmarks.paper.make import draw, made_with, read_set
 from benchmarks.paper.plan import BOUNDARY_PHASES, STUDY_NAME, Plan, sampler_key
 from benchmarks.paper.record import hardware, read_record
-from mcrpy_diffusion.config import SamplingSettings
+from mcrpy_diffusion.config import SamplingSettings, differences
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.materials.recipes import DIRECT
 from mcrpy_diffusion.metrics.image_features import INCEPTION_FILE, INCEPTION_VARIABLE, FeatureNetwork
+
+SHIPPED = "the machine that made the shipped models"
 
 
 def evaluate_material(plan: Plan, material: str) -> None:
@@ -27,12 +29,12 @@ def evaluate_material(plan: Plan, material: str) -> None:
     from mcrpy_diffusion.checkpoint import read_info
 
     sets = {kind: read_set(plan, material, kind) for kind in ("training", "held_out")}
-    info = read_info(model_path(plan, material))
+    info = read_info(plan.model_path(material))
     for settings in plan.samplers:
         path, key = plan.metrics_path(material, settings), key_of(plan, material, settings)
         if read_key(path) == key:
             continue
-        generated = draw(model_path(plan, material), settings, plan.run_folder(material))
+        generated = draw(plan.model_path(material), settings, plan.run_folder(material))
         started = time.monotonic()
         metrics = measure(
             sets["held_out"],
@@ -136,7 +138,7 @@ def feature_names(plan: Plan) -> list[str]:
 def key_of(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, Any]:
     """What metrics depend on: where it changes, they are measured again."""
     recipes = {k: Dataset.open(plan.data_folder(material) / k).info["recipe"] for k in ("training", "held_out")}
-    made_by = made_with(model_path(plan, material), settings)
+    made_by = made_with(plan.model_path(material), settings)
     key = {"sampling": made_by | {"n_samples": settings.n_samples}, "data": recipes, "features": feature_names(plan)}
     return json.loads(json.dumps(key))
 
@@ -153,19 +155,20 @@ def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, An
     """What stands under every table: scale, steps that were done, seconds, hardware."""
     from mcrpy_diffusion.checkpoint import read_info
 
-    info = read_info(model_path(plan, material))
+    info = read_info(plan.model_path(material))
     data, run = read_record(plan.data_folder(material)), read_record(plan.run_folder(material))
     sampling = run.get(sampler_key(settings), {})
+    changes = differences(plan.preset_training.identity(), info.settings.identity()) if plan.shipped else plan.changed
     return {
         "material": material,
         "scale": plan.scale,
-        "changes": plan.changed,
+        "changes": changes,
         "source": source(plan, material),
         "data_seconds": {kind: data.get(kind, {}).get("seconds") for kind in ("training", "held_out")},
         "training_steps": info.step,
         "batch_size": info.settings.batch_size,
         "training_seconds": info.training_seconds,
-        "training_hardware": run.get("training", {}).get("hardware"),
+        "training_hardware": SHIPPED if plan.shipped else run.get("training", {}).get("hardware"),
         "sampler": settings.sampler,
         "sampling_steps": settings.n_sampling_steps,
         "sampling_seconds": sampling.get("seconds"),
@@ -198,7 +201,7 @@ def study_sampling_steps(plan: Plan) -> None:
     path = plan.out / f"{STUDY_NAME}.json"
     if read_key(path) == key:
         return
-    model = load_model(model_path(plan, material))
+    model = load_model(plan.model_path(material))
     network = feature_network(key["features"][0], periodic=model.info.periodic) if key["features"] else None
     folder = plan.run_folder(material) / f"{STUDY_NAME}_{key['sampling']['model_sha256'][:16]}"
     step_study(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mcrpy_diffusion import pretrained
 from mcrpy_diffusion.config import SamplingSettings, TrainingSettings, differences, preset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.generate import Reference
@@ -57,13 +58,15 @@ class Plan:
         Networks of the Frechet distance; None: vgg19, and inception where its weights are there.
     study_material, study_steps, study_samples
         Of the study of sampling steps, figure 8.
+    shipped : bool
+        The models that come with the package, in place of training.
     sampler_types : tuple of str
         Samplers that structures are drawn with; empty: "ddim", the paper's, and the preset's fast one.
 
     Raises
     ------
     InputError
-        If a scale, an extent or a material is not allowed.
+        If a scale, an extent or a material is not allowed, or no model of them is shipped.
     """
 
     scale: str = "small"
@@ -85,6 +88,7 @@ class Plan:
     study_steps: tuple[int, ...] = (5, 10, 20, 50, 150, 300)
     study_samples: int = 256
     sampler_types: tuple[str, ...] = ()
+    shipped: bool = False
 
     def __post_init__(self) -> None:
         for name, value, allowed in (("scale", self.scale, SCALES), ("extent", self.extent, tuple(EXTENTS))):
@@ -93,6 +97,8 @@ class Plan:
         for material in self.materials:
             recipes.check_material(material)
         self.training  # noqa: B018  wrong settings are said before anything is made
+        if self.shipped and ((self.scale, self.extent) != ("small", 64) or self.n_steps is not None or self.changes):
+            raise InputError("shipped models are of scale small, extent 64, and trained; leave steps and set out")
 
     @property
     def training(self) -> TrainingSettings:
@@ -124,6 +130,10 @@ class Plan:
             for name in self.sampler_types or ("ddim", fast)
         )
 
+    def model_path(self, material: str) -> Path:
+        """File of a material's model, trained here or shipped."""
+        return pretrained.find(material) if self.shipped else self.run_folder(material) / "model.safetensors"
+
     @property
     def name(self) -> str:
         """Scale and extent, which the folders of models and of results are called by."""
@@ -140,7 +150,7 @@ class Plan:
 
     def run_folder(self, material: str) -> Path:
         """Folder of a material's model and structures."""
-        return self.work / self.name / material
+        return self.work / (f"{self.name}_shipped" if self.shipped else self.name) / material
 
     def metrics_path(self, material: str, settings: SamplingSettings) -> Path:
         """File of the metrics of one set of structures."""

@@ -89,6 +89,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--data", type=Path, metavar="DIR", help="data sets <material>/training, /held_out that are there"
     )
+    parser.add_argument(
+        "--shipped", action="store_true", default=None, help="the models that come with the package, none trained"
+    )
     parser.add_argument("--work", type=Path, metavar="DIR", help="data sets, models, structures (work/paper)")
     parser.add_argument("--out", type=Path, metavar="DIR", dest="results", help="results (benchmarks/paper/results)")
     parser.add_argument("--steps", type=int, metavar="N", dest="n_steps", help="training steps (the preset's)")
@@ -142,6 +145,7 @@ def command_of(plan: Plan) -> str:
     if plan.references is not None:
         words.append("--references DIR")
     words += ["--data DIR"] if plan.data is not None else []
+    words += ["--shipped"] if plan.shipped else []
     words += ["--paper_recipe"] if plan.paper_recipe else []
     words += [f"--features {' '.join(plan.features)}"] if plan.features is not None else []
     for name, default in (("training", 1000), ("held_out", 1000), ("samples", 1000)):
