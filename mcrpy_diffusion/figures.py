@@ -420,8 +420,9 @@ def _name_rows(ax: Axes, results: Mapping[str, Any], colours: Mapping[str, str],
 
 
 def _write_plain_numbers(axis: Axis) -> None:
-    """Write 1, 2, 5, 10 ... on a logarithmic axis."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    """Write 1, 2, 5, 10 ... on a logarithmic axis, or 1, 10, 100 ... on one of many decades."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 2000 * low else (1,)))
     axis.set_major_formatter("{x:g}")
     axis.set_minor_formatter("")
 
