@@ -117,3 +117,12 @@ def test_before_the_first_uncertain_time_next_to_no_pixel_is_misread(name, steps
     assert share[first - 1] < 0.00136 <= share[first]
     assert NoiseSchedule(torch.tensor([0.9, 0.9])).first_uncertain_time == 0
     assert NoiseSchedule(torch.tensor([1e-4, 1e-4])).first_uncertain_time == 1
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine"])
+def test_after_the_last_telling_time_the_noise_has_ten_times_the_variance_of_the_image(name):
+    schedule = NoiseSchedule.named(name, 1000)
+    last = schedule.last_telling_time
+    snr = schedule.alpha_bar / (1 - schedule.alpha_bar)
+    assert snr[last] >= 0.1 > snr[last + 1]
+    assert NoiseSchedule(torch.tensor([0.99, 0.5])).last_telling_time == 0

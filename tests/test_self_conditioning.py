@@ -24,8 +24,8 @@ SETTINGS = replace(TINY, prediction="log_odds", schedule="cosine", learned_varia
 def test_each_call_is_told_what_the_one_before_expected(prediction):
     schedule = NoiseSchedule.named("cosine", 100)
     generator = torch.Generator().manual_seed(0)
-    outputs = torch.randn(3, 2, 1, 4, 4, generator=generator)
-    x = torch.randn(3, 2, 1, 4, 4, generator=generator)
+    outputs = torch.randn(5, 2, 1, 4, 4, generator=generator)
+    x = torch.randn(5, 2, 1, 4, 4, generator=generator)
     told = []
 
     def network(x, t, estimate):
@@ -33,10 +33,11 @@ def test_each_call_is_told_what_the_one_before_expected(prediction):
         return outputs[len(told) - 1]
 
     walking = remembering(network, schedule, prediction)
-    for i, time in enumerate((90, 60, 30)):
+    times = (99, 85, 75, 60, 30)  # the noise of the first two lets less than 1 : 10 of x_0 through
+    for i, time in enumerate(times):
         assert torch.equal(walking(x[i], torch.full((2,), time)), outputs[i])
-    assert told[0] is None
-    for i, time in enumerate((90, 60)):
+    assert told[:2] == [None, None]
+    for i, time in list(enumerate(times))[1:4]:
         expected = schedule.predict_x_0(outputs[i], x[i], torch.full((2,), time), prediction).clamp(-1, 1)
         torch.testing.assert_close(told[i + 1], expected)
 

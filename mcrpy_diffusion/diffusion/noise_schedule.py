@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 Prediction = Literal["epsilon", "v", "x_0", "log_odds"]
+TELLING_SNR = 0.1  # below it an estimate of x_0 is little more than what the network likes best
 CERTAIN_SNR = 9.0  # 1 pixel in 740 lies nearer to another phase than to its own
 
 
@@ -111,6 +112,11 @@ class NoiseSchedule:
     def first_uncertain_time(self) -> int:
         """The first time whose noise hides phases, which are -1 and 1: from there on SNR <= 9, three deviations."""
         return min(int((self.alpha_bar > CERTAIN_SNR / (1 + CERTAIN_SNR)).sum()), self.num_timesteps - 1)
+
+    @property
+    def last_telling_time(self) -> int:
+        """The last time whose noise lets something of x_0 through, SNR >= 0.1."""
+        return max(int((self.alpha_bar >= TELLING_SNR / (1 + TELLING_SNR)).sum()) - 1, 0)
 
     def subset(self, times: Sequence[int]) -> NoiseSchedule:
         """The process that visits some of the time steps only: its step i leads to time times[i].

@@ -19,6 +19,9 @@ def remembering(
 ) -> Network:
     """Make the network of one walk: each call is told what the call before expected x_0 to be.
 
+    Not so at the walk's beginning, `schedule.last_telling_time`: an estimate from noise alone is what the network likes
+    best, say one direction of lamellae, and fed back from step to step that would grow into all structures.
+
     Parameters
     ----------
     network : callable (x_t (B, C, I, J), t (B,), estimate (B, C, I, J) or None) -> (B, C or 2 C, I, J)
@@ -31,10 +34,11 @@ def remembering(
         For one batch from noise to images; the next one needs another.
     """
     estimate: Tensor | None = None
+    first_told = schedule.last_telling_time
 
     def walking(x: Tensor, t: Tensor) -> Tensor:
         nonlocal estimate
-        output = network(x, t, estimate)
+        output = network(x, t, estimate if int(t.max()) <= first_told else None)
         estimate = estimate_of(output, x, t, schedule, prediction)
         return output
 
