@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mcrpy_diffusion import pretrained
+from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES, fast_sampling
 from mcrpy_diffusion.config import SamplingSettings, TrainingSettings, differences, preset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.generate import Reference
@@ -19,8 +20,6 @@ EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the pape
 BOUNDARY_PHASES = {"alloy": 1}
 SEEDS = {"training": 0, "held_out": 1}  # of the data sets; no sample of one has the seed of one of the other
 DDIM_STEPS = {64: 150, 256: 500}
-FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where the preset itself takes the paper's
-SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
 STUDY_NAME = "sampling_steps"  # figure 8
 HERE = Path(__file__).resolve().parent
 
@@ -121,10 +120,7 @@ class Plan:
         ddim = SamplingSettings(
             n_samples=self.n_samples, sampler="ddim", n_sampling_steps=DDIM_STEPS[self.extent], batch_size=50
         )
-        usual = preset(self.scale, (self.extent, self.extent)).sampling
-        fast, n_steps = FAST_SAMPLER, FAST_STEPS
-        if usual.sampler != "ddim":
-            fast, n_steps = usual.sampler, usual.n_sampling_steps
+        fast, n_steps = fast_sampling(preset(self.scale, (self.extent, self.extent)).sampling)
         return tuple(
             ddim if name == "ddim" else ddim.replace(sampler=name, n_sampling_steps=n_steps)
             for name in self.sampler_types or ("ddim", fast)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paper.plan import SAMPLER_NAMES, STUDY_NAME, sampler_name
+from benchmarks.paper.plan import STUDY_NAME, sampler_name
 from benchmarks.paper.published import PAPER, SAMPLING_STEPS
+from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES
 from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 

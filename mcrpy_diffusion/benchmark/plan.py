@@ -24,8 +24,8 @@ from mcrpy_diffusion.generate import Reference, recipe, resolve, split_all
 from mcrpy_diffusion.pipeline import reference_from_micrographs
 
 MODEL_TASK = "model"
-SAMPLER_TITLES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
-FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where model and preset take the paper's sampler, DDIM
+SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
+FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where nothing else than the paper's sampler is recommended
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class Plan:
         if not METHODS[method].is_diffusion:
             return METHODS[method].title
         sampling = self.sampling(method)
-        return f"{METHODS[method].title}: {SAMPLER_TITLES[sampling.sampler]}, {sampling.n_sampling_steps} steps"
+        return f"{METHODS[method].title}: {SAMPLER_NAMES[sampling.sampler]}, {sampling.n_sampling_steps} steps"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved settings, for the console and the report."""
@@ -152,7 +152,7 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
     own = _chosen(options, TrainingSettings)
     own.pop("seed", None)  # the benchmark's
     training = chosen.training.replace(**own, seed=settings.seed)
-    fast = _fast(chosen.sampling) or (FAST_SAMPLER, FAST_STEPS)
+    fast_sampler, n_fast_steps = fast_sampling(chosen.sampling)
     plan = Plan(
         settings=settings,
         reference=reference,
@@ -160,8 +160,8 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
         training=training,
         model=None,
         model_note="",
-        fast_sampler=fast[0],
-        n_fast_steps=settings.n_fast_steps or fast[1],
+        fast_sampler=fast_sampler,
+        n_fast_steps=settings.n_fast_steps or n_fast_steps,
         folder=Path(str(options["out"])),
         n_jobs=int(options.get("n_jobs", 1)),
     )
@@ -170,7 +170,7 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
     if "model" in options:
         if own:
             raise InputError(f"--model was given with --{', --'.join(sorted(own))}; allowed is one of both")
-        plan = with_model(plan, pretrained.find(str(options["model"])))
+        plan = with_model(plan, pretrained.find(str(options["model"])), chosen.sampling)
     if any(METHODS[method].is_diffusion for method in settings.methods):
         plan.training.check_extent(settings.extent)
         most = max(plan.sampling(m).n_sampling_steps for m in settings.methods if METHODS[m].is_diffusion)
@@ -179,15 +179,17 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def _fast(sampling: SamplingSettings) -> tuple[str, int] | None:
-    return None if sampling.sampler == "ddim" else (sampling.sampler, sampling.n_sampling_steps)
+def fast_sampling(*recommended: SamplingSettings) -> tuple[str, int]:
+    """The first recommended sampler that is not the paper's, DDIM, and its steps; 20 of DPM-Solver++ without one."""
+    found = [(each.sampler, each.n_sampling_steps) for each in recommended if each.sampler != "ddim"]
+    return next(iter(found), (FAST_SAMPLER, FAST_STEPS))
 
 
 def _chosen(options: Mapping[str, Any], settings: type[Settings]) -> dict[str, Any]:
     return {f.name: options[f.name] for f in fields(settings) if f.name in options}
 
 
-def with_model(plan: Plan, model: Path) -> Plan:
+def with_model(plan: Plan, model: Path, usual: SamplingSettings) -> Plan:
     """The plan with a model that is there, and what to know about what it was trained on."""
     from mcrpy_diffusion.checkpoint import read_info
 
@@ -204,14 +206,14 @@ def with_model(plan: Plan, model: Path) -> Plan:
             "the model was not trained on the training part of this reference as it is divided here: it may have seen "
             "the held-out part, or another material"
         )
-    fast = _fast(info.sampling_settings()) or (plan.fast_sampler, plan.n_fast_steps)
+    fast_sampler, n_fast_steps = fast_sampling(info.sampling_settings(), usual)
     return replace(
         plan,
         model=model,
         training=info.settings,
         model_note=note,
-        fast_sampler=fast[0],
-        n_fast_steps=plan.settings.n_fast_steps or fast[1],
+        fast_sampler=fast_sampler,
+        n_fast_steps=plan.settings.n_fast_steps or n_fast_steps,
     )
 
 
