@@ -19,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from benchmarks.paper.make import draw, read_set
+from benchmarks.paper.make import draw_set, read_set
 from benchmarks.paper.plan import STUDY_NAME, Plan
 from benchmarks.paper.tables import read_metrics
 from mcrpy_diffusion.errors import InputError
@@ -172,7 +172,7 @@ def steps_figure(study: Metrics, path: Path) -> Path:
 
 def generated_of(plan: Plan, material: str) -> np.ndarray:
     """The structures of the paper's sampler, or of the fast one where only that was asked for."""
-    return draw(plan.model_path(material), plan.samplers[0], plan.run_folder(material))
+    return draw_set(plan, material, plan.samplers[0])
 
 
 def save(figure: Figure, path: Path) -> Path:

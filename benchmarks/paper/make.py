@@ -81,11 +81,24 @@ def train_model(plan: Plan, material: str) -> Path:
 def draw_samples(plan: Plan, material: str) -> None:
     """Draw the structures of each sampler."""
     for settings in plan.samplers:
-        draw(plan.model_path(material), settings, plan.run_folder(material))
+        draw_set(plan, material, settings)
 
 
-def draw(model: Path, settings: SamplingSettings, folder: Path) -> np.ndarray:
+def draw_set(plan: Plan, material: str, settings: SamplingSettings) -> np.ndarray:
+    """Draw a material's structures (n, I, J) of the plan's extent by one sampler, as `draw` does."""
+    return draw(plan.model_path(material), settings, plan.run_folder(material), shape=(plan.extent, plan.extent))
+
+
+def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[int, int] | None = None) -> np.ndarray:
     """Draw the structures (n, I, J) that are missing in `folder`/<sampler>_<steps>, and read all.
+
+    Parameters
+    ----------
+    model : path
+    settings : SamplingSettings
+    folder : path
+    shape : (I, J), optional
+        Rows and columns; None: those that the model was trained with.
 
     Raises
     ------
@@ -102,7 +115,7 @@ def draw(model: Path, settings: SamplingSettings, folder: Path) -> np.ndarray:
     if not all((own / f"{seed}.npy").exists() for seed in seeds):
         loaded = load_model(model)
         with timed(folder, sampler_key(settings)):
-            sample_to_folder(loaded, settings, own)
+            sample_to_folder(loaded, settings, own, shape)
     return np.stack([np.load(own / f"{seed}.npy", allow_pickle=False) for seed in seeds])
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.paper.make import draw, made_with, read_set
+from benchmarks.paper.make import draw_set, made_with, read_set
 from benchmarks.paper.plan import BOUNDARY_PHASES, STUDY_NAME, Plan, sampler_key
 from benchmarks.paper.record import hardware, read_record
 from mcrpy_diffusion.config import SamplingSettings, differences
@@ -34,7 +34,7 @@ def evaluate_material(plan: Plan, material: str) -> None:
         path, key = plan.metrics_path(material, settings), key_of(plan, material, settings)
         if read_key(path) == key:
             continue
-        generated = draw(plan.model_path(material), settings, plan.run_folder(material))
+        generated = draw_set(plan, material, settings)
         started = time.monotonic()
         metrics = measure(
             sets["held_out"],
@@ -43,6 +43,7 @@ def evaluate_material(plan: Plan, material: str) -> None:
             n_phases=info.n_phases,
             periodic=info.periodic,
             boundary_phase=BOUNDARY_PHASES.get(material),
+            learnt_from=info.extent == (plan.extent, plan.extent),
             features=key["features"],
             cache=plan.run_folder(material) / "features",
         )
@@ -60,6 +61,7 @@ def measure(
     n_phases: int,
     periodic: bool,
     boundary_phase: int | None,
+    learnt_from: bool = True,
     features: list[str],
     cache: Path,
 ) -> dict[str, Any]:
@@ -70,6 +72,8 @@ def measure(
     held_out, generated, training : (N, I, J)
     n_phases, periodic, boundary_phase
         As in `mcrpy_diffusion.evaluate.evaluate`.
+    learnt_from : bool
+        Whether the model has seen the training set, so that copies of it are looked for.
     features : list of str
         Networks, as `mcrpy_diffusion.compare.FEATURES` names them.
     cache : path
@@ -90,7 +94,7 @@ def measure(
         generated,
         n_phases=n_phases,
         periodic=periodic,
-        training=training,
+        training=training if learnt_from else None,
         held_out=held_out,
         boundary_phase=boundary_phase,
     )
@@ -159,6 +163,8 @@ def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, An
     data, run = read_record(plan.data_folder(material)), read_record(plan.run_folder(material))
     sampling = run.get(sampler_key(settings), {})
     changes = differences(plan.preset_training.identity(), info.settings.identity()) if plan.shipped else plan.changed
+    if info.extent != (plan.extent, plan.extent):
+        changes = [*changes, "trained at {} x {} pixels".format(*info.extent)]
     return {
         "material": material,
         "scale": plan.scale,

@@ -236,7 +236,7 @@ def costs(results: Sequence[Metrics]) -> str:
             [
                 f"{run['material']} ({run['source']})",
                 sampler_name(run["sampler"], run["sampling_steps"]),
-                *(str(counts[name]) for name in ("training", "generated", "held_out")),
+                *(str(counts.get(name, NONE)) for name in ("training", "generated", "held_out")),
                 f"{run['training_steps']} x {run['batch_size']}",
                 "; ".join(run["changes"]) or "nothing",
                 *(number(each, "{:.0f}") for each in [*seconds, run["evaluation_seconds"]]),
@@ -305,6 +305,8 @@ def reached(m: Metrics) -> str:
 
 def met(m: Metrics) -> str:
     """Whether volume fraction, grain size and copying are as they should be."""
+    if m["extent"] != [64, 64]:
+        return NONE
     missed = []
     if abs(m["volume_fraction"]["difference"]) > TARGETS["volume_fraction"]:
         missed.append("volume fraction")
