@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcrpy_diffusion.config import SamplingSettings, TrainingSettings
+from mcrpy_diffusion.config import SamplingSettings, TrainingSettings, usual_sampling
 from mcrpy_diffusion.data.untrusted import parse_json
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
@@ -71,9 +71,9 @@ class ModelInfo:
         return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **card}
 
     def sampling_settings(self, **given: Any) -> SamplingSettings:
-        """How to sample: as given, else as the model's card recommends, else as `SamplingSettings` does.
+        """How to sample: as given, else as the model's card recommends, else as `usual_sampling` says.
 
-        The number of steps that the card recommends is that of its sampler; `None` counts as not given.
+        The number of steps that is recommended is that of the sampler; `None` counts as not given.
 
         Raises
         ------
@@ -81,8 +81,8 @@ class ModelInfo:
             If a value is out of range.
         """
         given = {k: v for k, v in given.items() if v is not None}
-        card: dict[str, Any] = {} if self.card is None else self.card.sampling
-        recommended: dict[str, Any] = {key: card[key] for key in ("sampler", "n_sampling_steps") if key in card}
+        usual = usual_sampling(self.settings).to_dict() if self.card is None else self.card.sampling
+        recommended: dict[str, Any] = {key: usual[key] for key in ("sampler", "n_sampling_steps") if key in usual}
         if given.get("eta") and "sampler" not in given:
             given["sampler"] = "ddim"  # which alone adds noise
         if given.get("sampler", recommended.get("sampler")) != recommended.get("sampler"):

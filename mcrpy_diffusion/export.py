@@ -15,7 +15,7 @@ import numpy as np
 
 from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network, save_model
-from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, GenerationSettings, Settings, preset
+from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, GenerationSettings, Settings, preset, usual_sampling
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
@@ -68,7 +68,7 @@ def export(
     limits : sequence of str
         What else a user should know.
     sampler, n_steps : optional
-        What samples shall be drawn with; that of the preset quick.
+        What samples shall be drawn with; see `usual_sampling`.
 
     Returns
     -------
@@ -91,7 +91,7 @@ def export(
     network, info = load_network(path)
     origin = _origin(info, source, licence)
     figures, statistics = pick_figures(_read_metrics(metrics, info)) if metrics is not None else ({}, {})
-    usual = preset("quick").sampling
+    usual = usual_sampling(info.settings)
     card = ModelCard(
         name=name or out.stem,
         description=description,

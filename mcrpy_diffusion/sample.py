@@ -81,10 +81,10 @@ class Model:
         shape : tuple of int, optional
             Rows and columns, multiples of the network's stride; those of the training images by default.
         n_steps : int, in 1 ... T, optional
-            Network evaluations per structure; 150, or what the model's card recommends.
+            Network evaluations per structure; what the model's card recommends, without a card as `usual_sampling`.
         sampler : str, optional
-            "ddim", if the model's card recommends no other; "ddpm", ancestral sampling with the learned
-            variance; or "dpm_solver", which needs the fewest steps.
+            "ddim"; "ddpm", ancestral sampling; or "dpm_solver", which needs the fewest steps. What the model's card
+            recommends; without a card "ddpm" where the model predicts log odds, else "ddim".
         seed : int
             Structure i depends on `seed` + i alone, not on n or the batch size.
         eta : float, in [0, 1]

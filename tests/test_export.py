@@ -113,7 +113,15 @@ def test_the_recommended_sampler_is_taken_unless_another_is_given(exported: Path
     assert chosen() == chosen(sampler="ddpm") == chosen(sampler=None) == ("ddpm", 5)
     assert chosen(n_sampling_steps=7) == ("ddpm", 7)
     assert chosen(sampler="ddim") == chosen(eta=0.5) == ("ddim", 150)
-    assert replace(info, card=None).sampling_settings().n_sampling_steps == 150
+    for prediction, n_timesteps, usual in (
+        ("log_odds", 1000, ("ddpm", 50)),
+        ("log_odds", 30, ("ddpm", 30)),
+        ("v", 1000, ("ddim", 150)),
+        ("v", 100, ("ddim", 100)),
+    ):
+        settings = info.settings.replace(prediction=prediction, loss="simple", n_timesteps=n_timesteps)
+        without = replace(info, card=None, settings=settings).sampling_settings()
+        assert (without.sampler, without.n_sampling_steps) == usual
     with pytest.raises(InputError, match="sampler is 'x'"):
         chosen(sampler="x")
     steps: list[dict] = []

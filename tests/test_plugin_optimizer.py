@@ -161,7 +161,7 @@ def test_other_extents_and_a_bound_on_the_steps(mcrpy: ModuleType, path: Path, m
     np.testing.assert_array_equal(phases, model.sample(1, (8, 24), n_steps=7)[0])
     assert len(convergence["line_data"]) == 9
     convergence, _ = reconstruct(mcrpy, path, n_sampling_steps=None)
-    assert len(convergence["line_data"]) == 102  # all 100 time steps of this model, fewer than 150
+    assert len(convergence["line_data"]) == 52  # 50 steps, as a model of log odds is sampled
 
 
 @pytest.mark.parametrize("n_phases", [2, 3])
@@ -382,7 +382,7 @@ def test_the_snippet_of_the_readme_runs_as_it_stands(
     names: dict[str, Any] = {}
     exec(snippet, names)
     assert names["structure"].decode_phases().shape == (64, 64)
-    assert len(names["convergence_data"]["line_data"]) == 102
+    assert len(names["convergence_data"]["line_data"]) == 52
     assert len(names["results"]) == len(set(names["losses"])) == 4
     assert min(names["losses"]) == pytest.approx(names["convergence_data"]["line_data"][-1, 1])  # the best of 4
 

@@ -349,7 +349,7 @@ def _add_options(parser: argparse.ArgumentParser, command: str) -> list[str]:
         "extent_y": {"type": int, "metavar": "PIXELS", "help": "columns of a new structure (default: 64)"},
         "preset": {
             "choices": PRESETS,
-            "help": "quick: minutes on a CPU (default); small: at most 90 minutes on two cores; paper: as published",
+            "help": "quick: minutes on a CPU (default); small: about half an hour with bfloat16; paper: as published",
         },
         "model": {
             "metavar": "MODEL",

@@ -170,7 +170,7 @@ HELP: dict[str, dict[str, str]] = {
     "train": {
         "dataset": "Folder of a data set, from 'Diffusion: generate data'.",
         "out": "Folder for model.safetensors and the training state.",
-        "preset": "quick: minutes on a processor. small: up to 90 minutes. paper: as published, hours on a GPU.",
+        "preset": "quick: minutes on a processor. small: half an hour with bfloat16. paper: as published, on a GPU.",
         "n_training_steps": "Training steps.",
         "batch_size": "Structures per step.",
         "learning_rate": "Adam's step size.",
@@ -211,9 +211,9 @@ HELP: dict[str, dict[str, str]] = {
         "extent_x": "Rows in pixels. Empty: those of the training structures.",
         "extent_y": "Columns in pixels. Empty: those of the training structures.",
         "seed": "Structure i is drawn from seed + i alone.",
-        "sampler": "ddim; ddpm: ancestral sampling; dpm_solver: needs the fewest steps. Empty: what a pretrained model "
-        "recommends, else ddim.",
-        "n_steps": "Denoising steps. Empty: what a pretrained model recommends, else 150.",
+        "sampler": "ddim; ddpm: ancestral sampling; dpm_solver: needs the fewest steps. Empty: what a model's card "
+        "recommends; without a card ddpm where the model predicts log odds, else ddim.",
+        "n_steps": "Denoising steps. Empty: what a model's card recommends; without a card 50 with ddpm, else 150.",
         "eta": "Noise that ddim adds on the way, 0 to 1.",
         "hold_volume_fraction": "Keep the volume fractions that the model is told exactly, where it can.",
         "batch_size": "Structures drawn at once: more need more memory.",
