@@ -51,7 +51,7 @@ class Plan:
     data : path, optional
         Folder of data sets that are there already, `<material>/training` and `<material>/held_out`, taken as they are.
     paper_recipe : bool
-        The paper's descriptors and optimizer where MCRpy makes the data, which take fifty times as long.
+        The paper's descriptors and optimizer where MCRpy makes the data: half an hour a structure and more.
     n_jobs : int
         Processes that make data; -1: one per core.
     features : tuple of str, optional

@@ -3,7 +3,7 @@
 Alloy and fibre composite come straight from their generators. Carbonate, ceramics, PMMA and copolymer are MCRpy's
 reconstructions of a reference image. The paper's recipe for the first three is the differentiable two-point
 correlation (`Correlations`), truncated Newton and the RMS loss; the default is the same statistic by Fourier transform
-(`FFTCorrelations`) with L-BFGS-B, which takes a fiftieth of the time and converges more closely.
+(`FFTCorrelations`), a fiftieth of the time for a step, with L-BFGS-B, which converges more closely.
 
 PMMA has few particles. S2 over the whole window fixes them all, so that every structure is a copy: it is held to a
 quarter of the extent. There alone it leaves grey pixels, which rounding moves by more than the particles' share; the
