@@ -180,7 +180,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         training = training.replace(prediction="v")  # grey values have no phases
     sampling_options = fields_of(chosen.sampling)
     sampling_options.pop("batch_size", None)
-    if info is not None and info.card is not None:
+    if info is not None:
         sampling = info.sampling_settings(**sampling_options)
     else:
         sampling = chosen.sampling.replace(**sampling_options)

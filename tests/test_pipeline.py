@@ -148,6 +148,15 @@ def test_information_keeps_other_sampling_settings_apart_and_a_model_can_be_give
     assert not (tmp_path / "model.safetensors").exists()
 
 
+def test_a_model_that_is_given_is_sampled_as_it_wants_not_as_the_preset(finished, micrograph, tmp_path, capsys):
+    pipeline.match(options(micrograph, tmp_path / "v", prediction="v", loss="simple", n_timesteps=100))
+    for folder, said in ((finished, "ddpm, 50 steps"), (tmp_path / "v", "ddim, 100 steps")):
+        given = options(micrograph, tmp_path / "new", model=str(folder / "model.safetensors"), dry_run=True)
+        capsys.readouterr()
+        pipeline.match({k: v for k, v in given.items() if k != "n_sampling_steps"})
+        assert f"sampling       {said}" in capsys.readouterr().out
+
+
 def test_a_characterization_alone_is_enough(tmp_path, capsys):
     """MCRpy's pickle -> MCRpy's reconstructions -> a periodic model -> structures measured against S2 of the pickle."""
     np.save(tmp_path / "blobs.npy", blobs((32, 32), seed=3))
