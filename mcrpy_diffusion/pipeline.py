@@ -21,7 +21,14 @@ import numpy as np
 
 from mcrpy_diffusion import pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, read_info
-from mcrpy_diffusion.config import GenerationSettings, Preset, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.config import (
+    GenerationSettings,
+    Preset,
+    SamplingSettings,
+    TrainingSettings,
+    preset,
+    usual_sampling,
+)
 from mcrpy_diffusion.console import logged_by, say_error
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
@@ -183,7 +190,8 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if info is not None:
         sampling = info.sampling_settings(**sampling_options)
     else:
-        sampling = chosen.sampling.replace(**sampling_options)
+        same = training.prediction == chosen.training.prediction
+        sampling = (chosen.sampling if same else usual_sampling(training)).replace(**sampling_options)
     plan = Plan(
         reference=reference,
         generation=generation,

@@ -84,7 +84,7 @@ class Model:
             Network evaluations per structure; what the model's card recommends, without a card as `usual_sampling`.
         sampler : str, optional
             "ddim"; "ddpm", ancestral sampling; or "dpm_solver", which needs the fewest steps. What the model's card
-            recommends; without a card "ddpm" where the model predicts log odds, else "ddim".
+            recommends; without a card see `usual_sampling`.
         seed : int
             Structure i depends on `seed` + i alone, not on n or the batch size.
         eta : float, in [0, 1]

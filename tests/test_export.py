@@ -116,8 +116,9 @@ def test_the_recommended_sampler_is_taken_unless_another_is_given(exported: Path
     for prediction, n_timesteps, usual in (
         ("log_odds", 1000, ("ddpm", 50)),
         ("log_odds", 30, ("ddpm", 30)),
-        ("v", 1000, ("ddim", 150)),
-        ("v", 100, ("ddim", 100)),
+        ("v", 1000, ("dpm_solver", 20)),
+        ("epsilon", 1000, ("ddim", 150)),
+        ("epsilon", 100, ("ddim", 100)),
     ):
         settings = info.settings.replace(prediction=prediction, loss="simple", n_timesteps=n_timesteps)
         without = replace(info, card=None, settings=settings).sampling_settings()

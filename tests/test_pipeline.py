@@ -149,8 +149,8 @@ def test_information_keeps_other_sampling_settings_apart_and_a_model_can_be_give
 
 
 def test_a_model_that_is_given_is_sampled_as_it_wants_not_as_the_preset(finished, micrograph, tmp_path, capsys):
-    pipeline.match(options(micrograph, tmp_path / "v", prediction="v", loss="simple", n_timesteps=100))
-    for folder, said in ((finished, "ddpm, 50 steps"), (tmp_path / "v", "ddim, 100 steps")):
+    pipeline.match(options(micrograph, tmp_path / "v", prediction="v", loss="simple"))
+    for folder, said in ((finished, "ddpm, 50 steps"), (tmp_path / "v", "dpm_solver, 20 steps")):
         given = options(micrograph, tmp_path / "new", model=str(folder / "model.safetensors"), dry_run=True)
         capsys.readouterr()
         pipeline.match({k: v for k, v in given.items() if k != "n_sampling_steps"})
@@ -228,8 +228,11 @@ def test_a_grey_image_is_thresholded_and_the_threshold_is_named(tmp_path, capsys
     Image.fromarray(grey).save(tmp_path / "grey.png")
     pipeline.match(options(tmp_path / "grey.png", tmp_path / "out", dry_run=True))
     assert "(Otsu)" in capsys.readouterr().out
-    pipeline.match(options(tmp_path / "grey.png", tmp_path / "out", dry_run=True, grey_values=True))
-    assert "grey values" in capsys.readouterr().out
+    given = options(tmp_path / "grey.png", tmp_path / "out", dry_run=True, grey_values=True)
+    pipeline.match({k: v for k, v in given.items() if k != "n_sampling_steps"})
+    shown = capsys.readouterr().out
+    assert "grey values" in shown
+    assert "sampling       dpm_solver, 20 steps" in shown
 
 
 def test_several_micrographs_and_three_phases(tmp_path):

@@ -212,8 +212,8 @@ HELP: dict[str, dict[str, str]] = {
         "extent_y": "Columns in pixels. Empty: those of the training structures.",
         "seed": "Structure i is drawn from seed + i alone.",
         "sampler": "ddim; ddpm: ancestral sampling; dpm_solver: needs the fewest steps. Empty: what a model's card "
-        "recommends; without a card ddpm where the model predicts log odds, else ddim.",
-        "n_steps": "Denoising steps. Empty: what a model's card recommends; without a card 50 with ddpm, else 150.",
+        "recommends; without a card ddpm where the model predicts log odds, dpm_solver where v, else ddim.",
+        "n_steps": "Denoising steps. Empty: what a model's card recommends; without a card 50, 20 or 150 with these.",
         "eta": "Noise that ddim adds on the way, 0 to 1.",
         "hold_volume_fraction": "Keep the volume fractions that the model is told exactly, where it can.",
         "batch_size": "Structures drawn at once: more need more memory.",
