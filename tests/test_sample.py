@@ -103,7 +103,7 @@ def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
     np.save(folder / "6.npy", np.zeros((1, 1)))
     sample_to_folder(model, settings.replace(n_samples=4), folder)
     assert np.load(folder / "6.npy").shape == (1, 1)
-    np.testing.assert_array_equal(np.load(folder / "8.npy"), model.sample(1, n_steps=3, seed=8)[0])
+    np.testing.assert_array_equal(np.load(folder / "8.npy"), model.sample(1, n_steps=3, sampler="ddim", seed=8)[0])
     with pytest.raises(InputError, match="made with other settings .n_sampling_steps: 3 -> 4"):
         sample_to_folder(model, settings.replace(n_sampling_steps=4), folder)
     with torch.no_grad():
