@@ -190,8 +190,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if info is not None:
         sampling = info.sampling_settings(**sampling_options)
     else:
-        same = training.prediction == chosen.training.prediction
-        sampling = (chosen.sampling if same else usual_sampling(training)).replace(**sampling_options)
+        sampling = usual_sampling(training).replace(**sampling_options)
     plan = Plan(
         reference=reference,
         generation=generation,
