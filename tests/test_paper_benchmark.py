@@ -258,6 +258,16 @@ def test_tables_hold_ours_with_interval_and_floor_beside_the_papers(tmp_path):
     ]
 
 
+def test_the_summary_has_a_row_for_each_material_by_the_papers_sampler_where_it_was_measured():
+    found = [canned("alloy", eps=1, sampler="ddpm"), canned("fibre", eps=1), canned("fibre", eps=1, sampler="ddpm")]
+    text = tables.summary(found)
+    rows = [line for line in text.split("\n\n")[1].splitlines() if not line.startswith(("|---", "| material"))]
+    assert [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in rows] == [
+        ("alloy", "DDPM 20"),
+        ("fibre", "DDIM 150"),
+    ]
+
+
 def test_the_scale_of_the_paper_aims_at_half_and_other_extents_have_no_figures_beside_them(tmp_path):
     half = PAPER["fibre"].eps_l / 2
     assert tables.reached(canned("fibre", scale="paper", eps=half)) == "reached"

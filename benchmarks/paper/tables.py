@@ -160,8 +160,8 @@ def further(results: Sequence[Metrics]) -> str:
 
 
 def summary(results: Sequence[Metrics]) -> str:
-    """The main figures of the paper's sampler, one row per material."""
-    own = [m for m in results if m["run"]["sampler"] == "ddim"] or list(results)
+    """The main figures, one row per material: by the paper's sampler where it was measured, else by the first one."""
+    own = list({m["run"]["material"]: m for m in reversed(results)}.values())[::-1]
     head = [
         "volume fraction, difference",
         "eps_S2 %",
