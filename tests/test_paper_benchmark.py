@@ -95,6 +95,7 @@ def test_shipped_models_are_measured_without_training(tmp_path):
     assert (drawn == load_model("fibre").sample(4, seed=0)).all()
     metrics = json.loads((tmp_path / "out" / "small_64" / "metrics" / "fibre_ddpm_50.json").read_text())
     assert (metrics["run"]["training_steps"], metrics["run"]["changes"]) == (4000, [])
+    assert metrics["nearest_training_image"]["n_exact_copies"] == 0  # looked for: the model has seen this set's like
     assert " --shipped " in (tmp_path / "out" / "small_64" / "summary.md").read_text()
 
 
