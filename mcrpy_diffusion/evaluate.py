@@ -119,9 +119,9 @@ def evaluate(
     -----
     S2(r) and L(r) are means over the images of a set, r = 0 .. half of the smallest extent, minus 1; the discrepancy
     is eq. (23) of the paper. S2 is averaged over all directions, L over rows and columns: over diagonals, whose steps
-    are longer, it would have to be interpolated. The floor is the same measure between as many real structures as were
-    generated, drawn from the original ones with replacement, and all of the original ones; mean over `N_FLOOR_DRAWS`
-    draws with a fixed seed. It is what a perfect generator would get.
+    are longer, it would have to be interpolated. The floor is the same measure between two sets of real structures,
+    one of as many as there are originals, one of as many as were generated, both drawn from the original ones with
+    replacement; mean over `N_FLOOR_DRAWS` draws with a fixed seed. It is what a perfect generator would get.
 
     The Frechet distance depends on the numbers of images, and resampled images would be one another's neighbours. So
     the floor of the measures by features is that of two disjoint sets of real images; where they are not in the
@@ -181,12 +181,13 @@ def evaluate_against_statistics(
     -------
     dict
         As `evaluate` returns it, with volume fraction, S2 and L alone. A floor is that of the earlier evaluation times
-        the root of the ratio of the numbers of generated structures, by which the scatter of a mean grows.
+        the ratio by which sqrt(1 / M + 1 / N) grows, the scatter between the means of M generated and N real ones.
     """
     curves, counts = statistics["curves"], {"original": figures["n_images"]["original"], "generated": len(generated)}
     last = min(curves["distance"][-1], default_max_distance(generated.shape[1:]))
     area = float(np.prod(figures["extent"]) / np.prod(generated.shape[1:]))
-    scale = (figures["n_images"]["generated"] / len(generated) * area) ** 0.5
+    real_share, earlier_share = 1 / counts["original"], 1 / figures["n_images"]["generated"]
+    scale = ((area / len(generated) + real_share) / (earlier_share + real_share)) ** 0.5
     by_phase: dict[str, dict[str, Any]] = {}
     for name in sorted(curves.keys() - {"distance"}):
         found = set_statistics(generated, phase=int(name), periodic=figures["periodic"], max_distance=last)

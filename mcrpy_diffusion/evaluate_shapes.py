@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate_sets import compare_curves, compare_scalars, draws
+from mcrpy_diffusion.evaluate_sets import compare_curves, compare_scalars, draws, means_of_draws
 from mcrpy_diffusion.metrics.chords import chord_density, specific_surface
 from mcrpy_diffusion.metrics.clusters import euler_number, number_of_clusters
 from mcrpy_diffusion.metrics.directions import anisotropy
@@ -79,8 +79,8 @@ def compare_directions(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
     -------
     dict
         `directions`: for each of `DIRECTIONS` what `compare_curves` returns. `anisotropy_percent`: for each set the
-        largest difference between two directions of its mean curves, and `floor`, the mean absolute difference of
-        the anisotropy of as many real structures as were generated from that of all. None where the phase is absent.
+        largest difference between two directions of its mean curves, and `floor`, the mean absolute difference
+        between the anisotropies of two sets of real structures in the numbers of both. None where the phase is absent.
     """
     directions = {
         name: compare_curves({key: values[:, k] for key, values in curves.items()}) for k, name in enumerate(DIRECTIONS)
@@ -88,9 +88,10 @@ def compare_directions(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
     percent = {name: _anisotropy(values.mean(axis=0)) for name, values in curves.items()}
     real, floor = curves["original"], None
     if len(real) > 1 and percent["original"] is not None:
-        drawn = np.stack([real[indices].mean(axis=0) for indices in draws(len(real), len(curves["generated"]))])
-        of_each = anisotropy(drawn, directions=DIRECTIONS_2D)
-        differences = np.abs(of_each - percent["original"])[np.isfinite(of_each)]
+        drawn = means_of_draws(real, len(curves["generated"]))
+        first, second = (anisotropy(means, directions=DIRECTIONS_2D) for means in drawn)
+        differences = np.abs(second - first)
+        differences = differences[np.isfinite(differences)]
         floor = float(differences.mean()) if len(differences) else None
     return {"directions": directions, "anisotropy_percent": {**percent, "floor": floor}}
 
@@ -113,8 +114,8 @@ def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, peri
     dict
         `n_grains` of each set; `diameter` (equivalent, pixels) and `aspect_ratio`, each with mean and standard
         deviation of each set, the Kolmogorov-Smirnov and Wasserstein distance of original and generated, of the
-        held-out part and generated, the floors (mean distance between as many real structures as were generated and
-        all of them) and a histogram on common bins. `reason` where a set has no grain.
+        held-out part and generated, the floors (mean distance between two sets of real structures in the
+        numbers of both) and a histogram on common bins. `reason` where a set has no grain.
 
     Raises
     ------
@@ -132,15 +133,16 @@ def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, peri
     empty = [name for name in ("original", "generated") if counts[name] == 0]
     if empty:
         return result | {"reason": f"no whole grain lies in the {' and the '.join(empty)} structures"}
-    chosen = draws(len(given["original"]), len(given["generated"]))
-    drawn = np.stack([np.bincount(indices, minlength=len(given["original"])) for indices in chosen])
+    drawn = [*zip(*draws(len(given["original"]), len(given["generated"])))] if len(given["original"]) > 1 else []
     for measure in GRAIN_MEASURES:
-        result[measure] = _compare_grain_values(grains, measure, drawn if len(given["original"]) > 1 else drawn[:0])
+        result[measure] = _compare_grain_values(grains, measure, drawn)
     return result
 
 
-def _compare_grain_values(grains: Mapping[str, Grains], measure: str, drawn: np.ndarray) -> dict[str, Any] | None:
-    """Compare one property of the grains; `drawn` (n_draws, N) says how often each original structure is taken."""
+def _compare_grain_values(
+    grains: Mapping[str, Grains], measure: str, drawn: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> dict[str, Any] | None:
+    """Compare one property of the grains; `drawn` says how often each original structure (N,) is in either set."""
     values = {name: _values(each, measure) for name, each in grains.items()}
     values = {name: each for name, each in values.items() if len(each[0])}
     if "original" not in values or "generated" not in values:
@@ -153,11 +155,11 @@ def _compare_grain_values(grains: Mapping[str, Grains], measure: str, drawn: np.
     y, y_weights, _ = values["generated"]
     compared = compare_distributions(x, y, first_weights=weights, second_weights=y_weights)
     floors = []
-    for times in drawn:
-        own = weights * times[structure]
-        if own.any():
-            taken = own > 0
-            floors.append(compare_distributions(x, x[taken], first_weights=weights, second_weights=own[taken]))
+    for pair in drawn:
+        first, second = (weights * times[structure] for times in pair)
+        if first.any() and second.any():
+            a, b = first > 0, second > 0
+            floors.append(compare_distributions(x[a], x[b], first_weights=first[a], second_weights=second[b]))
     for distance in ("kolmogorov_smirnov", "wasserstein"):
         found[distance] = getattr(compared, distance)
         found[f"{distance}_floor"] = float(np.mean([getattr(each, distance) for each in floors])) if floors else None

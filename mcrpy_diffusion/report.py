@@ -450,20 +450,13 @@ def _far_from_floor(metrics: Mapping[str, Any]) -> str:
         if off is None or floor is None:
             continue
         known = True
-        if abs(off) > _allowed(metrics, floor):
+        if abs(off) > FAR_FROM_FLOOR * floor:
             found.append(f"{name} ({abs(off) / floor:.1f})" if floor > 0 else name)
     if not known:
         return ""
     if not found:
         return f" Every measure is within {FAR_FROM_FLOOR} times its floor, as those of real structures mostly are."
     return f" Farther from the original than real structures are, in times of the floor: {', '.join(found)}."
-
-
-def _allowed(metrics: Mapping[str, Any], floor: float) -> float:
-    """Return how far off real structures rarely are: the floor knows of the scatter of as many as were generated, but
-    the original ones scatter too."""
-    n = metrics["n_images"]
-    return float(FAR_FROM_FLOOR * floor * np.sqrt(1 + n["generated"] / n["original"]))
 
 
 def _copied(metrics: Mapping[str, Any]) -> str:
@@ -476,7 +469,7 @@ def _copied(metrics: Mapping[str, Any]) -> str:
     if z is not None and z < COPYING_Z:
         text += f" They lie nearer to the training structures than real unseen ones do (z = {z:.1f}), as copies do"
         fraction = metrics["volume_fraction"]
-        if fraction["floor"] is not None and abs(fraction["difference"]) > _allowed(metrics, fraction["floor"]):
+        if fraction["floor"] is not None and abs(fraction["difference"]) > FAR_FROM_FLOOR * fraction["floor"]:
             text += "; so do structures with less of a phase, and their volume fraction is off"
         text += "."
     return text

@@ -87,24 +87,39 @@ def test_statistics_do_not_depend_on_the_blocks(monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(whole.lineal_path, blocks.lineal_path)
 
 
-@pytest.mark.parametrize("n_images", [1, 4, 16])
-def test_floor_has_the_mean_of_the_binomial_distribution(n_images: int) -> None:
-    """Half of the curves are 0, half are 1: a draw's discrepancy is 100 abs(k / n - 1/2) / (1/2), k binomial."""
-    curves = np.repeat([[0.0] * 5, [1.0] * 5], 50, axis=0)
+def binomial(n: int) -> np.ndarray:
+    """Probabilities of k = 0 .. n of n, each as likely as not."""
+    return np.array([comb(n, k) / 2**n for k in range(n + 1)])
+
+
+def between_two_sets(n: int, m: int) -> np.ndarray:
+    """Differences (n + 1, m + 1) of k / m and i / n."""
+    return np.abs(np.arange(m + 1) / m - (np.arange(n + 1) / n)[:, None])
+
+
+def floor_of_halves(n: int, m: int) -> float:
+    """The mean of 100 abs(k / m - i / n) / (i / n), without i = 0, where the phase is absent."""
+    likely = binomial(n)[1:, None] * binomial(m) / (1 - binomial(n)[0])
+    shares = (np.arange(1, n + 1) / n)[:, None]
+    return float((likely * 100 * between_two_sets(n, m)[1:] / shares).sum())
+
+
+@pytest.mark.parametrize(("n", "n_images"), [(100, 1), (100, 16), (40, 40), (12, 1000)])
+def test_floor_has_the_mean_of_the_binomial_distribution(n: int, n_images: int) -> None:
+    """Half of the curves are 0, half are 1: a draw's discrepancy is 100 abs(k / m - i / n) / (i / n), both binomial."""
+    curves = np.repeat([[0.0] * 5, [1.0] * 5], n // 2, axis=0)
     found = floor(curves, n_images, n_draws=4000, seed=3)
-    expected = sum(comb(n_images, k) / 2**n_images * 200 * abs(k / n_images - 0.5) for k in range(n_images + 1))
-    assert found.shape == (4000,)
-    assert abs(found.mean() - expected) <= 4 * found.std() / 4000**0.5 + 1e-9
+    assert 3990 <= len(found) <= 4000
+    assert abs(found.mean() - floor_of_halves(n, n_images)) <= 4 * found.std() / 4000**0.5 + 1e-9
 
 
-def test_floor_belongs_to_as_many_images_as_were_generated() -> None:
-    original = uniform(*[0, 1] * 50)
-    floors = {n: evaluate(original, uniform(*[0, 1] * (n // 2)), n_phases=2, periodic=True) for n in (4, 16, 64)}
-    for n, metrics in floors.items():
-        expected = sum(comb(n, k) / 2**n * abs(k / n - 0.5) for k in range(n + 1))
+def test_floor_belongs_to_both_numbers_of_images() -> None:
+    for n, m in ((100, 4), (100, 64), (20, 64)):
+        metrics = evaluate(uniform(*[0, 1] * (n // 2)), uniform(*[0, 1] * (m // 2)), n_phases=2, periodic=True)
+        expected = float((binomial(n)[:, None] * binomial(m) * between_two_sets(n, m)).sum())
         assert metrics["volume_fraction"]["floor"] == pytest.approx(expected, rel=0.2)
         for measure in ("two_point_correlation", "lineal_path"):
-            assert metrics[measure]["floor_percent"] == pytest.approx(200 * expected, rel=0.2)
+            assert metrics[measure]["floor_percent"] == pytest.approx(floor_of_halves(n, m), rel=0.2)
 
 
 def test_what_was_not_given_is_none_and_all_is_plain_json() -> None:

@@ -15,8 +15,21 @@ def test_scalars_by_hand() -> None:
     assert (found["original_std"], found["held_out_std"]) == (1, 0)
     assert (found["difference"], found["held_out_difference"]) == (3, 1)
     assert found["interval"] is None  # too few
-    # the mean of 3 draws from {1, 3} is off by 1 with probability 1/4, else by 1/3
-    assert found["floor"] == pytest.approx(0.25 + 0.75 / 3, abs=4 * 0.29 / 200**0.5)
+    # means of 3 and of 2 draws from {1, 3}: 1 + 2 i / 3 and 1 + k, binomial
+    likely = np.outer([1, 3, 3, 1], [1, 2, 1]) / 32
+    apart = np.abs(np.arange(4)[:, None] * 2 / 3 - np.arange(3))
+    assert found["floor"] == pytest.approx(float((likely * apart).sum()), abs=4 * 0.6 / 200**0.5)
+
+
+@pytest.mark.parametrize(("n", "m"), [(64, 1000), (500, 500), (1000, 20)])
+def test_floors_are_what_independent_real_sets_are_apart(n: int, m: int) -> None:
+    """Two sets of normal numbers: their means differ by sqrt(2 / pi) sqrt(1 / n + 1 / m) on average."""
+    rng = np.random.default_rng(2)
+    floors = [
+        compare_scalars({"original": rng.normal(size=n), "generated": rng.normal(size=m)})["floor"] for _ in range(20)
+    ]
+    expected = (2 / np.pi) ** 0.5 * (1 / n + 1 / m) ** 0.5
+    assert np.mean(floors) == pytest.approx(expected, rel=0.08)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("n", "m"), [(200, 30), (40, 40)])

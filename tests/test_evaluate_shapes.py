@@ -104,18 +104,16 @@ def test_grains_by_hand() -> None:
 
 @pytest.mark.parametrize("periodic", [True, False])
 def test_grain_floor_is_that_of_the_structures_drawn(periodic: bool) -> None:
-    """A brute-force twin: the drawn structures stacked, measured anew and compared with all."""
+    """A brute-force twin: both sets of drawn structures stacked, and measured anew."""
     original, generated = noise(7, seed=0), noise(4, seed=1)
     options: dict[str, Any] = {"boundary_phase": 1, "periodic": periodic}
     found = compare_grains({"original": original, "generated": generated}, **options)
-    everything, floors = measure_grains(original, **options), []
-    for chosen in np.random.default_rng(0).integers(7, size=(200, 4)):
-        drawn = measure_grains(original[chosen], **options)
-        floors.append(
-            compare_distributions(
-                everything.diameter, drawn.diameter, first_weights=everything.weight, second_weights=drawn.weight
-            )
-        )
+    rng, floors = np.random.default_rng(0), []
+    others, originals = (rng.integers(7, size=(200, n)) for n in (4, 7))
+    for chosen in zip(originals, others):
+        first, second = (measure_grains(original[each], **options) for each in chosen)
+        weights = {"first_weights": first.weight, "second_weights": second.weight}
+        floors.append(compare_distributions(first.diameter, second.diameter, **weights))
     for name in ("wasserstein", "kolmogorov_smirnov"):
         assert found["diameter"][f"{name}_floor"] == pytest.approx(np.mean([getattr(f, name) for f in floors]))
 

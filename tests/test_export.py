@@ -284,22 +284,24 @@ def test_statistics_give_what_the_structures_themselves_give(n_phases: int, peri
     assert again["nearest_training_image"]["independent_mse"] == pytest.approx(independent, abs=0.01)
 
 
-def test_floors_grow_as_the_root_of_fewer_structures() -> None:
+def test_floors_grow_with_fewer_structures() -> None:
     original, generated = noise(300, seed=0, n_phases=2), noise(64, seed=1, n_phases=2)
     figures, statistics = pick_figures(evaluate(original, generated, n_phases=2, periodic=True))
     few = evaluate_against_statistics(generated[:16], figures, statistics, n_phases=2)
     measured = evaluate(original, generated[:16], n_phases=2, periodic=True)
     for measure, key in (("volume_fraction", "floor"), ("two_point_correlation", "floor_percent")):
-        assert few[measure][key] == pytest.approx(2 * figures[measure][key])
+        expected = ((1 / 16 + 1 / 300) / (1 / 64 + 1 / 300)) ** 0.5
+        assert few[measure][key] == pytest.approx(expected * figures[measure][key])
         assert few[measure][key] == pytest.approx(measured[measure][key], rel=0.15)
 
 
-def test_floors_fall_as_the_root_of_a_larger_area() -> None:
+def test_floors_fall_with_a_larger_area() -> None:
     original, generated = noise(300, seed=0, n_phases=2), noise(16, seed=1, n_phases=2)
     figures, statistics = pick_figures(evaluate(original, generated, n_phases=2, periodic=True))
     large = np.random.default_rng(2).integers(0, 2, (16, 24, 20), dtype=np.uint8)
     found = evaluate_against_statistics(large, figures, statistics, n_phases=2)
-    assert found["volume_fraction"]["floor"] == pytest.approx(figures["volume_fraction"]["floor"] / 2)
+    expected = ((1 / 64 + 1 / 300) / (1 / 16 + 1 / 300)) ** 0.5
+    assert found["volume_fraction"]["floor"] == pytest.approx(figures["volume_fraction"]["floor"] * expected)
 
 
 def test_smaller_structures_are_compared_up_to_their_own_distances() -> None:
