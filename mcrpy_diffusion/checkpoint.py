@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mcrpy_diffusion.card_check import check_plain
 from mcrpy_diffusion.config import SamplingSettings, TrainingSettings, usual_sampling
 from mcrpy_diffusion.data.untrusted import parse_json
 from mcrpy_diffusion.errors import InputError
@@ -26,6 +27,7 @@ FORMAT_VERSION = 1
 KEY = "mcrpy_diffusion"
 MAX_PIXELS = 2**24  # of a training image, 4096 x 4096
 MAX_CONDITIONS = 10_000
+MAX_SECONDS = 1e15  # of a training
 _MAX_METADATA = 2**24
 
 
@@ -121,10 +123,16 @@ def _check_info(info: ModelInfo) -> None:
         )
     if not all(isinstance(flag, bool) for flag in (info.periodic, info.isotropic)):
         raise InputError(f"the model's periodic is {info.periodic!r}, isotropic {info.isotropic!r}; allowed is a bool")
-    if not isinstance(info.training_seconds, (int, float)) or not math.isfinite(info.training_seconds):
-        raise InputError(f"the model's training_seconds is {info.training_seconds!r}; allowed is a number")
+    if type(info.training_seconds) not in (int, float) or not abs(info.training_seconds) <= MAX_SECONDS:
+        raise InputError(f"the model's training_seconds is {info.training_seconds!r:.100}; allowed is a number")
     if not all(isinstance(value, dict) for value in (info.provenance, info.versions)):
         raise InputError("the model's provenance or versions is no dictionary")
+    check_plain(info.provenance, "provenance")
+    check_plain(info.versions, "versions")
+    for name in ("reference_sha256", "descriptor_types"):
+        texts = info.provenance.get(name) or []
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+            raise InputError(f"the model's {name} is {texts!r:.100}; allowed is a list of text")
     n_fractions = max(info.n_phases, 2) - 1 if info.settings.condition_on_volume_fraction else 0
     is_table = isinstance(info.conditions, list) and all(isinstance(row, list) for row in info.conditions)
     if not is_table or (len(info.conditions) > 0) != (n_fractions > 0) or len(info.conditions) > MAX_CONDITIONS:
@@ -132,6 +140,14 @@ def _check_info(info: ModelInfo) -> None:
     for row in info.conditions:
         if len(row) != n_fractions or not all(type(v) in (int, float) and 0 <= v <= 1 for v in row):
             raise InputError(f"the model's conditions hold {str(row)[:100]}; allowed are {n_fractions} fractions")
+    if info.card is not None:
+        SamplingSettings.from_dict(info.card.sampling)  # raises where it recommends what is not allowed
+        phases = sorted(info.card.statistics.get("curves", {}).keys() - {"distance"})
+        if not all(int(phase) < info.n_phases for phase in phases):
+            raise InputError(
+                f"the model's card has statistics of the phases {', '.join(phases)}; allowed are those of the model, "
+                f"below {info.n_phases}"
+            )
 
 
 def build_network(info: ModelInfo) -> UNet:

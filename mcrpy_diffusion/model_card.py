@@ -8,26 +8,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from mcrpy_diffusion.card_check import (
+    KEPT,
+    check_dataset,
+    check_figures,
+    check_half_precision,
+    check_plain,
+    check_statistics,
+)
 from mcrpy_diffusion.errors import InputError
 
 if TYPE_CHECKING:
     from mcrpy_diffusion.checkpoint import ModelInfo
 
 MIB = 2**20
-_SHOWN = ("volume_fraction", "two_point_correlation", "lineal_path")
 MISSING = "–"
-_SCALAR = ("original", "original_std", "generated", "difference", "floor", "held_out", "held_out_difference")
-_CURVE = ("discrepancy_percent", "interval_percent", "floor_percent", "held_out_discrepancy_percent")
-_GENERATIVE = ("name", "features", "value", "interval", "floor", "n_images")
-KEPT: dict[str, tuple[str, ...]] = {
-    "volume_fraction": (*_SCALAR, "phase"),
-    "two_point_correlation": (*_CURVE, "phase"),
-    "lineal_path": (*_CURVE, "phase"),
-    "nearest_training_image": ("minimum_mse", "held_out_minimum_mse", "independent_mse", "n_exact_copies"),
-    "data_copying": ("z", "compared_with"),
-    **dict.fromkeys(("frechet_distance", "precision", "recall", "density", "coverage"), _GENERATIVE),
-}
-"""The figures of metrics.json that a card keeps."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +72,7 @@ class ModelCard:
         Raises
         ------
         InputError
-            If a key is unknown, the name is missing, or a field is of another type.
+            If a key is unknown, the name is missing, or anything in a field is not what `export` writes there.
         """
         if not isinstance(values, dict) or "name" not in values:
             raise InputError("the model's card is not understood: it has no name")
@@ -91,14 +86,14 @@ class ModelCard:
             lines = value if isinstance(value, list) else []
             if type(value) is not type(getattr(empty, name)) or not all(isinstance(line, str) for line in lines):
                 raise InputError(f"the model's card has a {name} of type {type(value).__name__}; give another model")
-            if not all(text.isprintable() for text in (value if lines else [value]) if isinstance(text, str)):
-                raise InputError(f"the model's card has control characters in its {name}; give another model")
+            check_plain(value, name, owner="the model's card")
         card.check_name()
         if card.sampling and set(card.sampling) != {"sampler", "n_sampling_steps"}:
             raise InputError("the model's card recommends more or less than sampler and n_sampling_steps")
-        missing = {"n_images", "extent", *_SHOWN} - set(card.figures)
-        if card.figures and missing:
-            raise InputError(f"the model's card has figures without {', '.join(sorted(missing))}")
+        check_dataset(card.dataset)
+        check_half_precision(card.half_precision)
+        check_figures(card.figures)
+        check_statistics(card.statistics, card.figures)
         return card
 
     def check_name(self) -> None:

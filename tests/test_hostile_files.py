@@ -20,7 +20,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,12 @@ from test_pickles import call, stack_global
 from test_sample import make_model
 
 from mcrpy_diffusion import cli
-from mcrpy_diffusion.checkpoint import load_network
+from mcrpy_diffusion.checkpoint import load_network, read_info
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.guard import guarded_files, read_for_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
+from mcrpy_diffusion.pretrained import FOLDER
 
 SPARE_BYTES = 2**29  # of address space; every claim below is larger by far, or of a size that is refused as such
 MADE = "made_by_a_stranger"
@@ -427,6 +428,7 @@ def tensor_header(**tensor: Any) -> str:
 
 
 FIRST = "first.weight"
+MEASURES = ("two_point_correlation", "lineal_path")
 
 
 @cases(
@@ -504,6 +506,93 @@ FIRST = "first.weight"
 def test_models(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     check(case, tmp_path, monkeypatch, capfd)
     assert not list(Path().rglob("out/*.npy"))
+
+
+def changed_card(*place: str, value: Any = None) -> str:
+    """A model whose card has another value in one place, or nothing there."""
+    _, info = load_network(model())
+    card = asdict(read_info(FOLDER / "copolymer.safetensors").card)
+    values = {"n_phases": info.n_phases, "provenance": {}, "versions": {}, "training_seconds": 0.0, "card": card}
+    part: Any = values
+    for key in place[:-1]:
+        part = part[key]
+    if value is None:
+        del part[place[-1]]
+    else:
+        part[place[-1]] = value
+    changed_model(**values)
+    return "models m.safetensors"
+
+
+FIGURES, CURVES = ("card", "figures"), ("card", "statistics", "curves")
+FRACTION = (*FIGURES, "volume_fraction")
+S2 = (*CURVES, "1", "two_point_correlation", "original")
+
+
+@cases(
+    Case("figures as text", lambda: changed_card(*FIGURES, value="x"), "figures of type str"),
+    Case("measure as text", lambda: changed_card(*FRACTION, value="x"), "has volume_fraction of 'x'; allowed is"),
+    Case(
+        "figure as text", lambda: changed_card(*FRACTION, "difference", value="x"), "difference of 'x'; allowed is a n"
+    ),
+    Case("figure missing", lambda: changed_card(*FRACTION, "floor"), "has volume_fraction without floor"),
+    Case("figure NaN", lambda: changed_card(*FRACTION, "floor", value=float("nan")), "has nan in its figures"),
+    Case(
+        "figure of 400 digits", lambda: changed_card(*FRACTION, "floor", value=10**400), "volume_fraction's floor of 1"
+    ),
+    Case("figure unknown", lambda: changed_card(*FRACTION, "\x1b[2J", value=1), "control characters in its figures"),
+    Case(
+        "another figure", lambda: changed_card(*FRACTION, "more", value=1), "volume_fraction with 'more'; allowed are"
+    ),
+    Case(
+        "phase as text", lambda: changed_card(*FRACTION, "phase", value="\x1b[2J1"), "control characters in its figur"
+    ),
+    Case("measure missing", lambda: changed_card(*FIGURES, "frechet_distance"), "figures without frechet_distance"),
+    Case("counts as a number", lambda: changed_card(*FIGURES, "n_images", value=5), "n_images of 5; allowed is"),
+    Case(
+        "no structures",
+        lambda: changed_card(*FIGURES, "n_images", "generated", value=0),
+        "n_images of .*allowed is whole numbers of at least 1",
+    ),
+    Case("extent of figures", lambda: changed_card(*FIGURES, "extent", value=[1e300, "a"]), "figures' extent of"),
+    Case("flag of figures", lambda: changed_card(*FIGURES, "periodic", value="no"), "figures' periodic of 'no'"),
+    Case("interval", lambda: changed_card(*FIGURES, "lineal_path", "interval_percent", value=[1]), "two numbers"),
+    Case("name of a measure", lambda: changed_card(*FIGURES, "recall", "name", value=1), "recall's name of 1"),
+    Case("grains", lambda: changed_card(*FIGURES, "grain_diameter", value={"original": 1}), "without generated"),
+    Case("half precision", lambda: changed_card("card", "half_precision", value={"a": 1}), "without n_images"),
+    Case(
+        "share above 1",
+        lambda: changed_card("card", "half_precision", "differing_pixels", value=2),
+        "differing_pixels of 2; allowed is 0 to 1",
+    ),
+    Case("seeds", lambda: changed_card("card", "dataset", "seeds", value=[1]), "dataset's seeds of"),
+    Case("more of a data set", lambda: changed_card("card", "dataset", "more", value=1), "dataset with 'more'"),
+    Case(
+        "its versions", lambda: changed_card("card", "dataset", "versions", value={"a": [1]}), "dataset's versions of"
+    ),
+    Case("no curves", lambda: changed_card(*CURVES, value={}), "statistics' curves of {}"),
+    Case("curves of no phase", lambda: changed_card(*CURVES, "x", value={}), "curves with 'x'"),
+    Case("curves of a third phase", lambda: changed_card(*CURVES, "2", value=three_phases()), "of the phases 1, 2"),
+    Case("no mean", lambda: changed_card(*S2, "mean"), "two_point_correlation of phase 1 without mean"),
+    Case("mean as text", lambda: changed_card(*S2, "mean", value="x"), "allowed is 32 numbers from 0 to 1"),
+    Case("mean too short", lambda: changed_card(*S2, "mean", value=[0.1]), "allowed is 32 numbers from 0 to 1"),
+    Case("mean too large", lambda: changed_card(*S2, "mean", value=[2.0] * 32), "allowed is 32 numbers from 0 to 1"),
+    Case("distances", lambda: changed_card(*CURVES, "distance", value=[1, 2, 3]), "statistics' distance of"),
+    Case("statistics without figures", lambda: changed_card(*FIGURES, value={}), "allowed is both or neither"),
+    Case("sampler", lambda: changed_card("card", "sampling", "sampler", value=["ddim"]), "sampler is"),
+    Case("steps", lambda: changed_card("card", "sampling", "n_sampling_steps", value="%s"), "n_sampling_steps is '%s'"),
+    Case("escape", lambda: changed_card("provenance", "a", value="\x1b]0;title\x07"), "characters in its provenance"),
+    Case("a forged line", lambda: changed_card("provenance", "\n# fake", value=1), "characters in its provenance"),
+    Case("hashes", lambda: changed_card("provenance", "reference_sha256", value=5), "reference_sha256 is 5"),
+    Case("escape in versions", lambda: changed_card("versions", "torch", value="\x9b2J"), "characters in its versions"),
+    Case("seconds of 400 digits", lambda: changed_card("training_seconds", value=10**400), "training_seconds is 1"),
+)
+def test_cards(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    check(case, tmp_path, monkeypatch, capfd)
+
+
+def three_phases() -> dict[str, Any]:
+    return {m: {"original": dict.fromkeys(("mean", "low", "high"), [0.5] * 32)} for m in MEASURES}
 
 
 def nested(depth: int) -> dict[str, Any]:

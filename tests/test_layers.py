@@ -16,6 +16,7 @@ PACKAGE = "mcrpy_diffusion"
 
 BASE = {"config", "console", "errors", "files", "frameworks", "memory", "parallel", "progress", "training_log"}
 LIBRARY = {
+    "card_check",
     "checkpoint",
     "model_card",
     "pretrained",
@@ -48,8 +49,9 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors"},
     "diffusion": {"errors"},
     "metrics": {"errors"},
-    "checkpoint": {"config", "errors", "files", "data", "diffusion", "model_card", "training_state"},
-    "model_card": {"errors"},
+    "card_check": {"errors"},
+    "checkpoint": {"card_check", "config", "errors", "files", "data", "diffusion", "model_card", "training_state"},
+    "model_card": {"card_check", "errors"},
     "pretrained": {"checkpoint", "errors", "model_card"},
     "materials": {"config", "errors", "files", "progress", "data", "metrics"},
     "figures": {"evaluate_copies", "files"},
