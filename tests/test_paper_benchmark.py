@@ -19,10 +19,11 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path += [str(BENCHMARKS.parent), str(BENCHMARKS)]  # last: the installed package stays the one that is tested
 
 from benchmarks.paper import ablation, figures, measure, run, tables  # noqa: E402
-from benchmarks.paper.make import draw_set, make_data, read_set  # noqa: E402
+from benchmarks.paper.make import draw_set, made_with, make_data, read_set  # noqa: E402
 from benchmarks.paper.plan import Plan  # noqa: E402
 from benchmarks.paper.published import PAPER  # noqa: E402
-from mcrpy_diffusion.config import preset  # noqa: E402
+from mcrpy_diffusion.checkpoint import save_model  # noqa: E402
+from mcrpy_diffusion.config import SamplingSettings, preset  # noqa: E402
 from mcrpy_diffusion.errors import InputError  # noqa: E402
 from mcrpy_diffusion.metrics.directions import anisotropy, curves_along  # noqa: E402
 from mcrpy_diffusion.metrics.spatial_statistics import DIRECTIONS_2D, two_point_correlation  # noqa: E402
@@ -95,7 +96,7 @@ def test_shipped_models_are_measured_without_training(tmp_path):
     assert (drawn == load_model("fibre").sample(4, seed=0)).all()
     metrics = json.loads((tmp_path / "out" / "small_64" / "metrics" / "fibre_ddpm_50.json").read_text())
     assert (metrics["run"]["training_steps"], metrics["run"]["changes"]) == (4000, [])
-    assert metrics["nearest_training_image"]["n_exact_copies"] == 0  # looked for: the model has seen this set's like
+    assert metrics["nearest_training_image"]["n_exact_copies"] is None  # the model has not seen this training set
     assert " --shipped " in (tmp_path / "out" / "small_64" / "summary.md").read_text()
 
 
@@ -114,6 +115,48 @@ def test_shipped_models_draw_large_structures_which_the_tables_say(tmp_path):
     assert found["nearest_training_image"]["n_exact_copies"] is None
 
 
+def test_copies_are_looked_for_in_what_a_model_was_trained_on(tmp_path):
+    assert command(tmp_path, "all") == 0
+    path = tmp_path / "out" / "small_64" / "metrics" / "fibre_ddpm_50.json"
+    assert json.loads(path.read_text())["data_copying"]["z"] is not None
+    # the tables say what the model was made with, whatever is asked for now
+    assert command(tmp_path, "evaluate", "--n_samples", "5", "--set", *TINY, "learning_rate=0.5") == 0
+    changes = json.loads(path.read_text())["run"]["changes"]
+    assert "channels: 40 -> 8" in changes
+    assert not any("learning_rate" in change for change in changes)
+
+
+def test_shipped_models_are_those_of_the_package(tmp_path, monkeypatch):
+    (tmp_path / "fibre").mkdir()
+    (tmp_path / "fibre" / "model.safetensors").touch()
+    monkeypatch.chdir(tmp_path)
+    plan = Plan(shipped=True)
+    assert load_model(plan.model_path("fibre")).info.provenance["material"] == "fibre"
+
+
+def test_structures_depend_on_the_weights_and_not_on_the_card(tmp_path):
+    shipped = Plan(shipped=True).model_path("fibre")
+    model, settings = load_model(shipped), SamplingSettings(n_samples=1)
+    other = tmp_path / "model.safetensors"
+    save_model(other, model.network.state_dict(), replace(model.info, card=None))
+    assert made_with(other, settings) == made_with(shipped, settings)
+    state = model.network.state_dict()
+    save_model(other, {k: v + (k == min(state)) for k, v in state.items()}, model.info)
+    assert made_with(other, settings) != made_with(shipped, settings)
+
+
+def test_commands_under_a_table_are_those_that_made_its_rows():
+    found = [canned(material, eps=1) for material in ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")]
+    assert tables.commands(found) == "```sh\nthe command\n```"
+    plan = Plan(n_held_out=64, changes={"channel_multipliers": [1, 2]})
+    found[-1]["run"]["command"] = plan.command
+    ours = "python benchmarks/paper/run.py all --scale small --extent 64 --n_held_out 64"
+    assert tables.commands(found).splitlines()[1:-1] == [
+        "the command --materials alloy fibre carbonate ceramics pmma",
+        f"{ours} --set 'channel_multipliers=[1, 2]' --materials copolymer",
+    ]
+
+
 def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
     for scale in ("small", "paper"):
         assert Plan(scale=scale).training == preset(scale).training
@@ -123,7 +166,7 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
         assert [(s.sampler, s.n_sampling_steps) for s in samplers] == [("ddim", 150), fast]
     chosen = Plan(sampler_types=("dpm_solver", "ddim"))
     assert [(s.sampler, s.n_sampling_steps) for s in chosen.samplers] == [("dpm_solver", 50), ("ddim", 150)]
-    assert run.command_of(chosen).endswith(" --samplers dpm_solver ddim")
+    assert chosen.command.endswith(" --samplers dpm_solver ddim")
     assert Plan(extent=256, materials=("alloy",)).samplers[0].n_sampling_steps == 500
     changed = Plan(n_steps=7, changes={"channels": 24}).changed
     assert changed == ["channels: 40 -> 24", f"n_training_steps: {preset('small').training.n_training_steps} -> 7"]
@@ -136,6 +179,9 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
     [
         (("--set", "channels"), "FIELD=VALUE"),
         (("--set", "chanels=3"), "chanels"),
+        (("--set", "n_training_steps=5"), "allowed is --steps 5"),
+        (("--n_samples", "0"), "n_samples is 0; allowed is 1 and more"),
+        (("--study_steps", "5", "0"), "study_steps is 0; allowed is 1 and more"),
         (("--materials", "wood"), "allowed are alloy"),
         (("--steps", "0"), "n_training_steps is 0"),
         (("--references", "/nowhere", "--materials", "carbonate"), "no carbonate_256.npy or carbonate_64.npy"),
@@ -177,6 +223,7 @@ def canned(
     run_facts = {
         "material": material,
         "scale": scale,
+        "command": "the command",
         "changes": [],
         "source": "generator",
         "data_seconds": {"training": 10.0, "held_out": 5.0},
@@ -227,7 +274,7 @@ def test_tables_hold_ours_with_interval_and_floor_beside_the_papers(tmp_path):
     write_canned(
         tmp_path, canned("fibre", eps=eps, sampler="dpm_solver"), canned("fibre", eps=eps), canned("alloy", eps=5)
     )
-    tables.write_tables(tmp_path, "the command")
+    tables.write_tables(tmp_path)
     text = {name: (tmp_path / f"{name}.md").read_text() for name in tables.TABLES}
     assert row(text["table_2"], "fibre", "DDIM 150")[2:] == ["3.00 [2.00, 4.00]", "1.00", "2.22"]
     papers = f"{PAPER['fibre'].fid:.2f}"  # of the material, whatever ours was sampled with
@@ -248,7 +295,7 @@ def test_tables_hold_ours_with_interval_and_floor_beside_the_papers(tmp_path):
         assert "FID" not in each.replace("paper: FID", "").replace("is no FID", "")
         assert "Scale `small`; training on a card; sampling on unknown; evaluation on a processor" in each
         assert "| 1000 | 1000 | 1000 | 123 x 8 | nothing | 15 | 77 | 4 | 2 |" in each
-        assert "the command" in each
+        assert "```sh\nthe command --materials alloy fibre\n```" in each
     order = [
         line.split("|")[1:3] for line in text["table_4"].splitlines() if line.startswith(("| alloy |", "| fibre |"))
     ]
@@ -277,7 +324,11 @@ def test_the_scale_of_the_paper_aims_at_half_and_other_extents_have_no_figures_b
     assert (tables.paper(large, "eps_l", "{}"), tables.reached(large), tables.met(large)) == ("–", "–", "–")
     del large["n_images"]["training"]  # it was not looked for copies of
     assert "| – | 1000 | 1000 |" in tables.costs([large])
-    assert tables.write_tables(tmp_path, "none") == []
+    assert tables.write_tables(tmp_path) == []
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "torn.json").write_text('{"run": ')
+    with pytest.raises(InputError, match=r"torn.json: no metrics, or damaged"):
+        tables.write_tables(tmp_path)
 
 
 def test_figures_stay_below_their_limit(tmp_path):

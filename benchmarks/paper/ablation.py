@@ -146,8 +146,9 @@ def do_case(plan: Plan, material: str, case: Case, n_samples: int) -> None:
 
     training, sampling = settings_of(plan, case, n_samples)
     data = plan.data_folder(material) / "training"
-    recipe = json.loads(json.dumps(Dataset.open(data).info["recipe"]))
-    key = {"training": training.identity(), "sampling": sampling.to_dict(), "data": recipe, "isotropic": case.isotropic}
+    recipes = {k: Dataset.open(plan.data_folder(material) / k).info["recipe"] for k in ("training", "held_out")}
+    key = {"training": training.identity(), "sampling": sampling.to_dict(), "data": recipes}
+    key = json.loads(json.dumps(key | {"isotropic": case.isotropic}))
     path = case_path(plan, material, case)
     if read_key(path) == key:
         return
@@ -230,6 +231,7 @@ def write_table(plan: Plan, material: str) -> Path:
     except FileNotFoundError:
         insights = {}
     done = [json.loads(file.read_text()) for case in CASES if (file := folder / f"{case.name}.json").exists()]
+    done = [m for m in done if m["key"]["data"] == done[0]["key"]["data"]]  # others are not to be compared with
     path = folder / "ablation.md"
     text = table(done, insights, material)
     write_atomically(path, lambda file: file.write(text.encode()))

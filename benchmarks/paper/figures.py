@@ -139,6 +139,8 @@ def pairs_figures(plan: Plan, results: Sequence[Metrics], out: Path) -> list[Pat
             training, generated = read_set(plan, material, "training"), generated_of(plan, material)
         except InputError:
             continue
+        if m["n_images"]["generated"] > len(generated):  # the closest ones may be missing
+            continue
         rows[material] = pairs_of(m, generated, training=training)[:N_PAIRS]
     if not any(rows.values()):
         return []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,9 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
 
 def made_with(model: Path, settings: SamplingSettings) -> dict[str, Any]:
     """What decides a structure besides its seed."""
+    from mcrpy_diffusion.sample import load_model
+
     if not model.is_file():
         raise InputError(f"{model}: no model yet; run the step train first")
     kept = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
-    return kept | {"model_sha256": hashlib.sha256(model.read_bytes()).hexdigest()}
+    return kept | {"weights_sha256": load_model(model).fingerprint()}  # another card makes no other structures

@@ -43,7 +43,7 @@ def evaluate_material(plan: Plan, material: str) -> None:
             n_phases=info.n_phases,
             periodic=info.periodic,
             boundary_phase=BOUNDARY_PHASES.get(material),
-            learnt_from=info.extent == (plan.extent, plan.extent),
+            learnt_from=info.provenance == key["data"]["training"],
             features=key["features"],
             cache=plan.run_folder(material) / "features",
         )
@@ -73,7 +73,7 @@ def measure(
     n_phases, periodic, boundary_phase
         As in `mcrpy_diffusion.evaluate.evaluate`.
     learnt_from : bool
-        Whether the model has seen the training set, so that copies of it are looked for.
+        Whether the model was trained on this training set, so that copies of it are looked for.
     features : list of str
         Networks, as `mcrpy_diffusion.compare.FEATURES` names them.
     cache : path
@@ -162,12 +162,13 @@ def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, An
     info = read_info(plan.model_path(material))
     data, run = read_record(plan.data_folder(material)), read_record(plan.run_folder(material))
     sampling = run.get(sampler_key(settings), {})
-    changes = differences(plan.preset_training.identity(), info.settings.identity()) if plan.shipped else plan.changed
+    changes = differences(plan.preset_training.identity(), info.settings.identity())
     if info.extent != (plan.extent, plan.extent):
         changes = [*changes, "trained at {} x {} pixels".format(*info.extent)]
     return {
         "material": material,
         "scale": plan.scale,
+        "command": plan.command,
         "changes": changes,
         "source": source(plan, material),
         "data_seconds": {kind: data.get(kind, {}).get("seconds") for kind in ("training", "held_out")},
@@ -209,7 +210,7 @@ def study_sampling_steps(plan: Plan) -> None:
         return
     model = load_model(plan.model_path(material))
     network = feature_network(key["features"][0], periodic=model.info.periodic) if key["features"] else None
-    folder = plan.run_folder(material) / f"{STUDY_NAME}_{key['sampling']['model_sha256'][:16]}"
+    folder = plan.run_folder(material) / f"{STUDY_NAME}_{key['sampling']['weights_sha256'][:16]}"
     step_study(
         model,
         list(read_set(plan, material, "held_out")),

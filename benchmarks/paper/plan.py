@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the pape
 BOUNDARY_PHASES = {"alloy": 1}
 SEEDS = {"training": 0, "held_out": 1}  # of the data sets; no sample of one has the seed of one of the other
 DDIM_STEPS = {64: 150, 256: 500}
+N_STRUCTURES = 1000  # of each set
 BATCH_SIZES = {64: 50, 256: 4}  # of sampling
 STUDY_NAME = "sampling_steps"  # figure 8
 HERE = Path(__file__).resolve().parent
@@ -66,15 +69,15 @@ class Plan:
     Raises
     ------
     InputError
-        If a scale, an extent or a material is not allowed, or no model of them is shipped.
+        If a scale, an extent, a material or a number is not allowed.
     """
 
     scale: str = "small"
     extent: int = 64
     materials: tuple[str, ...] = MATERIALS
-    n_training: int = 1000
-    n_held_out: int = 1000
-    n_samples: int = 1000
+    n_training: int = N_STRUCTURES
+    n_held_out: int = N_STRUCTURES
+    n_samples: int = N_STRUCTURES
     n_steps: int | None = None
     changes: Mapping[str, Any] = field(default_factory=dict)
     work: Path = Path("work/paper")
@@ -97,6 +100,10 @@ class Plan:
         for material in self.materials:
             recipes.check_material(material)
         self.training  # noqa: B018  wrong settings are said before anything is made
+        counts = {name: getattr(self, name) for name in ("n_training", "n_held_out", "n_samples", "study_samples")}
+        for name, n in [*counts.items(), *(("study_steps", n) for n in self.study_steps)]:
+            if n < 1:
+                raise InputError(f"{name} is {n}; allowed is 1 and more")
         if self.shipped and (self.scale != "small" or self.n_steps is not None or self.changes):
             raise InputError("shipped models are of scale small, and trained; leave steps and set out")
 
@@ -132,7 +139,26 @@ class Plan:
 
     def model_path(self, material: str) -> Path:
         """File of a material's model, trained here or shipped."""
-        return pretrained.find(material) if self.shipped else self.run_folder(material) / "model.safetensors"
+        if self.shipped:
+            return pretrained.FOLDER / f"{material}.safetensors"
+        return self.run_folder(material) / "model.safetensors"
+
+    @property
+    def command(self) -> str:
+        """The command that makes the results of all materials, without those options that name folders of its own."""
+        words = ["python", "benchmarks/paper/run.py", "all", "--scale", self.scale, "--extent", str(self.extent)]
+        words += ["--references", "DIR"] if self.references is not None else []
+        words += ["--data", "DIR"] if self.data is not None else []
+        words += ["--shipped"] if self.shipped else []
+        words += ["--paper_recipe"] if self.paper_recipe else []
+        words += ["--features", *self.features] if self.features is not None else []
+        for name in ("n_training", "n_held_out", "n_samples"):
+            n = getattr(self, name)
+            words += [f"--{name}", str(n)] if n != N_STRUCTURES else []
+        words += ["--samplers", *self.sampler_types] if self.sampler_types else []
+        words += ["--steps", str(self.n_steps)] if self.n_steps is not None else []
+        words += ["--set", *(f"{k}={json.dumps(v)}" for k, v in self.changes.items())] if self.changes else []
+        return shlex.join(words)
 
     @property
     def name(self) -> str:

@@ -59,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     say(f"{material}: {name}")
                     do(plan, material)
             if step == "all":  # so that there is something to look at early
-                tables.write_tables(plan.out, command_of(plan))
+                tables.write_tables(plan.out)
         if step in ("evaluate", "all") and plan.study_material in plan.materials and plan.extent == 64:
             say(f"{plan.study_material}: sampling steps")
             measure.study_sampling_steps(plan)
@@ -124,6 +124,8 @@ def make_plan(options: dict[str, Any]) -> Plan:
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"--set has {text!r}; allowed is FIELD=VALUE, such as batch_size=32")
+        if name == "n_training_steps":
+            raise InputError(f"--set has {text}; allowed is --steps {value}")
         try:
             changes[name] = json.loads(value)
         except ValueError:
@@ -133,30 +135,8 @@ def make_plan(options: dict[str, Any]) -> Plan:
 
 def write_tables(plan: Plan) -> None:
     """Write the tables of what was evaluated so far."""
-    for path in tables.write_tables(plan.out, command_of(plan)):
+    for path in tables.write_tables(plan.out):
         say(path)
-
-
-def command_of(plan: Plan) -> str:
-    """The command that makes the results."""
-    words = ["python benchmarks/paper/run.py all", f"--scale {plan.scale}", f"--extent {plan.extent}"]
-    if set(plan.materials) != set(EXTENTS[plan.extent]):
-        words.append(f"--materials {' '.join(plan.materials)}")
-    if plan.references is not None:
-        words.append("--references DIR")
-    words += ["--data DIR"] if plan.data is not None else []
-    words += ["--shipped"] if plan.shipped else []
-    words += ["--paper_recipe"] if plan.paper_recipe else []
-    words += [f"--features {' '.join(plan.features)}"] if plan.features is not None else []
-    for name, default in (("training", 1000), ("held_out", 1000), ("samples", 1000)):
-        n = getattr(plan, f"n_{name}")
-        words += [f"--n_{name} {n}"] if n != default else []
-    words += [f"--samplers {' '.join(plan.sampler_types)}"] if plan.sampler_types else []
-    if plan.n_steps is not None:
-        words.append(f"--steps {plan.n_steps}")
-    if plan.changes:
-        words.append("--set " + " ".join(f"{k}={json.dumps(v)}" for k, v in plan.changes.items()))
-    return " ".join(words)
 
 
 def say(text: object) -> None:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.paper.plan import STUDY_NAME, sampler_name
+from benchmarks.paper.plan import EXTENTS, STUDY_NAME, sampler_name
 from benchmarks.paper.published import PAPER, SAMPLING_STEPS
 from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES
+from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 
@@ -24,15 +25,13 @@ _IN_WORDS = {1.0: "the paper's", 0.5: "half of the paper's"}
 NONE = "–"
 
 
-def write_tables(folder: Path, command: str) -> list[Path]:
+def write_tables(folder: Path) -> list[Path]:
     """Write all tables of the metrics in a folder.
 
     Parameters
     ----------
     folder : path
         The results of one scale and extent.
-    command : str
-        What makes them, which is written under each.
 
     Returns
     -------
@@ -45,7 +44,7 @@ def write_tables(folder: Path, command: str) -> list[Path]:
     written = []
     for name, make in TABLES.items():
         path = make_folder(folder) / f"{name}.md"
-        text = "\n\n".join([make(results), costs(results), f"```sh\n{command}\n```"]) + "\n"
+        text = "\n\n".join([make(results), costs(results), commands(results)]) + "\n"
         write_atomically(path, lambda file, text=text: file.write(text.encode()))
         written.append(path)
     study = folder / f"{STUDY_NAME}.json"
@@ -58,7 +57,7 @@ def write_tables(folder: Path, command: str) -> list[Path]:
 
 def read_metrics(folder: Path) -> list[Metrics]:
     """The metrics of every material and sampler, in the paper's order, its own sampler first."""
-    found = [json.loads(file.read_text()) for file in (folder / "metrics").glob("*.json")]
+    found = [_read(file) for file in (folder / "metrics").glob("*.json")]
     order = [*SAMPLER_NAMES]
     return sorted(
         found, key=lambda m: (MATERIALS.index(m["run"]["material"]), order.index(m["run"]["sampler"]), _steps(m))
@@ -252,6 +251,19 @@ def costs(results: Sequence[Metrics]) -> str:
     return f"Scale `{scale}`; {where}. *Changed*: against the preset.\n\n{lay_out(head, rows)}"
 
 
+def commands(results: Sequence[Metrics]) -> str:
+    """What makes the rows, each with the materials that it was run for."""
+    materials: dict[str, dict[str, None]] = {}
+    for m in results:
+        materials.setdefault(m["run"]["command"], {})[m["run"]["material"]] = None
+    every = EXTENTS[results[0]["extent"][0]]
+    lines = [
+        command if set(names) == set(every) else " ".join([command, "--materials", *names])
+        for command, names in materials.items()
+    ]
+    return "\n".join(["```sh", *lines, "```"])
+
+
 def table(head: Sequence[str], results: Sequence[Metrics], row: Callable[[Metrics], list[str]]) -> str:
     """A row per material and sampler."""
     rows = [
@@ -324,6 +336,13 @@ _SHORT = {"two_point_correlation": "S2", "lineal_path": "L"}
 
 def _pairs(measures: Sequence[str]) -> list[str]:
     return [column for measure in measures for column in (f"{measure} [95 %]", "real structures")]
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(file.read_text()))
+    except ValueError:
+        raise InputError(f"{file}: no metrics, or damaged; delete it, and evaluate again") from None
 
 
 def _steps(m: Metrics) -> int:
