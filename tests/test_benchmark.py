@@ -137,10 +137,41 @@ def test_structures_without_a_record_have_no_cost(reference, tmp_path):
     assert method_cost(plan_of(reference, tmp_path / "out"), "gram", {}) is None
 
 
-def test_a_damaged_record_is_named(tmp_path):
-    (tmp_path / "x.jsonl").write_text("[1]\n")
+SETUP = {"setup": True, "seconds": 5.0, "cpu_seconds": 4.0}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[1]",
+        "[" * 100_000,
+        '{"seed": 0}',
+        '{"x": 1}',
+        '{"setup": true}',
+        '{"stage": "data", "seconds": 1.0, "cpu_seconds": 1.0}',
+        json.dumps(structure_line("0", 1.0)),
+        json.dumps(structure_line([0], 1.0)),
+        json.dumps(structure_line(0, 1.0, memory=None)),
+        json.dumps(structure_line(0, float("nan"))),
+        f'{{"setup": true, "seconds": 1{"0" * 400}, "cpu_seconds": 1}}',
+        json.dumps(SETUP | {"stage": "sleep", "peak_memory": 1}),
+        json.dumps(SETUP | {"stage": "training", "peak_memory": 1, "steps": "all"}),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "x.jsonl").write_text(text + "\n")
     with pytest.raises(InputError, match="is damaged; delete it"):
         Record(tmp_path / "x.jsonl")
+
+
+def test_a_damaged_record_is_named_before_hours_of_work(reference, tmp_path, capsys):
+    write_lines(tmp_path / "out" / "gram.jsonl", [{"seed": 0}])
+    command = ["benchmark", "--reference", str(reference), "--out", str(tmp_path / "out"), "--extent_x", "16"]
+    assert main([*command, "--extent_y", "16", "--features", "none"]) == 2
+    error = capsys.readouterr().err
+    assert "gram.jsonl is damaged; delete it" in error
+    assert error.count("\n") == 1
+    assert not list((tmp_path / "out").glob("*.log"))  # no worker was started
 
 
 def test_damaged_files_of_its_own_folder_are_named(reference, tmp_path):

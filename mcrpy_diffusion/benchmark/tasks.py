@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
+from mcrpy_diffusion.benchmark.worker import Record
 from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
@@ -28,12 +29,14 @@ _POLL_SECONDS = 0.5
 
 
 def prepare(plan: Plan) -> None:
-    """Make the folder and what the tasks read; refuse a folder of other settings."""
+    """Make the folder and what the tasks read; refuse a folder of other settings, or with a damaged record."""
     make_folder(plan.folder)
     made_by = {k: v for k, v in plan.settings.to_dict().items() if k not in NOT_IN_A_STRUCTURE}
     made_by |= {**plan.fast, "reference_sha256": list(plan.reference.sha256)}
     made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
     keep_record(plan.folder / "made_by.json", made_by)
+    for task in (MODEL_TASK, *plan.settings.methods):
+        Record(plan.record(task))  # its costs are read last of all: hours later it would be too late
     write_atomically(plan.folder / "training_part.npy", lambda f: np.save(f, plan.training_part, allow_pickle=False))
 
 

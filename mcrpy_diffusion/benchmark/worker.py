@@ -7,6 +7,7 @@ cost as a line of a .jsonl file, so that the same task goes on where a kill stop
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import threading
@@ -135,8 +136,11 @@ class Record:
         self._is_torn, self._whole = end < len(self._whole), self._whole[:end]
         try:
             self.lines: list[dict[str, Any]] = [dict(json.loads(line)) for line in self._whole.splitlines()]
-        except (ValueError, TypeError):
-            raise InputError(f"{self.path} is damaged; delete it, its structures are made anew") from None
+            is_whole = all(map(_is_line, self.lines))
+        except (ValueError, TypeError, RecursionError, OverflowError):
+            is_whole = False
+        if not is_whole:
+            raise InputError(f"{self.path} is damaged; delete it, its structures are made anew")
 
     @property
     def seeds(self) -> dict[int, dict[str, Any]]:
@@ -151,6 +155,20 @@ class Record:
         with self.path.open("a") as file:
             file.write(json.dumps(line) + "\n")
         self.lines.append(line)
+
+
+def _is_line(line: Mapping[str, Any]) -> bool:
+    """Whether a line has what is read of it: by its kind, seconds, memory, and what a structure or a stage is."""
+    numbers = ["seconds", "cpu_seconds"]
+    if "seed" in line:
+        numbers += ["peak_memory"]
+        is_known = type(line["seed"]) is int and type(line.get("first")) is bool
+    elif "stage" in line:
+        numbers += ["peak_memory", *(["steps"] if "steps" in line else [])]
+        is_known = line["stage"] in ("data", "training")
+    else:
+        is_known = line.get("setup") is True
+    return is_known and all(isinstance(line.get(name), (int, float)) and math.isfinite(line[name]) for name in numbers)
 
 
 class Stopwatch:
