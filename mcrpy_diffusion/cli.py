@@ -158,8 +158,12 @@ def make_parser() -> Parser:
         "--made_by", nargs="+", metavar="COMMAND", help="the commands that made it (worked out from the settings)"
     )
     p.add_argument("--limits", nargs="+", metavar="TEXT", help="added to those that follow from the settings")
-    p.add_argument("--sampler", help="the sampler that is recommended (ddpm for log odds, dpm_solver for v, else ddim)")
-    p.add_argument("--n_steps", type=int, help="and its number of steps (50, 20, 150)")
+    p.add_argument(
+        "--sampler", help="the sampler to recommend (its card's, or ddpm for log odds, dpm_solver for v, else ddim)"
+    )
+    p.add_argument(
+        "--n_steps", type=int, help="and its number of steps (its card's, or ddpm 50, dpm_solver 20, ddim 150)"
+    )
 
     text = "MCRpy's reconstruction against diffusion on one micrograph: cost, quality, break-even; run again to go on"
     p = _command(commands, "benchmark", benchmark, text)

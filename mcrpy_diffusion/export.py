@@ -15,7 +15,7 @@ import numpy as np
 
 from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network, save_model
-from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, GenerationSettings, Settings, preset, usual_sampling
+from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, GenerationSettings, Settings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 N_COMPARED = 16  # structures that are drawn with full and with half precision
 SUFFIX = ".safetensors"
+STEPS = {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
+"""How many steps each sampler usually has: those of the trainings that `usual_sampling` takes it for."""
 
 
 def export(
@@ -68,7 +70,8 @@ def export(
     limits : sequence of str
         What else a user should know.
     sampler, n_steps : optional
-        What samples shall be drawn with; see `usual_sampling`.
+        What samples shall be drawn with; what the model's card recommends, without one see `usual_sampling`. Another
+        sampler has its own usual number of steps, `STEPS`.
 
     Returns
     -------
@@ -91,14 +94,13 @@ def export(
     network, info = load_network(path)
     origin = _origin(info, source, licence)
     figures, statistics = pick_figures(_read_metrics(metrics, info)) if metrics is not None else ({}, {})
-    usual = usual_sampling(info.settings)
     card = ModelCard(
         name=name or out.stem,
         description=description,
         source=origin.text,
         licence=origin.licence,
         commands=list(made_by) if made_by is not None else commands(info, origin.built_in),
-        sampling={"sampler": sampler or usual.sampler, "n_sampling_steps": n_steps or usual.n_sampling_steps},
+        sampling=_recommended(info, sampler, n_steps),
         dataset=_dataset_facts(dataset, info) if dataset is not None else {},
         figures=figures,
         statistics=statistics,
@@ -205,6 +207,16 @@ def _options(given: Settings, usual: Settings) -> list[str]:
         else:
             words += [f"--{f.name}", *(map(str, value) if isinstance(value, tuple) else [str(value)])]
     return words
+
+
+def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> dict[str, Any]:
+    """The sampler and its number of steps that a card recommends; unless given, those of the model as it is."""
+    usual = info.sampling_settings()
+    if sampler is None or sampler == usual.sampler:
+        chosen, steps = usual.sampler, usual.n_sampling_steps
+    else:
+        chosen, steps = sampler, min(STEPS.get(sampler, usual.n_sampling_steps), info.settings.n_timesteps)
+    return {"sampler": chosen, "n_sampling_steps": steps if n_steps is None else n_steps}
 
 
 def _origin(info: ModelInfo, source: str | None, licence: str | None) -> Source:

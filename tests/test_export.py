@@ -14,11 +14,11 @@ from test_train import TINY
 
 from mcrpy_diffusion import cli, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
-from mcrpy_diffusion.config import GenerationSettings, TrainingSettings, preset
+from mcrpy_diffusion.config import GenerationSettings, TrainingSettings, preset, usual_sampling
 from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate, evaluate_against_statistics
-from mcrpy_diffusion.export import commands, export
+from mcrpy_diffusion.export import STEPS, commands, export
 from mcrpy_diffusion.generate import Reference, recipe, resolve
 from mcrpy_diffusion.materials.recipes import built_in_reference, descriptor_settings
 from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_source
@@ -130,6 +130,42 @@ def test_the_recommended_sampler_is_taken_unless_another_is_given(exported: Path
     assert len(steps) == 5
 
 
+@pytest.mark.parametrize(
+    ("words", "recommended"),
+    [
+        ([], ("ddpm", 50)),
+        (["--sampler", "ddpm"], ("ddpm", 50)),
+        (["--sampler", "dpm_solver"], ("dpm_solver", 20)),
+        (["--sampler", "ddim"], ("ddim", 100)),  # as many as the model has times
+        (["--sampler", "ddim", "--n_steps", 3], ("ddim", 3)),
+        (["--n_steps", 3], ("ddpm", 3)),
+    ],
+)
+def test_a_sampler_is_recommended_with_its_own_number_of_steps(
+    work: Path, tmp_path: Path, words: list, recommended: tuple[str, int]
+) -> None:
+    out = tmp_path / "m.safetensors"
+    assert run("export", "--model", work / "run", "--out", out, *words) == 0
+    settings = read_info(out).sampling_settings()
+    assert (settings.sampler, settings.n_sampling_steps) == recommended
+
+
+def test_a_model_that_is_exported_again_keeps_its_recommendation(exported: Path, tmp_path: Path) -> None:
+    for words, recommended in (([], ("ddpm", 5)), (["--sampler", "dpm_solver"], ("dpm_solver", 20))):
+        out = tmp_path / "again.safetensors"
+        assert run("export", "--model", exported, "--out", out, *words) == 0
+        settings = read_info(out).sampling_settings()
+        assert (settings.sampler, settings.n_sampling_steps) == recommended
+
+
+def test_the_usual_steps_are_those_of_usual_sampling() -> None:
+    assert SETTINGS.n_timesteps == 100
+    usual = [
+        usual_sampling(TrainingSettings(prediction=p, learned_variance=False)) for p in ("log_odds", "v", "epsilon")
+    ]
+    assert {each.sampler: each.n_sampling_steps for each in usual} == STEPS
+
+
 def test_the_commands_in_the_card_make_the_same_data_and_settings(work: Path, exported: Path) -> None:
     card = read_info(exported).card
     assert card is not None
@@ -203,6 +239,8 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
         (["--metrics", "few.json"], "is not in the metrics"),
         (["--dataset", "missing"], "missing"),
         (["--sampler", "x"], "sampler is 'x'"),
+        (["--n_steps", "0"], "n_sampling_steps is 0; allowed is a number of at least 1"),
+        (["--n_steps", "101"], "allows 1 to 100"),
         (["--model", "nothing"], "nothing: no such model"),
         (["--model", "foreign.safetensors"], "give --source and --licence"),
         (["--model", "foreign.safetensors", "--source", "a sketch"], "give --source and --licence"),
