@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ from mcrpy_diffusion.benchmark.plan import make_plan
 from mcrpy_diffusion.benchmark.quality import RealSets, diversity, quality
 from mcrpy_diffusion.benchmark.results import notes
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table
-from mcrpy_diffusion.benchmark.tasks import prepare
+from mcrpy_diffusion.benchmark.tasks import prepare, worker_command
 from mcrpy_diffusion.benchmark.worker import Record, make_structures
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
 from mcrpy_diffusion.cli import main
@@ -248,6 +249,19 @@ def test_a_worker_ends_with_the_process_that_started_it():
     assert process.poll() is None
     process.stdin.close()
     assert process.wait(timeout=60) == 1
+
+
+@pytest.mark.parametrize("variables", [{}, {"PYTHONSAFEPATH": "1"}, {"PYTHONSAFEPATH": ""}])
+@pytest.mark.parametrize("named", [False, True])
+def test_a_worker_imports_from_the_working_folder_only_where_pythonpath_names_it(tmp_path, variables, named):
+    (tmp_path / "numpy.py").write_text("raise SystemExit('numpy of the working folder')")
+    task = {"kind": "mcrpy", "folder": str(tmp_path / "s2"), "record": str(tmp_path / "s2.jsonl"), "seeds": []}
+    (tmp_path / "task.json").write_text(json.dumps(task))
+    given = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSAFEPATH")}
+    given |= variables | ({"PYTHONPATH": str(tmp_path)} if named else {})
+    command = worker_command(tmp_path / "task.json")
+    done = subprocess.run(command, cwd=tmp_path, env=given, stdin=subprocess.PIPE, capture_output=True, text=True)
+    assert (done.returncode, done.stderr.strip()) == ((1, "numpy of the working folder") if named else (0, ""))
 
 
 # --- what is seen and what is not ------------------------------------------------------------------------------------

@@ -27,6 +27,12 @@ from mcrpy_diffusion.records import keep_record
 NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
 _POLL_SECONDS = 0.5
 
+# `-m` would put the working folder first on sys.path, and `-c` does so where PYTHONSAFEPATH, of Python 3.11, is not set.
+_START = (
+    "import sys; sys.path[:1] = [folder for folder in sys.path[:1] if folder]; "
+    "from mcrpy_diffusion.benchmark.worker import main; sys.exit(main(sys.argv[1]))"
+)
+
 
 def prepare(plan: Plan) -> None:
     """Make the folder and what the tasks read; refuse a folder of other settings, or with a damaged record."""
@@ -143,7 +149,7 @@ def _run(plan: Plan, name: str, task: dict[str, Any], before: Future[str] | None
         return "stopped"
     task_file, log = plan.folder / f"{name}.task.json", plan.folder / f"{name}.log"
     write_json(task_file, task)
-    command = [sys.executable, "-m", "mcrpy_diffusion.benchmark.worker", str(task_file)]
+    command = worker_command(task_file)
     environment = worker_environment(plan.n_jobs, hide_gpus=task["kind"] == "mcrpy")
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=file, stderr=file, env=environment)
@@ -156,6 +162,11 @@ def _run(plan: Plan, name: str, task: dict[str, Any], before: Future[str] | None
     return _reason(process.returncode, log.read_text(errors="replace"))
 
 
+def worker_command(task_file: Path) -> list[str]:
+    """Return what starts a worker: nothing is imported from the working folder, unless PYTHONPATH names it."""
+    return [sys.executable, "-c", _START, str(task_file)]
+
+
 def worker_environment(n_jobs: int, *, hide_gpus: bool) -> dict[str, str]:
     """Return a worker's environment: as many threads as OMP_NUM_THREADS says, else an equal share of the cores."""
     from mcrpy_diffusion.mcrpy_bridge.environment import variables
@@ -165,6 +176,7 @@ def worker_environment(n_jobs: int, *, hide_gpus: bool) -> dict[str, str]:
     for key, value in variables(threads=threads, hide_gpus=hide_gpus).items():
         environment.setdefault(key, value)
     environment.setdefault("MKL_NUM_THREADS", str(threads))
+    environment.setdefault("PYTHONSAFEPATH", "1")  # for the processes that the worker starts
     return environment
 
 

@@ -1,6 +1,6 @@
 """One method of the benchmark in a process of its own, so that its time and memory are its alone.
 
-Started as `python -m mcrpy_diffusion.benchmark.worker TASK.json`. Each structure is written as it comes, and what it
+Started by `tasks.worker_command` with TASK.json. Each structure is written as it comes, and what it
 cost as a line of a .jsonl file, so that the same task goes on where a kill stopped it.
 """
 
