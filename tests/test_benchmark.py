@@ -16,7 +16,7 @@ from test_train import TINY
 from mcrpy_diffusion.benchmark import worker
 from mcrpy_diffusion.benchmark.costs import break_evens, method_cost, model_cost_of
 from mcrpy_diffusion.benchmark.page import console_tables
-from mcrpy_diffusion.benchmark.plan import make_plan
+from mcrpy_diffusion.benchmark.plan import describe, make_plan
 from mcrpy_diffusion.benchmark.quality import RealSets, diversity, quality
 from mcrpy_diffusion.benchmark.results import notes
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table
@@ -278,7 +278,20 @@ def test_a_small_micrograph_is_compared_with_itself(reference, tmp_path):
     plan = plan_of(reference, tmp_path / "out", extent_x=48, extent_y=48)
     assert not plan.has_held_out
     np.testing.assert_array_equal(plan.training_part, blobs((64, 48)))
-    assert "compared with the reference itself" in notes(plan, [], {})[0]
+    said = notes(plan, [], {})[0]
+    assert "too small to hold a part of it out" in said
+    assert "compared with the reference itself; the model learns from MCRpy's reconstructions" in said
+
+
+def test_that_nothing_is_held_out_as_asked_is_not_said_to_be_for_want_of_pixels(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out", held_out_fraction=0.0)
+    assert not plan.has_held_out
+    for said in (notes(plan, [], {})[0], describe(plan)):
+        assert "nothing is held out, as asked: all methods see the whole of it" in said
+        assert "the model learns from MCRpy's reconstructions, as crops want a held-out part" in said
+        assert "too small" not in said
+    assert "trained on 400 MCRpy reconstructions" in describe(plan)
+    assert "learns" not in describe(plan_of(reference, tmp_path, held_out_fraction=0.0, methods=("gram",)))
 
 
 def test_the_reference_itself_is_no_new_structure(tmp_path):

@@ -77,13 +77,24 @@ class Plan:
 
     @property
     def held_out_part(self) -> np.ndarray | None:
-        """What none of them sees, (C, D); None where the micrograph is too small for it."""
+        """What none of them sees, (C, D); None where nothing is held out."""
         return split_all(self.generation, self.reference)[0][1] if self.has_held_out else None
 
     @property
     def has_held_out(self) -> bool:
         """Whether a part is held out."""
         return self.generation.training_data == "crops" and split_all(self.generation, self.reference)[0][1] is not None
+
+    @property
+    def why_nothing_is_held_out(self) -> str:
+        """Why no part is held out, and what follows; nothing where one is."""
+        if self.has_held_out:
+            return ""
+        asked = self.settings.held_out_fraction == 0
+        why = "nothing is held out, as asked" if asked else "the micrograph is too small to hold a part of it out"
+        learns = self.model is None and any(METHODS[method].is_diffusion for method in self.settings.methods)
+        also = "; the model learns from MCRpy's reconstructions, as crops want a held-out part" if learns else ""
+        return f"{why}: all methods see the whole of it, and are compared with the reference itself{also}"
 
     @property
     def model_path(self) -> Path:
@@ -220,8 +231,7 @@ def with_model(plan: Plan, model: Path, usual: SamplingSettings) -> Plan:
 def describe(plan: Plan) -> str:
     """The resolved settings, readable."""
     settings, micrograph = plan.settings, plan.reference.micrographs[0]
-    held = plan.held_out_part
-    parts = "too small to hold a part out: all is compared with the reference itself"
+    held, parts = plan.held_out_part, plan.why_nothing_is_held_out
     if held is not None:
         (a, b), (c, d) = plan.training_part.shape, held.shape
         parts = f"{a} x {b} pixels for all methods, {c} x {d} held out"
@@ -231,7 +241,8 @@ def describe(plan: Plan) -> str:
     ]
     if any(METHODS[m].is_diffusion for m in settings.methods):
         steps = f"{plan.training.n_training_steps} steps of {plan.training.batch_size} images"
-        n, kind = plan.generation.n_training_samples, plan.generation.training_data
+        n = plan.generation.n_training_samples
+        kind = {"crops": "crops", "descriptors": "MCRpy reconstructions"}[plan.generation.training_data]
         lines += [f"  model          {plan.model or f'trained on {n} {kind}, {steps}'}"]
     for method in settings.methods:
         lines.append(f"  {method:14s} {settings.number_of(method):4d}  {plan.title(method)}")

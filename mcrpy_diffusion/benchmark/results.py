@@ -75,10 +75,7 @@ def notes(plan: Plan, rows: list[dict[str, Any]], failures: Mapping[str, str]) -
         f"{row['method']}: {row['n']} of {row['n_asked']} structures" for row in rows if 0 < row["n"] < row["n_asked"]
     ]
     if not plan.has_held_out:
-        found.append(
-            "the micrograph is too small to hold a part of it out: all methods saw the whole of it, and are compared "
-            "with the reference itself"
-        )
+        found.append(plan.why_nothing_is_held_out)
     if plan.model is not None:
         found.append(
             "the model was given: the seconds of its training are those it carries, those of its data are not known"

@@ -27,7 +27,7 @@ from mcrpy_diffusion.records import keep_record
 NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
 _POLL_SECONDS = 0.5
 
-# `-m` would put the working folder first on sys.path, and `-c` does so where PYTHONSAFEPATH, of Python 3.11, is not set.
+# `-m` would put the working folder first on sys.path; `-c` does too, where PYTHONSAFEPATH, of Python 3.11, is not set.
 _START = (
     "import sys; sys.path[:1] = [folder for folder in sys.path[:1] if folder]; "
     "from mcrpy_diffusion.benchmark.worker import main; sys.exit(main(sys.argv[1]))"
