@@ -28,9 +28,10 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.progress import Progress
-from mcrpy_diffusion.records import keep_record
+from mcrpy_diffusion.records import keep_record, read_record
 
 RECORD_NAME = "drawn_with.json"  # in a folder of structures
+OTHER_RECORD_NAME = "sampling.json"  # the same of benchmarks/paper, beside structures that may be older than the first
 
 
 class Model:
@@ -276,27 +277,40 @@ def sample_to_folder(
 ) -> Path:
     """Write the structures of seeds seed ... seed + n - 1 as <seed>.npy; those that are there are kept.
 
-    What they were drawn with stands in drawn_with.json beside them.
+    What they were drawn with stands in drawn_with.json beside them, from before the first is written.
 
     Raises
     ------
     InputError
-        If the folder cannot be written to or holds structures of another model, sampler or extent, or a setting is out
-        of range.
+        If the folder cannot be written to or holds structures of another model, sampler or extent, one that is damaged
+        or of which no record says how it was drawn, or a setting is out of range.
     """
-    folder = make_folder(folder)
-    made_by = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
-    made_by |= {"extent": list(shape or model.info.extent), "weights_sha256": model.fingerprint()}
-    keep_record(folder / RECORD_NAME, made_by)
-    missing = [
-        s for s in range(settings.seed, settings.seed + settings.n_samples) if not (folder / f"{s}.npy").exists()
-    ]
+    folder, shape = make_folder(folder), shape or model.info.extent
+    record = folder / RECORD_NAME
+    drawn_with = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
+    made_by = drawn_with | {"extent": list(shape), "weights_sha256": model.fingerprint()}
+    if record.exists():
+        keep_record(record, made_by)
+    seeds = range(settings.seed, settings.seed + settings.n_samples)
+    there = {s: path for s in seeds if (path := folder / f"{s}.npy").exists()}
+    if there and not record.exists() and not _is_in(drawn_with, folder / OTHER_RECORD_NAME):
+        first = next(iter(there.values()))
+        raise InputError(f"{first} is there already, and no {RECORD_NAME} says how it was drawn; give another folder")
+    for path in there.values():
+        read_structure(path, shape, model.info.n_phases)
+    missing = [s for s in seeds if s not in there]
     with Progress(settings.n_samples, "sampling", initial=settings.n_samples - len(missing)) as bar:
-        for seeds, structures in model.batches(missing, settings, shape):
-            for seed, structure in zip(seeds, structures, strict=True):
+        for drawn, structures in model.batches(missing, settings, shape):
+            keep_record(record, made_by)
+            for seed, structure in zip(drawn, structures, strict=True):
                 save_structure(folder / f"{seed}.npy", structure)
-            bar.update(len(seeds))
+            bar.update(len(drawn))
     return folder
+
+
+def _is_in(values: dict[str, Any], path: Path) -> bool:
+    """Whether a record is there and holds these values too."""
+    return path.exists() and values.items() <= read_record(path).items()
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Model:

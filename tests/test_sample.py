@@ -100,9 +100,9 @@ def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
     settings = SamplingSettings(n_samples=3, n_sampling_steps=3, seed=5)
     folder = sample_to_folder(model, settings, tmp_path / "out")
     assert sorted(p.name for p in folder.iterdir()) == ["5.npy", "6.npy", "7.npy", "drawn_with.json"]
-    np.save(folder / "6.npy", np.zeros((1, 1)))
+    np.save(folder / "6.npy", np.zeros((8, 8)))
     sample_to_folder(model, settings.replace(n_samples=4), folder)
-    assert np.load(folder / "6.npy").shape == (1, 1)
+    assert not np.load(folder / "6.npy").any()
     np.testing.assert_array_equal(np.load(folder / "8.npy"), model.sample(1, n_steps=3, sampler="ddim", seed=8)[0])
     with pytest.raises(InputError, match="made with other settings .n_sampling_steps: 3 -> 4"):
         sample_to_folder(model, settings.replace(n_sampling_steps=4), folder)
@@ -114,6 +114,57 @@ def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
         (folder / "drawn_with.json").write_text(text)
         with pytest.raises(InputError, match="drawn_with.json: no record of how the files beside it were made"):
             sample_to_folder(model, settings, folder)
+
+
+def test_foreign_and_damaged_files_are_not_taken_for_structures(tmp_path):
+    model = load_model(make_model(tmp_path / "m.safetensors"))
+    settings = SamplingSettings(n_samples=3, n_sampling_steps=3)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    np.save(folder / "1.npy", model.sample(1, n_steps=3, seed=1)[0])
+    with pytest.raises(InputError, match="1.npy is there already, and no drawn_with.json says how it was drawn"):
+        sample_to_folder(model, settings, folder)
+    assert [p.name for p in folder.iterdir()] == ["1.npy"]
+    sample_to_folder(model, settings.replace(seed=2), folder)  # others, of which there is no file
+    (folder / "1.npy").unlink()
+    sample_to_folder(model, settings, folder)
+    before = {p.name for p in folder.iterdir()}
+    for make, said in (
+        (lambda path: np.save(path, np.zeros((7, 9), np.uint8)), r"1.npy' has the shape \(7, 9\), wanted is \(8, 8\)"),
+        (
+            lambda path: np.save(path, np.full((8, 8), 2, np.uint8)),
+            "1.npy' holds values from 2 to 2, which are no phas",
+        ),
+        (lambda path: path.write_bytes(b"junk"), "1.npy' is not a valid .npy file"),
+    ):
+        make(folder / "1.npy")
+        with pytest.raises(InputError, match=said):
+            sample_to_folder(model, settings.replace(n_samples=9), folder)
+        assert {p.name for p in folder.iterdir()} == before
+
+
+def test_structures_beside_the_record_of_the_papers_benchmark_are_kept(tmp_path):
+    model = load_model(make_model(tmp_path / "m.safetensors"))
+    settings = SamplingSettings(n_samples=2, n_sampling_steps=3)
+    folder = sample_to_folder(model, settings, tmp_path / "out")
+    (folder / "drawn_with.json").unlink()
+    for steps, is_known in ((4, False), (3, True)):
+        record = settings.replace(n_sampling_steps=steps).to_dict() | {"model_sha256": "0" * 64}
+        (folder / "sampling.json").write_text(json.dumps(record))
+        if is_known:
+            sample_to_folder(model, settings.replace(n_samples=3), folder)
+            assert (folder / "drawn_with.json").exists()
+        else:
+            with pytest.raises(InputError, match="0.npy is there already, and no drawn_with.json"):
+                sample_to_folder(model, settings.replace(n_samples=3), folder)
+
+
+def test_a_refused_setting_leaves_no_record(tmp_path):
+    model = load_model(make_model(tmp_path / "m.safetensors"))
+    settings = SamplingSettings(n_samples=1, n_sampling_steps=101)
+    with pytest.raises(InputError, match="allows 1 to 100"):
+        sample_to_folder(model, settings, tmp_path / "out")
+    sample_to_folder(model, settings.replace(n_sampling_steps=3), tmp_path / "out")
 
 
 class Payload:
