@@ -79,8 +79,8 @@ def table_2(results: Sequence[Metrics]) -> str:
 
     text = (
         "Table 2: Frechet distance of generated and held-out structures. *Real structures*: that of the training "
-        "set, real ones too, instead of the generated ones, in the number below. A distance by VGG-19 is no FID, and not on the scale of "
-        "the paper's."
+        "set, real ones too, instead of the generated ones, in the number below. A distance by VGG-19 is no FID, and "
+        "not on the scale of the paper's."
     )
     return titled(text, results, table(["material", "sampler", *head, "paper: FID"], results, row))
 
@@ -125,7 +125,8 @@ def table_4(results: Sequence[Metrics]) -> str:
     text = (
         "Table 4: discrepancy of the two-point correlation S2 and of the lineal path L between generated and held-out "
         "structures, eq. (23). *Floor*: that of two sets of held-out structures in these numbers, drawn at random; "
-        f"*training set*: that of the training set. *Target*: at most {_IN_WORDS[PAPER_SHARE[results[0]['run']['scale']]]} in both."
+        "*training set*: that of the training set. *Target*: at most "
+        f"{_IN_WORDS[PAPER_SHARE[results[0]['run']['scale']]]} in both."
     )
     return titled(text, results, table(["material", "sampler", *head, "target"], results, row))
 
