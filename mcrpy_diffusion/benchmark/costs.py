@@ -55,7 +55,7 @@ def _clock(plan: Plan) -> str:
 def model_cost_of(plan: Plan) -> dict[str, Any]:
     """Return the seconds of `data` and `training`; those of a model that was given as far as it knows them."""
     if plan.model is not None:
-        return {"data": None, "training": read_info(plan.model).training_seconds, "peak_memory": None}
+        return {"data": None, "training": read_info(plan.model).training_seconds or None, "peak_memory": None}
     lines = [line for line in Record(plan.record(MODEL_TASK)).lines if "stage" in line]
     found: dict[str, Any] = {
         stage: sum(line[_clock(plan)] for line in lines if line["stage"] == stage) for stage in ("data", "training")

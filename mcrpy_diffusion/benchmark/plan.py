@@ -69,6 +69,13 @@ class Plan:
     n_fast_steps: int
     folder: Path
     n_jobs: int
+    has_use_for_preset: bool = True  # a given model may recommend all that a preset would decide
+    ignored: str = ""  # what was given and has no meaning here, in a line
+
+    @property
+    def samples_a_model(self) -> bool:
+        """Whether any of the methods does."""
+        return any(METHODS[method].is_diffusion for method in self.settings.methods)
 
     @property
     def training_part(self) -> np.ndarray:
@@ -92,7 +99,7 @@ class Plan:
             return ""
         asked = self.settings.held_out_fraction == 0
         why = "nothing is held out, as asked" if asked else "the micrograph is too small to hold a part of it out"
-        learns = self.model is None and any(METHODS[method].is_diffusion for method in self.settings.methods)
+        learns = self.model is None and self.samples_a_model
         also = "; the model learns from MCRpy's reconstructions, as crops want a held-out part" if learns else ""
         return f"{why}: all methods see the whole of it, and are compared with the reference itself{also}"
 
@@ -182,12 +189,47 @@ def make_plan(options: Mapping[str, Any]) -> Plan:
         if own:
             raise InputError(f"--model was given with --{', --'.join(sorted(own))}; allowed is one of both")
         plan = with_model(plan, pretrained.find(str(options["model"])), chosen.sampling)
-    if any(METHODS[method].is_diffusion for method in settings.methods):
+    if plan.samples_a_model:
         plan.training.check_extent(settings.extent)
         most = max(plan.sampling(m).n_sampling_steps for m in settings.methods if METHODS[m].is_diffusion)
         if most > plan.training.n_timesteps:
             raise InputError(f"sampling takes {most} steps; this model allows 1 to {plan.training.n_timesteps}")
-    return plan
+    return replace(plan, ignored=without_meaning(options, plan))
+
+
+def unused(plan: Plan) -> dict[str, str]:
+    """Options, and keys of made_by.json, that decide nothing with these methods and this model, and why."""
+    methods, why = plan.settings.methods, dict[str, str]()
+    if not plan.samples_a_model:
+        names = ("model", "preset", "n_training_samples", "n_ddim_steps", "n_fast_steps", "fast_sampler", "training")
+        own = (f.name for f in fields(TrainingSettings) if f.name != "seed")  # the benchmark's
+        why |= dict.fromkeys((*names, *own), "none of the methods samples a model")
+    else:
+        if plan.model is not None:
+            of_training = ["n_training_samples", *([] if plan.has_use_for_preset else ["preset"])]
+            why |= dict.fromkeys(of_training, "a model was given, so that none is trained")
+        if "diffusion_ddim" not in methods:
+            why["n_ddim_steps"] = "diffusion_ddim is not among the methods"
+        if "diffusion_fast" not in methods:
+            why |= dict.fromkeys(("n_fast_steps", "fast_sampler"), "diffusion_fast is not among the methods")
+    if all(METHODS[method].is_diffusion for method in methods):
+        why |= dict.fromkeys(("limit_to", "max_iter"), "none of the methods is MCRpy's")
+    elif all(METHODS[method].is_diffusion or method == "gram" for method in methods):
+        why["limit_to"] = "Gram matrices have none"
+    return why
+
+
+def without_meaning(options: Mapping[str, Any], plan: Plan) -> str:
+    """Say in one line which of the options given have no meaning, and why; nothing where all have."""
+    groups: dict[str, list[str]] = {}
+    for name, why in unused(plan).items():
+        if name in options:
+            groups.setdefault(why, []).append(f"--{name}")
+    for method in plan.settings.n_samples_of:
+        if method not in plan.settings.methods:
+            groups.setdefault("not among the methods", []).append(f"--n_samples_of {method}")
+    said = [f"{', '.join(flags)}: {why}" for why, flags in groups.items()]
+    return f"{'; '.join(said)}; ignored" if said else ""
 
 
 def fast_sampling(*recommended: SamplingSettings) -> tuple[str, int]:
@@ -217,9 +259,11 @@ def with_model(plan: Plan, model: Path, usual: SamplingSettings) -> Plan:
             "the model was not trained on the training part of this reference as it is divided here: it may have seen "
             "the held-out part, or another material"
         )
-    fast_sampler, n_fast_steps = fast_sampling(info.sampling_settings(), usual)
+    recommended = info.sampling_settings()
+    fast_sampler, n_fast_steps = fast_sampling(recommended, usual)
     return replace(
         plan,
+        has_use_for_preset=recommended.sampler == "ddim" and "diffusion_fast" in plan.settings.methods,
         model=model,
         training=info.settings,
         model_note=note,
@@ -239,7 +283,7 @@ def describe(plan: Plan) -> str:
     lines += [
         f"  reference      {micrograph.path}: {micrograph.phases.shape[0]} x {micrograph.phases.shape[1]}; {parts}"
     ]
-    if any(METHODS[m].is_diffusion for m in settings.methods):
+    if plan.samples_a_model:
         steps = f"{plan.training.n_training_steps} steps of {plan.training.batch_size} images"
         n = plan.generation.n_training_samples
         kind = {"crops": "crops", "descriptors": "MCRpy reconstructions"}[plan.generation.training_data]

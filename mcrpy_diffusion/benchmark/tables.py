@@ -44,7 +44,7 @@ def cost_table(results: Mapping[str, Any]) -> Table:
         *(
             Column(
                 f"{SAMPLER_NAMES[name]} cheaper from",
-                f"number of structures from which on {name} costs less than this method, data and training counted",
+                f"number of structures from which on {name} costs less than this method, {_counted(results)}",
             )
             for name in samplers
         ),
@@ -52,6 +52,17 @@ def cost_table(results: Mapping[str, Any]) -> Table:
     return Table(
         "What they cost", tuple(columns), tuple(_cost_row(results, row, samplers) for row in results["methods"])
     )
+
+
+def _counted(results: Mapping[str, Any]) -> str:
+    """Say which of the model's costs are in the break-even: a model that was given may know only a part of them."""
+    costs = [row["cost"] for row in results["methods"] if row["is_diffusion"] and row["cost"] is not None]
+    unknown = [name for name in ("data", "training") if any(cost[name] is None for cost in costs)]
+    return {
+        (): "data and training counted",
+        ("data",): "training counted, data not: their seconds are not known",
+        ("training",): "data counted, training not: its seconds are not known",
+    }.get(tuple(unknown), "data and training not counted: their seconds are not known")
 
 
 def _cost_row(results: Mapping[str, Any], row: Mapping[str, Any], samplers: Sequence[str]) -> tuple[str, ...]:

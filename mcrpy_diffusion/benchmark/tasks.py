@@ -16,15 +16,25 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
+from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan, unused
 from mcrpy_diffusion.benchmark.worker import Record
 from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.progress import Progress
-from mcrpy_diffusion.records import keep_record
+from mcrpy_diffusion.records import check_same, read_record
 
 NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
+MAY_BE_UNUSED = (
+    "n_training_samples",
+    "n_ddim_steps",
+    "n_fast_steps",
+    "fast_sampler",
+    "limit_to",
+    "max_iter",
+    "training",
+    "model",
+)
 _POLL_SECONDS = 0.5
 
 # `-m` would put the working folder first on sys.path; `-c` does too, where PYTHONSAFEPATH, of Python 3.11, is not set.
@@ -37,13 +47,27 @@ _START = (
 def prepare(plan: Plan) -> None:
     """Make the folder and what the tasks read; refuse a folder of other settings, or with a damaged record."""
     make_folder(plan.folder)
-    made_by = {k: v for k, v in plan.settings.to_dict().items() if k not in NOT_IN_A_STRUCTURE}
-    made_by |= {**plan.fast, "reference_sha256": list(plan.reference.sha256)}
-    made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
-    keep_record(plan.folder / "made_by.json", made_by)
+    keep_made_by(plan)
     for task in (MODEL_TASK, *plan.settings.methods):
         Record(plan.record(task))  # its costs are read last of all: hours later it would be too late
     write_atomically(plan.folder / "training_part.npy", lambda f: np.save(f, plan.training_part, allow_pickle=False))
+
+
+def keep_made_by(plan: Plan) -> None:
+    """Write what the structures of a folder are made by, in made_by.json; refuse a folder of other settings.
+
+    What this command has no use for is neither written nor compared, so that a later one, of other methods, is free in
+    it; what an earlier one had no use for is added.
+    """
+    path, without_use = plan.folder / "made_by.json", {*NOT_IN_A_STRUCTURE, *unused(plan)}
+    made_by = {**plan.settings.to_dict(), **plan.fast, "reference_sha256": list(plan.reference.sha256)}
+    made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
+    made_by = {key: value for key, value in made_by.items() if key not in without_use}
+    there = read_record(path) if path.exists() else {}
+    added = {key: value for key, value in made_by.items() if key not in there and (not there or key in MAY_BE_UNUSED)}
+    check_same({key: value for key, value in there.items() if key not in without_use} | added, made_by, path)
+    if added:
+        write_json(path, there | added)
 
 
 def _sha256(path: Path) -> str:

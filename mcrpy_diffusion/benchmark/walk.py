@@ -14,6 +14,7 @@ from mcrpy_diffusion.benchmark.plan import Plan, describe, make_plan
 from mcrpy_diffusion.benchmark.results import measure
 from mcrpy_diffusion.benchmark.tasks import only_one, prepare, run_tasks
 from mcrpy_diffusion.compare import feature_network
+from mcrpy_diffusion.console import say_error
 from mcrpy_diffusion.errors import InputError
 
 
@@ -37,6 +38,8 @@ def benchmark(options: Mapping[str, Any]) -> str:
         If anything given cannot be used, or no method made a structure.
     """
     plan = make_plan(options)
+    if plan.ignored:
+        say_error(f"warning: {plan.ignored}")
     if options.get("dry_run"):
         return describe(plan)
     print(describe(plan), flush=True)
