@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcrpy_diffusion import frameworks, pretrained
-from mcrpy_diffusion.checkpoint import ModelInfo, load_network, save_model
+from mcrpy_diffusion.checkpoint import ModelInfo, load_network, read_info, save_model
 from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, GenerationSettings, Settings, preset
 from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data.untrusted import open_regular, read_json
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
 from mcrpy_diffusion.materials.recipes import DIRECT, descriptor_settings
@@ -49,6 +50,9 @@ def export(
 ) -> str:
     """Write the weights of a model in half precision, its settings, where it comes from and what was measured.
 
+    A model that has a card already keeps what that says and nothing is given for, apart from the name. Its figures, the
+    statistics beside them and the effect of half precision are kept where weights, sampler and steps stay as they were.
+
     Parameters
     ----------
     model : path
@@ -76,12 +80,13 @@ def export(
     Returns
     -------
     str
-        What was written, and how many pixels half precision changes.
+        What was written, how many pixels half precision changes, and whether figures of the model's card were kept.
 
     Raises
     ------
     InputError
-        If a file cannot be used, the source is not known, or a weight is too large for half precision.
+        If a file cannot be used, the source is not known, a weight is too large for half precision, or the card would
+        replace a file that is none.
     """
     out = Path(out)
     if out.suffix != SUFFIX or not out.parent.is_dir():
@@ -90,34 +95,45 @@ def export(
     path = pretrained.find(model)
     if out.exists() and out.samefile(path):
         raise InputError(f"{out}: the model itself, whose weights would be rounded; give another --out")
+    _refuse_other_text(out)
     ModelCard(name or out.stem).check_name()
     network, info = load_network(path)
-    origin = _origin(info, source, licence)
-    figures, statistics = pick_figures(_read_metrics(metrics, info)) if metrics is not None else ({}, {})
+    old = info.card or ModelCard(name or out.stem)
+    origin = _origin(info, source or old.source or None, licence or old.licence or None)
+    made = list(made_by) if made_by is not None else old.commands or commands(info, origin.built_in)
     card = ModelCard(
         name=name or out.stem,
-        description=description,
+        description=description or old.description,
         source=origin.text,
         licence=origin.licence,
-        commands=list(made_by) if made_by is not None else commands(info, origin.built_in),
+        commands=made,
         sampling=_recommended(info, sampler, n_steps),
-        dataset=_dataset_facts(dataset, info) if dataset is not None else {},
-        figures=figures,
-        statistics=statistics,
-        limits=[*_limits(info), *limits],
+        dataset=_dataset_facts(dataset, info) if dataset is not None else old.dataset,
+        limits=list(dict.fromkeys([*_limits(info), *old.limits, *limits])),
     )
-    info = replace(info, card=card)
-    info.sampling_settings()  # raises where the sampler or its steps are not allowed
     weights = halved(network.state_dict())
+    differing = _what_differs(old, card, network.state_dict(), weights)
+    said = ""
+    if metrics is not None:
+        figures, statistics = pick_figures(_read_metrics(metrics, info))
+        card = replace(card, figures=figures, statistics=statistics)
+    elif old.figures and not differing:
+        card = replace(card, figures=old.figures, statistics=old.statistics)
+        said = "the figures of the model's card are kept\n"
+    elif old.figures:
+        said = f"the figures of the model's card are left out: {differing}; --metrics FILE gives new ones\n"
+    info = ModelInfo.from_dict(json.loads(json.dumps(replace(info, card=card).to_dict())))  # as it will be read
+    info.sampling_settings()  # raises where the sampler or its steps are not allowed
     share = differing_pixels(info, network.state_dict(), weights)
-    card = replace(card, half_precision={"n_images": N_COMPARED, "differing_pixels": share})
+    found = {"n_images": N_COMPARED, "differing_pixels": share}
+    card = replace(card, half_precision=old.half_precision if old.half_precision and not differing else found)
     save_model(out, weights, replace(info, card=card))
     text = pretrained.card_text(out)
     write_atomically(out.with_suffix(".md"), lambda file: file.write(text.encode()))
     size = out.stat().st_size / MIB
     return (
         f"{out}: {size:.2f} MiB; half precision changes {100 * share:.2g} % of the pixels of {N_COMPARED} structures\n"
-        f"{out.with_suffix('.md')}"
+        f"{said}{out.with_suffix('.md')}"
     )
 
 
@@ -209,6 +225,30 @@ def _options(given: Settings, usual: Settings) -> list[str]:
     return words
 
 
+def _refuse_other_text(out: Path) -> None:
+    """Raise InputError where the place of the card is taken by anything but the card of the model that is at `out`."""
+    place = out.with_suffix(".md")
+    if not os.path.lexists(place):
+        return
+    try:
+        card = read_info(out).card
+        with open_regular(place) as file:
+            head = file.readline(1000).decode().rstrip()
+    except (InputError, OSError, ValueError):
+        card, head = None, ""
+    if card is None or head != f"# {card.name}":
+        raise InputError(f"{place}: there already, and not the card of {out.name}; give another --out, or move it")
+
+
+def _what_differs(old: ModelCard, new: ModelCard, exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor]) -> str:
+    """Say why figures that were measured for one card may not hold for another; nothing where they do."""
+    if old.sampling != new.sampling:
+        before, now = (f"{s.get('sampler')}, {s.get('n_sampling_steps')} steps" for s in (old.sampling, new.sampling))
+        return f"they hold for {before}, this card recommends {now}"
+    is_same = all((value == rounded[name]).all() for name, value in exact.items())
+    return "" if is_same else "16 bits round the weights that they hold for"
+
+
 def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> dict[str, Any]:
     """The sampler and its number of steps that a card recommends; unless given, those of the model as it is."""
     usual = info.sampling_settings()
@@ -233,7 +273,9 @@ def _origin(info: ModelInfo, source: str | None, licence: str | None) -> Source:
 
 def _read_metrics(path: str | os.PathLike[str], info: ModelInfo) -> dict[str, Any]:
     try:
-        metrics: dict[str, Any] = json.loads(Path(path).read_bytes())
+        metrics: dict[str, Any] = read_json(path)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable metrics.json ({' '.join(str(error).split())[:100]})") from error
     if not isinstance(metrics, dict) or metrics.get("n_phases") != info.n_phases:

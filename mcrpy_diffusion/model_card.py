@@ -124,7 +124,7 @@ def pick_figures(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
                 found = metrics["curves"][phase]
                 curves[phase] = {measure: {"original": _rounded(found[measure]["original"])} for measure in found}
             statistics = {"curves": curves}
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise InputError(f"{_one_line(error)} is not in the metrics; give a metrics.json of evaluate") from error
     return json.loads(json.dumps(figures)), json.loads(json.dumps(statistics))
 

@@ -150,12 +150,36 @@ def test_a_sampler_is_recommended_with_its_own_number_of_steps(
     assert (settings.sampler, settings.n_sampling_steps) == recommended
 
 
-def test_a_model_that_is_exported_again_keeps_its_recommendation(exported: Path, tmp_path: Path) -> None:
-    for words, recommended in (([], ("ddpm", 5)), (["--sampler", "dpm_solver"], ("dpm_solver", 20))):
-        out = tmp_path / "again.safetensors"
-        assert run("export", "--model", exported, "--out", out, *words) == 0
-        settings = read_info(out).sampling_settings()
-        assert (settings.sampler, settings.n_sampling_steps) == recommended
+def test_a_model_that_is_exported_again_keeps_its_card(
+    exported: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card, out = read_info(exported).card, tmp_path / "again.safetensors"
+    assert card is not None
+    assert run("export", "--model", exported, "--out", out) == 0
+    assert read_info(out).card == replace(card, name="again")
+    assert "\nthe figures of the model's card are kept\n" in capsys.readouterr().out
+    words = ["--sampler", "dpm_solver", "--limits", "None."]
+    assert run("export", "--model", exported, "--out", out, *words) == 0  # in place of its own card
+    said = (
+        "the figures of the model's card are left out: they hold for ddpm, 5 steps, this card recommends dpm_solver, 20"
+    )
+    assert said in capsys.readouterr().out
+    again = read_info(out).card
+    assert again is not None
+    assert again.sampling == {"sampler": "dpm_solver", "n_sampling_steps": 20}
+    assert again.figures == again.statistics == {}
+    assert again.limits == [*card.limits, "None."]
+    assert (again.dataset, again.commands) == (card.dataset, card.commands)
+
+
+def test_figures_are_not_kept_for_weights_that_are_rounded(work: Path, exported: Path, tmp_path: Path) -> None:
+    network, _ = load_network(work / "run" / "model.safetensors")
+    save_model(tmp_path / "exact.safetensors", network.state_dict(), read_info(exported))
+    export(tmp_path / "exact.safetensors", tmp_path / "m.safetensors")
+    made = read_info(tmp_path / "m.safetensors").card
+    assert made is not None
+    assert made.figures == made.statistics == {}
+    assert made.half_precision == read_info(exported).card.half_precision  # measured anew
 
 
 def test_the_usual_steps_are_those_of_usual_sampling() -> None:
@@ -237,6 +261,11 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
         (["--metrics", "missing.json"], "missing.json: not a readable metrics.json"),
         (["--metrics", "other.json"], "not the metrics.json of structures of 2 phases"),
         (["--metrics", "few.json"], "is not in the metrics"),
+        (["--metrics", "nan.json"], "has nan in its figures"),
+        (["--description", "two\nlines"], "control characters in its description"),
+        (["--out", "notes.safetensors"], "notes.md: there already, and not the card of notes.safetensors"),
+        (["--out", "large.safetensors"], "large.md: there already, and not the card of large.safetensors"),
+        (["--out", "small.safetensors"], "small.md: there already, and not the card of small.safetensors"),
         (["--dataset", "missing"], "missing"),
         (["--sampler", "x"], "sampler is 'x'"),
         (["--n_steps", "0"], "n_sampling_steps is 0; allowed is a number of at least 1"),
@@ -253,16 +282,22 @@ def test_wrong_input_is_one_line_and_leaves_no_file(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "other.json").write_text('{"n_phases": 3}')
     (tmp_path / "few.json").write_text('{"n_phases": 2}')
+    metrics = json.loads((work / "report" / "metrics.json").read_text())
+    metrics["volume_fraction"]["difference"] = float("nan")
+    (tmp_path / "nan.json").write_text(json.dumps(metrics))
+    for name in ("notes", "large", "small"):
+        (tmp_path / f"{name}.md").write_text("# Notes\n")
     network, info = load_network(work / "run" / "model.safetensors")
     foreign = replace(info, provenance={"reference_sha256": ["0" * 64]})
     save_model("foreign.safetensors", network.state_dict(), foreign)
     save_model("large.safetensors", {k: v * 1e9 for k, v in network.state_dict().items()}, foreign)
-    before = sorted(tmp_path.iterdir())
+    save_model("small.safetensors", network.state_dict(), replace(info, card=ModelCard("small")))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     assert run("export", "--model", work / "run", "--out", "m.safetensors", *words) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-    assert sorted(tmp_path.iterdir()) == before
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_another_data_set_than_that_of_the_training_is_refused(work: Path, tmp_path: Path) -> None:
