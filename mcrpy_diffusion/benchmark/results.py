@@ -76,15 +76,8 @@ def notes(plan: Plan, rows: list[dict[str, Any]], failures: Mapping[str, str]) -
     ]
     if not plan.has_held_out:
         found.append(plan.why_nothing_is_held_out)
-    if plan.model is not None and plan.samples_a_model:
-        if model_cost_of(plan)["training"] is None:
-            found.append("the model was given: the seconds of its training and of its data are not known")
-        else:
-            wall = ", of the clock on the wall" if plan.settings.clock == "cpu" else ""
-            found.append(
-                f"the model was given: the seconds of its training are those it carries{wall}, those of its data are "
-                "not known"
-            )
+    if plan.samples_a_model:
+        found += model_cost_of(plan)["notes"]
     if plan.model_note and plan.samples_a_model:
         found.append(plan.model_note)
     counts = {row["n"] for row in rows if row["n"]}

@@ -39,7 +39,11 @@ def cost_table(results: Mapping[str, Any]) -> Table:
         Column("s each", f"seconds {clock} for one structure, in a warm process"),
         Column("data s", "seconds for the training data"),
         Column("training s", "seconds for the training"),
-        Column("setup s", "seconds before the first structure: program, libraries, characterization or model"),
+        Column(
+            "setup s",
+            "seconds before the first structure: program, libraries, characterization or model; for diffusion also "
+            "program and libraries of the process that made the model",
+        ),
         Column("MiB", "most memory of its process; for diffusion of the sampling / of the training"),
         *(
             Column(

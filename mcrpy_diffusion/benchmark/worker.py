@@ -1,11 +1,13 @@
 """One method of the benchmark in a process of its own, so that its time and memory are its alone.
 
 Started by `tasks.worker_command` with TASK.json. Each structure is written as it comes, and what it
-cost as a line of a .jsonl file, so that the same task goes on where a kill stopped it.
+cost as a line of a .jsonl file, so that the same task goes on where a kill stopped it. The making of the model writes
+such a line every few seconds.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -22,6 +24,8 @@ from mcrpy_diffusion.console import run
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
 from mcrpy_diffusion.memory import peak_memory
+
+RECORD_EVERY_SECONDS = 10.0  # of the making of a model: a kill loses no more than that
 
 Maker = Callable[[Sequence[int]], Iterable[np.ndarray]]
 
@@ -47,8 +51,7 @@ def make_structures(task: Mapping[str, Any]) -> None:
     if not missing:
         return
     make, batch_size = {"mcrpy": _mcrpy, "diffusion": _diffusion}[task["kind"]](task)
-    seconds = dict(zip(("seconds", "cpu_seconds"), _since_program_start()))
-    record.write(setup=True, **seconds)
+    _write_setup(record)
     for start in range(0, len(missing), batch_size):
         chosen = missing[start : start + batch_size]
         with Stopwatch() as watch:
@@ -72,24 +75,21 @@ def make_model(task: Mapping[str, Any]) -> None:
     generation = GenerationSettings.from_dict(task["generation"])
     micrograph = read_micrograph(task["reference"], use_multiphase=generation.use_multiphase)
     reference = Reference(micrograph.name, micrograph.n_phases, (micrograph.sha256,), (micrograph,))
-    with _recorded(record, "data"):
-        dataset = generate(generation, reference, folder / "training_data", n_jobs=1)
-    before = _steps_done(folder)
-    with _recorded(record, "training", lambda: {"steps": _steps_done(folder) - before}):
-        train(read_dataset(dataset), TrainingSettings.from_dict(task["training"]), folder)
+    samples, steps = folder / "training_data", [0]
+    _write_setup(record)
+    with Stage(record, "data", "samples", lambda: len(list(samples.glob("samples/*.npy")))):
+        dataset = generate(generation, reference, samples, n_jobs=1)
+
+    def count(*_: Any) -> None:
+        steps[0] += 1
+
+    with Stage(record, "training", "steps", lambda: steps[0]):
+        train(read_dataset(dataset), TrainingSettings.from_dict(task["training"]), folder, on_step=count)
 
 
-def _recorded(record: Record, stage: str, also: Callable[[], dict[str, Any]] = dict) -> Stopwatch:
-    """Return what measures a stage, and records it however it ends, short of a kill."""
-    return Stopwatch(lambda seconds: record.write(stage=stage, peak_memory=peak_memory(), **seconds, **also()))
-
-
-def _steps_done(folder: Path) -> int:
-    """Steps of the training in a folder, by its newest state."""
-    from mcrpy_diffusion.training_state import latest
-
-    found = latest(folder)
-    return 0 if found is None else int(found[1]["step"])
+def _write_setup(record: Record) -> None:
+    """Record what this process took until now, before its work begins."""
+    record.write(setup=True, **dict(zip(("seconds", "cpu_seconds"), _since_program_start())))
 
 
 def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
@@ -164,7 +164,7 @@ def _is_line(line: Mapping[str, Any]) -> bool:
         numbers += ["peak_memory"]
         is_known = type(line["seed"]) is int and type(line.get("first")) is bool
     elif "stage" in line:
-        numbers += ["peak_memory", *(["steps"] if "steps" in line else [])]
+        numbers += ["peak_memory", *(unit for unit in ("samples", "steps") if unit in line)]
         is_known = line["stage"] in ("data", "training")
     else:
         is_known = line.get("setup") is True
@@ -174,8 +174,7 @@ def _is_line(line: Mapping[str, Any]) -> bool:
 class Stopwatch:
     """Measures `seconds` and, of this process and those it waited for, `cpu_seconds`; use as a context manager."""
 
-    def __init__(self, then: Callable[[dict[str, float]], None] | None = None) -> None:
-        self._then = then
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
 
     def __enter__(self) -> Stopwatch:
@@ -185,12 +184,68 @@ class Stopwatch:
     def __exit__(self, *_: object) -> None:
         seconds = time.perf_counter() - self._started
         self.seconds = {"seconds": seconds, "cpu_seconds": _cpu_seconds() - self._cpu_started}
-        if self._then is not None:
-            self._then(self.seconds)
+
+
+class Stage:
+    """Records a stage of the making of a model, a line every few seconds of what came since; use as a context manager.
+
+    Parameters
+    ----------
+    record : Record
+    name : str
+        data or training.
+    unit : str
+        What the stage does one after another: samples or steps.
+    count : callable
+        Says how many of them are done.
+    """
+
+    def __init__(self, record: Record, name: str, unit: str, count: Callable[[], int]) -> None:
+        self._record, self._name, self._unit, self._count = record, name, unit, count
+        self._ended = threading.Event()
+        self._writer = threading.Thread(target=self._write_now_and_then, daemon=True)
+
+    def __enter__(self) -> Stage:
+        self._last = self._now()
+        self._writer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._writer.join()
+        self._write()
+
+    def _write_now_and_then(self) -> None:
+        while not self._ended.wait(RECORD_EVERY_SECONDS):
+            self._write()
+
+    def _write(self) -> None:
+        last, self._last = self._last, self._now()
+        since = {key: value - last[key] for key, value in self._last.items()}
+        self._record.write(stage=self._name, peak_memory=peak_memory(), **since)
+
+    def _now(self) -> dict[str, float]:
+        found = {"seconds": time.perf_counter(), "cpu_seconds": _cpu_seconds_of_all()}
+        return found | {self._unit: self._count()}
 
 
 def _cpu_seconds() -> float:
     return sum(os.times()[:4])
+
+
+def _cpu_seconds_of_all() -> float:
+    """Return those of this process and of all that it started, whether they ended or not."""
+    import psutil
+
+    while True:
+        ended = os.times()[2:4]
+        running = 0.0
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                running += sum(process.cpu_times()[:4])
+        now = os.times()
+        if now[2:4] == ended:  # else one may have been counted twice, or not at all
+            return sum(now[:4]) + running
 
 
 def _since_program_start() -> tuple[float, float]:
