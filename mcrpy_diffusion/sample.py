@@ -28,10 +28,9 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import make_folder, write_atomically
 from mcrpy_diffusion.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.progress import Progress
-from mcrpy_diffusion.records import keep_record, read_record
+from mcrpy_diffusion.records import keep_record
 
 RECORD_NAME = "drawn_with.json"  # in a folder of structures
-OTHER_RECORD_NAME = "sampling.json"  # the same of benchmarks/paper, beside structures that may be older than the first
 
 
 class Model:
@@ -287,13 +286,13 @@ def sample_to_folder(
     """
     folder, shape = make_folder(folder), shape or model.info.extent
     record = folder / RECORD_NAME
-    drawn_with = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
-    made_by = drawn_with | {"extent": list(shape), "weights_sha256": model.fingerprint()}
+    made_by = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
+    made_by |= {"extent": list(shape), "weights_sha256": model.fingerprint()}
     if record.exists():
         keep_record(record, made_by)
     seeds = range(settings.seed, settings.seed + settings.n_samples)
     there = {s: path for s in seeds if (path := folder / f"{s}.npy").exists()}
-    if there and not record.exists() and not _is_in(drawn_with, folder / OTHER_RECORD_NAME):
+    if there and not record.exists():
         first = next(iter(there.values()))
         raise InputError(f"{first} is there already, and no {RECORD_NAME} says how it was drawn; give another folder")
     for path in there.values():
@@ -306,11 +305,6 @@ def sample_to_folder(
                 save_structure(folder / f"{seed}.npy", structure)
             bar.update(len(drawn))
     return folder
-
-
-def _is_in(values: dict[str, Any], path: Path) -> bool:
-    """Whether a record is there and holds these values too."""
-    return path.exists() and values.items() <= read_record(path).items()
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Model:

@@ -143,22 +143,6 @@ def test_foreign_and_damaged_files_are_not_taken_for_structures(tmp_path):
         assert {p.name for p in folder.iterdir()} == before
 
 
-def test_structures_beside_the_record_of_the_papers_benchmark_are_kept(tmp_path):
-    model = load_model(make_model(tmp_path / "m.safetensors"))
-    settings = SamplingSettings(n_samples=2, n_sampling_steps=3)
-    folder = sample_to_folder(model, settings, tmp_path / "out")
-    (folder / "drawn_with.json").unlink()
-    for steps, is_known in ((4, False), (3, True)):
-        record = settings.replace(n_sampling_steps=steps).to_dict() | {"model_sha256": "0" * 64}
-        (folder / "sampling.json").write_text(json.dumps(record))
-        if is_known:
-            sample_to_folder(model, settings.replace(n_samples=3), folder)
-            assert (folder / "drawn_with.json").exists()
-        else:
-            with pytest.raises(InputError, match="0.npy is there already, and no drawn_with.json"):
-                sample_to_folder(model, settings.replace(n_samples=3), folder)
-
-
 def test_a_refused_setting_leaves_no_record(tmp_path):
     model = load_model(make_model(tmp_path / "m.safetensors"))
     settings = SamplingSettings(n_samples=1, n_sampling_steps=101)
