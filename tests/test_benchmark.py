@@ -14,7 +14,8 @@ from test_pipeline import blobs
 from test_train import TINY
 
 from mcrpy_diffusion.benchmark import worker
-from mcrpy_diffusion.benchmark.costs import break_evens, method_cost, model_cost_of
+from mcrpy_diffusion.benchmark.costs import break_evens, machines_of, method_cost, model_cost_of
+from mcrpy_diffusion.benchmark.machine import describe_all, distinct
 from mcrpy_diffusion.benchmark.page import console_tables
 from mcrpy_diffusion.benchmark.plan import describe, make_plan
 from mcrpy_diffusion.benchmark.quality import RealSets, diversity, quality
@@ -209,6 +210,7 @@ def test_steps_that_a_kill_left_without_a_line_are_counted_by_those_that_have_on
         assert cost["training"] == pytest.approx(seconds)
 
 
+MACHINE = {"processor": "P", "graphics_card": None, "n_jobs": 1, "threads": 1, "cores": 2, "memory": 2**30}
 SETUP = {"setup": True, "seconds": 5.0, "cpu_seconds": 4.0}
 TRAINING = {"stage": "training", "peak_memory": 5, "seconds": 30.0, "cpu_seconds": 20.0}
 DATA = TRAINING | {"stage": "data"}
@@ -272,6 +274,52 @@ def test_data_and_training_count_for_diffusion_alone(reference, tmp_path):
     assert break_evens(rows) == {"s2_lbfgsb": {"diffusion_ddim": 51}, "s2_accelerated": {"diffusion_ddim": None}}
 
 
+def measured(versions=None, **changes):
+    return {"machine": MACHINE | changes, "versions": {"torch": "2.4", "numpy": "1.26"} | (versions or {})}
+
+
+def test_what_the_seconds_were_measured_on_is_reported_not_what_there_is_now(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out", n_jobs=2)
+    write_lines(tmp_path / "out" / "gram.jsonl", [SETUP | measured(), structure_line(0, 1.0)])
+    write_lines(tmp_path / "out" / "diffusion_fast.jsonl", [SETUP | measured(), structure_line(0, 1.0)])
+    write_lines(tmp_path / "out" / "model.jsonl", [SETUP | measured(threads=4)])
+    write_lines(tmp_path / "out" / "s2_tnc.jsonl", [SETUP | measured(), SETUP, structure_line(0, 1.0)])  # once without
+    assert machines_of(plan, "gram") == [measured()]
+    assert machines_of(plan, "diffusion_fast") == [measured(), measured(threads=4)]
+    before, now = machines_of(plan, "s2_tnc")
+    assert before == measured()
+    assert now["machine"]["n_jobs"] == 2
+    assert machines_of(plan, "s2_lbfgsb") == [now]
+
+
+def test_methods_are_grouped_by_what_they_were_measured_on():
+    one = [
+        ("gram", measured()),
+        ("gram", measured()),
+        ("diffusion_fast", measured(graphics_card="G", memory=2**30 + 1)),
+    ]
+    groups = distinct(one)
+    assert [group["methods"] for group in groups] == [["gram", "diffusion_fast"]]
+    assert describe_all(groups) == "P, G: 1 thread of 2 cores, 1 GiB."
+    more = [*one, ("s2_tnc", measured(threads=4, n_jobs=2)), ("s2_tnc", measured({"torch": "2.5"}))]
+    assert describe_all(distinct(more)) == (
+        "gram, diffusion_fast on P, G: 1 thread of 2 cores, 1 GiB, torch 2.4. "
+        "s2_tnc on P: 4 threads of 2 cores, 2 processes side by side, 1 GiB, torch 2.4. "
+        "s2_tnc on P: 1 thread of 2 cores, 1 GiB, torch 2.5."
+    )
+
+
+def test_seconds_of_different_machines_are_not_compared_without_a_word(reference, tmp_path):
+    plan = plan_of(reference, tmp_path / "out", methods=("gram", "s2_tnc"))
+    rows = [{"method": "gram", "n": 1, "n_asked": 1, "cost": None, "measured_on": [measured()]}]
+    rows += [rows[0] | {"method": "s2_tnc"}]
+    assert notes(plan, rows, {}) == []
+    rows[1]["measured_on"] = [measured(threads=2)]
+    assert "not all seconds were measured on the same machine" in notes(plan, rows, {})[0]
+    rows[1]["measured_on"] = machines_of(plan, "s2_tnc")  # nothing is recorded
+    assert "older records do not say what they were measured on" in notes(plan, rows, {})[0]
+
+
 def test_structures_without_a_record_have_no_cost(reference, tmp_path):
     assert method_cost(plan_of(reference, tmp_path / "out"), "gram", {}) is None
 
@@ -290,6 +338,9 @@ def test_structures_without_a_record_have_no_cost(reference, tmp_path):
         json.dumps(structure_line(0, 1.0, memory=None)),
         json.dumps(structure_line(0, float("nan"))),
         f'{{"setup": true, "seconds": 1{"0" * 400}, "cpu_seconds": 1}}',
+        json.dumps(SETUP | {"machine": {"processor": "P"}, "versions": {}}),
+        json.dumps(SETUP | {"machine": [], "versions": {}}),
+        json.dumps(SETUP | {"machine": MACHINE}),
         json.dumps(SETUP | {"stage": "sleep", "peak_memory": 1}),
         json.dumps(SETUP | {"stage": "training", "peak_memory": 1, "steps": "all"}),
     ],
@@ -437,7 +488,10 @@ def test_a_worker_imports_from_the_working_folder_only_where_pythonpath_names_it
     given = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     given |= variables | ({"PYTHONPATH": str(tmp_path)} if named else {})
     command = worker_command(tmp_path / "task.json")
-    done = subprocess.run(command, cwd=tmp_path, env=given, stdin=subprocess.PIPE, capture_output=True, text=True)
+    open_end, held = os.pipe()  # it ends once its standard input is closed
+    done = subprocess.run(command, cwd=tmp_path, env=given, stdin=open_end, capture_output=True, text=True)
+    os.close(open_end)
+    os.close(held)
     assert (done.returncode, done.stderr.strip()) == ((1, "numpy of the working folder") if named else (0, ""))
 
 
@@ -523,7 +577,7 @@ def canned():
         "floors": {"20": good | {"diversity": None, "copies": None}},
         "break_even": {"s2_lbfgsb": {"diffusion_fast": 71}},
         "notes": ["gram failed: no memory"],
-        "machine": {"processor": "P", "graphics_card": None, "n_jobs": 1, "threads": 1, "cores": 2, "memory": 2**30},
+        "measured_on": distinct([("s2_lbfgsb", measured()), ("diffusion_fast", measured())]),
     }
 
 
@@ -694,11 +748,18 @@ def test_everything_is_written_and_a_failing_method_loses_no_other(finished):
     assert (out / "benchmark.png").stat().st_size > 10_000
 
 
-def test_the_same_command_again_makes_nothing_anew(finished, capsys):
+def test_the_same_command_again_makes_nothing_anew(finished, capsys, monkeypatch):
     out, command = finished
+    measured_on = json.loads((out / "benchmark.json").read_text())["measured_on"]
+    threads = measured_on[0]["machine"]["threads"]
+    monkeypatch.setenv("OMP_NUM_THREADS", str(threads + 3))
     before = {path: path.stat().st_mtime_ns for path in [*out.glob("*/*.npy"), out / "model" / "model.safetensors"]}
     lines = (out / "s2_lbfgsb.jsonl").read_text()
-    assert main([*command, "--methods", "s2_lbfgsb", "diffusion_fast", "--features", "none"]) == 0
+    assert main([*command, "--methods", "s2_lbfgsb", "diffusion_fast", "--features", "none", "--n_jobs", "2"]) == 0
+    results = json.loads((out / "benchmark.json").read_text())
+    assert results["measured_on"] == measured_on
+    assert results["machine"]["threads"] == threads
+    assert results["versions"]["numpy"] == np.__version__
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert (out / "s2_lbfgsb.jsonl").read_text() == lines
     assert "diffusion_fast" in capsys.readouterr().out

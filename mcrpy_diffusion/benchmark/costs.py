@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.benchmark.machine import measured_on
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
-from mcrpy_diffusion.benchmark.tasks import n_threads
 from mcrpy_diffusion.benchmark.worker import Record
 from mcrpy_diffusion.checkpoint import read_info
 from mcrpy_diffusion.metrics.break_even import break_even
@@ -112,6 +110,20 @@ def _stage_seconds(
     return seconds * whole / n, note if n < whole else ""
 
 
+def machines_of(plan: Plan, method: str) -> list[dict[str, Any]]:
+    """Return what each process of a method was measured on, and those that made its model; see `measured_on`.
+
+    Older records do not say it: what there is now stands for it, and has `is_assumed`.
+    """
+    is_diffusion = METHODS[method].is_diffusion
+    tasks = [method, MODEL_TASK] if is_diffusion and plan.model is None else [method]
+    starts = [line for task in tasks for line in Record(plan.record(task)).lines if line.get("setup")]
+    found = [{key: line[key] for key in ("machine", "versions")} for line in starts if "machine" in line]
+    if not found or len(found) < len(starts):
+        found.append(measured_on(plan.n_jobs, with_torch=is_diffusion) | {"is_assumed": True})
+    return found
+
+
 def break_evens(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int | None]]:
     """Return, for each of MCRpy's methods and each sampler, the count from which on diffusion is cheaper, or None."""
     costs = {row["method"]: row["cost"] for row in rows if row["cost"] is not None}
@@ -126,19 +138,3 @@ def break_evens(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int | 
         }
         for other in others
     }
-
-
-def machine(n_jobs: int) -> dict[str, Any]:
-    """Return what the work was done on."""
-    import psutil
-    import torch
-
-    name = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            name = next((line.split(":", 1)[1].strip() for line in file if line.startswith("model name")), name)
-    found: dict[str, Any] = {"processor": name, "cores": os.cpu_count(), "threads": n_threads(n_jobs), "n_jobs": n_jobs}
-    found |= {"memory": psutil.virtual_memory().total, "graphics_card": None}
-    if torch.cuda.is_available():
-        found["graphics_card"] = torch.cuda.get_device_name()
-    return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.benchmark.machine import describe_all
 from mcrpy_diffusion.benchmark.plan import Plan
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table, seconds
 from mcrpy_diffusion.figures import benchmark_pictures, structure_pictures
@@ -15,13 +16,14 @@ from mcrpy_diffusion.files import write_atomically, write_json
 from mcrpy_diffusion.report import setting_groups, template
 
 N_SHOWN = 8  # structures of each method
-GIB = 2**30
 
 
 def console_tables(results: Mapping[str, Any]) -> str:
     """Return both tables and what to know before believing them."""
     tables = [plain(cost_table(results)), plain(quality_table(results))]
-    return "\n\n".join([*tables, "\n".join([*(f"note: {note}" for note in results["notes"]), machine_line(results)])])
+    return "\n\n".join(
+        [*tables, "\n".join([*(f"note: {note}" for note in results["notes"]), describe_all(results["measured_on"])])]
+    )
 
 
 def write_page(plan: Plan, results: Mapping[str, Any]) -> list[Path]:
@@ -36,7 +38,7 @@ def write_page(plan: Plan, results: Mapping[str, Any]) -> list[Path]:
     write_json(numbers, results)
     both = (cost_table(results), quality_table(results))
     notes = [_sentence(note) for note in results["notes"]]
-    text = "\n\n".join([f"# {title(results)}", *map(markdown, both), *notes, machine_line(results)])
+    text = "\n\n".join([f"# {title(results)}", *map(markdown, both), *notes, describe_all(results["measured_on"])])
     write_atomically(table, lambda file: file.write((text + "\n").encode()))
     pictures = benchmark_pictures(results, plot)
     html = template("benchmark").render(
@@ -44,7 +46,7 @@ def write_page(plan: Plan, results: Mapping[str, Any]) -> list[Path]:
         summary=summary(results),
         tables=both,
         notes=notes,
-        machine=machine_line(results),
+        machine=describe_all(results["measured_on"]),
         pictures=pictures,
         sheets=_sheets(plan, results),
         settings=setting_groups(results["settings"], []),
@@ -84,15 +86,6 @@ def _parts(results: Mapping[str, Any]) -> str:
         return "All methods saw the whole reference, and are compared with it."
     seen, held = (" x ".join(map(str, results[part])) for part in ("training_part", "held_out_part"))
     return f"All methods saw {seen} pixels of the micrograph; {held} were held out to compare with."
-
-
-def machine_line(results: Mapping[str, Any]) -> str:
-    """Say what it ran on."""
-    found = results["machine"]
-    card = f", {found['graphics_card']}" if found["graphics_card"] else ""
-    several = f", {found['n_jobs']} processes side by side" if found["n_jobs"] > 1 else ""
-    threads = f"{found['threads']} thread{'s' if found['threads'] > 1 else ''} of {found['cores']} cores"
-    return f"{found['processor']}{card}: {threads}{several}, {found['memory'] / GIB:.0f} GiB."
 
 
 def _sentence(note: str) -> str:

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mcrpy_diffusion.benchmark.costs import break_evens, machine, method_cost, model_cost_of
+from mcrpy_diffusion.benchmark.costs import break_evens, machines_of, method_cost, model_cost_of
+from mcrpy_diffusion.benchmark.machine import distinct
 from mcrpy_diffusion.benchmark.plan import METHODS, Plan
 from mcrpy_diffusion.benchmark.quality import RealSets, quality, real_quality
-from mcrpy_diffusion.benchmark.tasks import n_threads
-from mcrpy_diffusion.checkpoint import package_versions
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.progress import Progress
 
 BUSY = 1.3  # wall over processor seconds with one thread, above which the machine was not quiet
-VERSIONS = ("mcrpy-diffusion", "mcrpy", "tensorflow", "torch", "numpy", "scipy")
 
 
 def measure(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
@@ -49,7 +47,7 @@ def measure(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
             row: dict[str, Any] = {"method": method, "title": plan.title(method)}
             row |= {"n_asked": plan.settings.number_of(method), "n": len(made.get(method, ()))}
             row |= {"is_diffusion": METHODS[method].is_diffusion, "failed": failures.get(method)}
-            row |= {"cost": None, "quality": None}
+            row |= {"cost": None, "quality": None, "measured_on": machines_of(plan, method) if method in made else []}
             if method in made:
                 row["cost"] = method_cost(plan, method, model_cost)
                 row["quality"] = quality(made[method], real)
@@ -59,13 +57,14 @@ def measure(plan: Plan, failures: Mapping[str, str]) -> dict[str, Any]:
     floors = {str(n): real_quality(n, real) for n in counts}
     results: dict[str, Any] = {"reference": plan.reference.micrographs[0].name}
     results |= {"extent": list(plan.settings.extent), "n_phases": plan.reference.n_phases}
-    results |= {"has_held_out": plan.has_held_out, "clock": plan.settings.clock, "machine": machine(plan.n_jobs)}
+    results |= {"has_held_out": plan.has_held_out, "clock": plan.settings.clock}
+    measured = distinct((row["method"], found) for row in rows for found in row["measured_on"])
+    results |= {"measured_on": measured, "machine": measured[0]["machine"], "versions": measured[0]["versions"]}
     results |= {"training_part": list(plan.training_part.shape)}
     results |= {"held_out_part": None if plan.held_out_part is None else list(plan.held_out_part.shape)}
     results |= {"counts": real.counts(), "methods": rows, "floors": floors}
     results |= {"break_even": break_evens(rows)}
-    results |= {"notes": notes(plan, rows, failures), "settings": plan.to_dict()}
-    return results | {"versions": package_versions(*VERSIONS)}
+    return results | {"notes": notes(plan, rows, failures), "settings": plan.to_dict()}
 
 
 def notes(plan: Plan, rows: list[dict[str, Any]], failures: Mapping[str, str]) -> list[str]:
@@ -80,13 +79,17 @@ def notes(plan: Plan, rows: list[dict[str, Any]], failures: Mapping[str, str]) -
         found += model_cost_of(plan)["notes"]
     if plan.model_note and plan.samples_a_model:
         found.append(plan.model_note)
+    if any("is_assumed" in each for row in rows for each in row["measured_on"]):
+        found.append("older records do not say what they were measured on: what there is now stands for it")
+    if len(distinct((row["method"], each) for row in rows for each in row["measured_on"])) > 1:
+        found.append("not all seconds were measured on the same machine, threads and versions: see below the tables")
     counts = {row["n"] for row in rows if row["n"]}
     if len(counts) > 1 and plan.settings.features != "none":
         found.append(
             "the numbers of structures differ: a Frechet distance is larger for fewer of them, compare each with that "
             "of as many real crops"
         )
-    busy = [row["cost"]["seconds_each"] / row["cost"]["cpu_seconds_each"] for row in rows if _one_thread(plan, row)]
+    busy = [row["cost"]["seconds_each"] / row["cost"]["cpu_seconds_each"] for row in rows if _one_thread(row)]
     if busy and max(busy) > BUSY:
         found.append(
             f"other work ran beside: seconds on the clock are up to {max(busy):.1f} times those of the processor"
@@ -94,5 +97,6 @@ def notes(plan: Plan, rows: list[dict[str, Any]], failures: Mapping[str, str]) -
     return found
 
 
-def _one_thread(plan: Plan, row: Mapping[str, Any]) -> bool:
-    return row["cost"] is not None and n_threads(plan.n_jobs) == 1 and row["cost"]["cpu_seconds_each"] > 0.01
+def _one_thread(row: Mapping[str, Any]) -> bool:
+    has_one = all(found["machine"]["threads"] == 1 for found in row["measured_on"])
+    return row["cost"] is not None and has_one and row["cost"]["cpu_seconds_each"] > 0.01

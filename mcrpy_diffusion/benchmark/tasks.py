@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.benchmark.machine import n_threads
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan, unused
 from mcrpy_diffusion.benchmark.worker import Record
 from mcrpy_diffusion.config import GenerationSettings
@@ -130,7 +131,7 @@ def tasks_of(plan: Plan) -> dict[str, dict[str, Any]]:
             )
             tasks[name] |= {"kind": "mcrpy", "generation": generation.to_dict(), "accelerated": method.accelerated}
             tasks[name] |= {"training_part": str(plan.folder / "training_part.npy")}
-    return {name: {**task, "record": str(plan.record(name))} for name, task in tasks.items()}
+    return {name: {**task, "record": str(plan.record(name)), "n_jobs": plan.n_jobs} for name, task in tasks.items()}
 
 
 def run_tasks(plan: Plan) -> dict[str, str]:
@@ -202,12 +203,6 @@ def worker_environment(n_jobs: int, *, hide_gpus: bool) -> dict[str, str]:
     environment.setdefault("MKL_NUM_THREADS", str(threads))
     environment.setdefault("PYTHONSAFEPATH", "1")  # for the processes that the worker starts
     return environment
-
-
-def n_threads(n_jobs: int) -> int:
-    """Threads of each worker."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdigit() and int(given) > 0 else max((os.cpu_count() or 1) // n_jobs, 1)
 
 
 def _reason(status: int, log: str) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.benchmark.machine import is_measured_on, measured_on
 from mcrpy_diffusion.console import run
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.files import write_atomically
@@ -51,7 +52,7 @@ def make_structures(task: Mapping[str, Any]) -> None:
     if not missing:
         return
     make, batch_size = {"mcrpy": _mcrpy, "diffusion": _diffusion}[task["kind"]](task)
-    _write_setup(record)
+    _write_setup(record, task)
     for start in range(0, len(missing), batch_size):
         chosen = missing[start : start + batch_size]
         with Stopwatch() as watch:
@@ -76,7 +77,7 @@ def make_model(task: Mapping[str, Any]) -> None:
     micrograph = read_micrograph(task["reference"], use_multiphase=generation.use_multiphase)
     reference = Reference(micrograph.name, micrograph.n_phases, (micrograph.sha256,), (micrograph,))
     samples, steps = folder / "training_data", [0]
-    _write_setup(record)
+    _write_setup(record, task)
     with Stage(record, "data", "samples", lambda: len(list(samples.glob("samples/*.npy")))):
         dataset = generate(generation, reference, samples, n_jobs=1)
 
@@ -87,9 +88,11 @@ def make_model(task: Mapping[str, Any]) -> None:
         train(read_dataset(dataset), TrainingSettings.from_dict(task["training"]), folder, on_step=count)
 
 
-def _write_setup(record: Record) -> None:
-    """Record what this process took until now, before its work begins."""
-    record.write(setup=True, **dict(zip(("seconds", "cpu_seconds"), _since_program_start())))
+def _write_setup(record: Record, task: Mapping[str, Any]) -> None:
+    """Record what this process took until now, before its work begins, and what it runs on."""
+    seconds = dict(zip(("seconds", "cpu_seconds"), _since_program_start()))
+    found = measured_on(task.get("n_jobs", 1), with_torch=task["kind"] != "mcrpy")
+    record.write(setup=True, **seconds, **found)
 
 
 def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
@@ -167,7 +170,7 @@ def _is_line(line: Mapping[str, Any]) -> bool:
         numbers += ["peak_memory", *(unit for unit in ("samples", "steps") if unit in line)]
         is_known = line["stage"] in ("data", "training")
     else:
-        is_known = line.get("setup") is True
+        is_known = line.get("setup") is True and is_measured_on(line)
     return is_known and all(isinstance(line.get(name), (int, float)) and math.isfinite(line[name]) for name in numbers)
 
 
