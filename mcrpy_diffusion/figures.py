@@ -312,7 +312,7 @@ def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str])
         (
             _draw_cost,
             f"Total cost over the number of structures, a line for each method. {_crossings(results)}",
-            "Data, training and start counted. Circles: diffusion is cheaper from there on.",
+            "Data and training, as far as known, and start counted. Circles: diffusion is cheaper from there on.",
         ),
         (
             _draw_discrepancies,

@@ -574,7 +574,9 @@ def canned():
         "has_held_out": True,
         "counts": {"grid": 7, "independent": 16},
         "methods": rows,
-        "floors": {"20": good | {"diversity": None, "copies": None}},
+        "floors": {
+            "20": good | {"volume_fraction": {"seen": 0.001, "held_out": 0.02}, "diversity": None, "copies": None}
+        },
         "break_even": {"s2_lbfgsb": {"diffusion_fast": 71}},
         "notes": ["gram failed: no memory"],
         "measured_on": distinct([("s2_lbfgsb", measured()), ("diffusion_fast", measured())]),
@@ -591,7 +593,7 @@ def test_tables_from_known_numbers():
     row = ("+0.0010 / -0.0200", "1.2 / 30.0", "4.0 / –", "123", "0.50", "–")
     assert good.rows[0] == ("s2_lbfgsb", "20", *row, "0.90", "0.080", "0")
     assert good.rows[1] == ("gram", "0", *["–"] * 9)
-    assert good.rows[3] == ("real crops", "20", *row, "–", "–", "–")
+    assert good.rows[3] == ("real crops", "20", "±0.0010 / ±0.0200", *row[1:], "–", "–", "–")
     for table in (costs, good):
         assert {len(cells) for cells in table.rows} == {len(table.columns)}
         head, rule, *lines = plain(table).splitlines()

@@ -90,14 +90,14 @@ def _cost_row(results: Mapping[str, Any], row: Mapping[str, Any], samplers: Sequ
 
 
 def quality_table(results: Mapping[str, Any]) -> Table:
-    """How good the structures are; below, what as many real crops of the part that was seen get."""
+    """How good the structures are; below, what as many real crops of the part that was seen get on average."""
     both = "seen / held-out part" if results["has_held_out"] else "the reference"
     unseen = "the held-out part" if results["has_held_out"] else "the reference"
     counts = results["counts"]
     columns = (
         Column("method", ""),
         Column("n", "structures behind the figures"),
-        Column("volume fraction", f"mean less that of real crops: {both}"),
+        Column("volume fraction", f"mean less that of real crops: {both}; ± the size of the difference"),
         Column("eps_S2 %", f"discrepancy of the two-point correlation, eq. (23): {both}"),
         Column("eps_L %", f"discrepancy of the lineal path, eq. (23): {both}"),
         Column("Frechet", f"Frechet distance of VGG-19's features to crops of {unseen}"),
@@ -112,11 +112,14 @@ def quality_table(results: Mapping[str, Any]) -> Table:
         Column("copies", "structures that are exact copies of it"),
     )
     rows = [_quality_row(row["method"], row["n"], row["quality"], results) for row in results["methods"]]
-    rows += [_quality_row("real crops", int(n), floor, results) for n, floor in results["floors"].items()]
+    for n, floor in results["floors"].items():
+        rows.append(_quality_row("real crops", int(n), floor, results, fraction="±{:.4f}"))
     return Table("How good they are", columns, tuple(rows))
 
 
-def _quality_row(name: str, n: int, quality: Mapping[str, Any] | None, results: Mapping[str, Any]) -> tuple[str, ...]:
+def _quality_row(
+    name: str, n: int, quality: Mapping[str, Any] | None, results: Mapping[str, Any], *, fraction: str = "{:+.4f}"
+) -> tuple[str, ...]:
     if quality is None:
         return (name, str(n), *[MISSING] * 9)
     sides = ("seen", "held_out") if results["has_held_out"] else ("seen",)
@@ -128,7 +131,7 @@ def _quality_row(name: str, n: int, quality: Mapping[str, Any] | None, results: 
     return (
         name,
         str(n),
-        on_both("volume_fraction", "{:+.4f}"),
+        on_both("volume_fraction", fraction),
         on_both("eps_s2_percent", "{:.1f}"),
         on_both("eps_l_percent", "{:.1f}"),
         _number(quality["frechet_distance"], "{:.3g}"),
