@@ -155,7 +155,7 @@ def pairs_figures(plan: Plan, results: Sequence[Metrics], out: Path) -> list[Pat
             places = [(pair, title, part) for pair in pairs for title, part in shown]
             for ax, (pair, title, part) in zip(row, places):
                 _show(ax, part(pair))
-                ax.set_title(title if title == "generated" else f"{title}: {100 * pair.distance:.1f} %", fontsize=8)
+                ax.set_title(title if title == "generated" else f"{title}: {100 * pair.distance:.3g} %", fontsize=8)
             for ax in row[len(places) :]:
                 ax.set_axis_off()
             row[0].set_ylabel(material)
