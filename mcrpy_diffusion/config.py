@@ -354,6 +354,10 @@ class SamplingSettings(Settings):
             raise InputError(f"eta is {self.eta} with sampler {self.sampler!r}; allowed with it is 0")
 
 
+USUAL_STEPS = {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
+"""Sampling steps of each sampler, if nobody says otherwise."""
+
+
 def usual_sampling(training: TrainingSettings) -> SamplingSettings:
     """Return how a network that was trained so is sampled, if nobody says otherwise.
 
@@ -361,9 +365,8 @@ def usual_sampling(training: TrainingSettings) -> SamplingSettings:
     DPM-Solver++ in 20, which keeps most of their pixel noise (benchmarks/README.md); all else by DDIM in 150, as
     published. A network of fewer times has as many steps.
     """
-    few = {"log_odds": ("ddpm", 50), "v": ("dpm_solver", 20)}
-    sampler, n_steps = few.get(training.prediction, ("ddim", 150))
-    return SamplingSettings(sampler=sampler, n_sampling_steps=min(n_steps, training.n_timesteps))
+    sampler = {"log_odds": "ddpm", "v": "dpm_solver"}.get(training.prediction, "ddim")
+    return SamplingSettings(sampler=sampler, n_sampling_steps=min(USUAL_STEPS[sampler], training.n_timesteps))
 
 
 @dataclass(frozen=True)

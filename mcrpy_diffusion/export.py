@@ -15,7 +15,7 @@ import numpy as np
 
 from mcrpy_diffusion import frameworks, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, load_network, read_info, save_model
-from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, GenerationSettings, Settings, preset
+from mcrpy_diffusion.config import HOW_TO_TRAIN, PRESETS, USUAL_STEPS, GenerationSettings, Settings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.untrusted import open_regular, read_json
 from mcrpy_diffusion.errors import InputError
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
 N_COMPARED = 16  # structures that are drawn with full and with half precision
 SUFFIX = ".safetensors"
-STEPS = {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
-"""How many steps each sampler usually has: those of the trainings that `usual_sampling` takes it for."""
 
 
 def export(
@@ -75,7 +73,7 @@ def export(
         What else a user should know.
     sampler, n_steps : optional
         What samples shall be drawn with; what the model's card recommends, without one see `usual_sampling`. Another
-        sampler has its own usual number of steps, `STEPS`.
+        sampler has its own usual number of steps, `config.USUAL_STEPS`.
 
     Returns
     -------
@@ -255,7 +253,7 @@ def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> d
     if sampler is None or sampler == usual.sampler:
         chosen, steps = usual.sampler, usual.n_sampling_steps
     else:
-        chosen, steps = sampler, min(STEPS.get(sampler, usual.n_sampling_steps), info.settings.n_timesteps)
+        chosen, steps = sampler, min(USUAL_STEPS.get(sampler, usual.n_sampling_steps), info.settings.n_timesteps)
     return {"sampler": chosen, "n_sampling_steps": steps if n_steps is None else n_steps}
 
 

@@ -14,11 +14,11 @@ from test_train import TINY
 
 from mcrpy_diffusion import cli, pretrained
 from mcrpy_diffusion.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
-from mcrpy_diffusion.config import GenerationSettings, TrainingSettings, preset, usual_sampling
+from mcrpy_diffusion.config import USUAL_STEPS, GenerationSettings, TrainingSettings, preset, usual_sampling
 from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluate import evaluate, evaluate_against_statistics
-from mcrpy_diffusion.export import STEPS, commands, export
+from mcrpy_diffusion.export import commands, export
 from mcrpy_diffusion.generate import Reference, recipe, resolve
 from mcrpy_diffusion.materials.recipes import built_in_reference, descriptor_settings
 from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_source
@@ -187,7 +187,8 @@ def test_the_usual_steps_are_those_of_usual_sampling() -> None:
     usual = [
         usual_sampling(TrainingSettings(prediction=p, learned_variance=False)) for p in ("log_odds", "v", "epsilon")
     ]
-    assert {each.sampler: each.n_sampling_steps for each in usual} == STEPS
+    found = {each.sampler: each.n_sampling_steps for each in usual}
+    assert found == USUAL_STEPS == {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
 
 
 def test_the_commands_in_the_card_make_the_same_data_and_settings(work: Path, exported: Path) -> None:
