@@ -23,13 +23,14 @@ import numpy as np
 from generalisation_structures import STRUCTURES
 from PIL import Image
 
-from mcrpy_diffusion import frameworks, pipeline
-from mcrpy_diffusion.cli import Parser
-from mcrpy_diffusion.config import PRESETS, differences, preset
-from mcrpy_diffusion.console import run
+from mcrpy_diffusion.commands.cli import Parser
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate_shapes import DIRECTIONS
-from mcrpy_diffusion.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.evaluation.shapes import DIRECTIONS
+from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.runtime import frameworks
+from mcrpy_diffusion.runtime.console import run
+from mcrpy_diffusion.settings.config import PRESETS, differences, preset
+from mcrpy_diffusion.workflow import pipeline
 
 MEASURES = {"two_point_correlation": "eps_S2", "lineal_path": "eps_L"}
 SIZE = 256

@@ -32,8 +32,9 @@ from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.materials.reference_images import ReferenceSettings, make
-from mcrpy_diffusion.mcrpy_bridge import commands, results
+from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy, notes
 
 MICROGRAPHS = ("ceramics", "alloy", "alloy_inverted", "copolymer")

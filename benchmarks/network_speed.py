@@ -23,15 +23,16 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from mcrpy_diffusion.checkpoint import ModelInfo, build_network
-from mcrpy_diffusion.config import PRESETS, TrainingSettings, preset
-from mcrpy_diffusion.diffusion import convolution, ddim
+from mcrpy_diffusion.diffusion import convolution
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
 from mcrpy_diffusion.diffusion.losses import hybrid_loss, simple_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 from mcrpy_diffusion.diffusion.precision import autocast, has_bfloat16
+from mcrpy_diffusion.diffusion.samplers import ddim
 from mcrpy_diffusion.diffusion.unet import n_groups
-from mcrpy_diffusion.sample import Model
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network
+from mcrpy_diffusion.models.model import Model
+from mcrpy_diffusion.settings.config import PRESETS, TrainingSettings, preset
 
 EXTENT = 64
 

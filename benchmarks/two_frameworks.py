@@ -60,9 +60,9 @@ def parts(n_steps: int) -> tuple[Callable[[], Any], Callable[[], Any], Callable[
     from mcrpy.src.DMCR import DMCR
     from mcrpy.src.loss_computation import make_call_loss
 
-    from mcrpy_diffusion.checkpoint import ModelInfo, build_network
-    from mcrpy_diffusion.config import preset
-    from mcrpy_diffusion.sample import Model
+    from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network
+    from mcrpy_diffusion.models.model import Model
+    from mcrpy_diffusion.settings.config import preset
 
     info = ModelInfo(
         settings=preset("quick").training,

@@ -10,8 +10,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcrpy_diffusion import cli
-from mcrpy_diffusion.config import (
+from mcrpy_diffusion.commands import cli
+from mcrpy_diffusion.commands import mcrpy_commands as commands
+from mcrpy_diffusion.commands.gui_forms import HELP
+from mcrpy_diffusion.settings.config import (
     PRESETS,
     AlloySettings,
     BenchmarkSettings,
@@ -21,8 +23,6 @@ from mcrpy_diffusion.config import (
     TrainingSettings,
     preset,
 )
-from mcrpy_diffusion.mcrpy_bridge import commands
-from mcrpy_diffusion.mcrpy_bridge.gui_forms import HELP
 
 PATH = Path(__file__).with_name("options.md")
 HEAD = """# Options

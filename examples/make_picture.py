@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mcrpy_diffusion import Dataset
-from mcrpy_diffusion.figures import contact_sheet
+from mcrpy_diffusion.reports.figures import contact_sheet
 
 N_SHOWN = 16
 PICTURE = Path(__file__).parents[1] / "docs" / "bicontinuous.png"

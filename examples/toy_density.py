@@ -14,9 +14,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from mcrpy_diffusion.diffusion import ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.losses import simple_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.samplers import ddim, ddpm, dpm_solver
 from mcrpy_diffusion.diffusion.sampling import Network, timestep_pairs
 from mcrpy_diffusion.diffusion.unet import timestep_embedding
 

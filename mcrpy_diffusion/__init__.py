@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mcrpy_diffusion import data, diffusion, materials, metrics
     from mcrpy_diffusion.api import held_out_structures, make_dataset, make_material, train_model
-    from mcrpy_diffusion.config import preset
     from mcrpy_diffusion.data.dataset import Dataset
     from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
     from mcrpy_diffusion.errors import InputError
-    from mcrpy_diffusion.evaluate import evaluate as evaluate_structures
+    from mcrpy_diffusion.evaluation.evaluate import evaluate as evaluate_structures
     from mcrpy_diffusion.mcrpy_bridge.loss import mcrpy_loss
     from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
     from mcrpy_diffusion.mcrpy_bridge.registration import register
     from mcrpy_diffusion.mcrpy_bridge.sampling import reconstruct_many
-    from mcrpy_diffusion.report import write_report
-    from mcrpy_diffusion.sample import Model, load_model
+    from mcrpy_diffusion.models.model import Model, load_model
+    from mcrpy_diffusion.reports.report import write_report
+    from mcrpy_diffusion.settings.config import preset
 
 __version__ = "0.1.0"
 
@@ -29,20 +29,20 @@ _HOMES = {
     "Dataset": "mcrpy_diffusion.data.dataset:Dataset",
     "InputError": "mcrpy_diffusion.errors:InputError",
     "Micrograph": "mcrpy_diffusion.data.micrograph:Micrograph",
-    "Model": "mcrpy_diffusion.sample:Model",
-    "evaluate_structures": "mcrpy_diffusion.evaluate:evaluate",
+    "Model": "mcrpy_diffusion.models.model:Model",
+    "evaluate_structures": "mcrpy_diffusion.evaluation.evaluate:evaluate",
     "held_out_structures": "mcrpy_diffusion.api:held_out_structures",
-    "load_model": "mcrpy_diffusion.sample:load_model",
+    "load_model": "mcrpy_diffusion.models.model:load_model",
     "make_dataset": "mcrpy_diffusion.api:make_dataset",
     "make_material": "mcrpy_diffusion.api:make_material",
     "mcrpy_loss": "mcrpy_diffusion.mcrpy_bridge.loss:mcrpy_loss",
     "plugin_options": "mcrpy_diffusion.mcrpy_bridge.plugin_options:plugin_options",
-    "preset": "mcrpy_diffusion.config:preset",
+    "preset": "mcrpy_diffusion.settings.config:preset",
     "read_micrograph": "mcrpy_diffusion.data.micrograph:read_micrograph",
     "reconstruct_many": "mcrpy_diffusion.mcrpy_bridge.sampling:reconstruct_many",
     "register": "mcrpy_diffusion.mcrpy_bridge.registration:register",
     "train_model": "mcrpy_diffusion.api:train_model",
-    "write_report": "mcrpy_diffusion.report:write_report",
+    "write_report": "mcrpy_diffusion.reports.report:write_report",
 }
 __all__ = [
     "Dataset",

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from mcrpy_diffusion.cli import main
+from mcrpy_diffusion.commands.cli import main
 
 sys.exit(main())

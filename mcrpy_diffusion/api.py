@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from mcrpy_diffusion.config import GenerationSettings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder
-from mcrpy_diffusion.generate import Reference, generate, generate_material, held_out_crops, resolve
-from mcrpy_diffusion.pipeline import reference_from_characterization, reference_from_micrographs
+from mcrpy_diffusion.io.files import make_folder
+from mcrpy_diffusion.materials.generate import Reference, generate, generate_material, held_out_crops, resolve
+from mcrpy_diffusion.settings.config import GenerationSettings, preset
+from mcrpy_diffusion.workflow.pipeline import reference_from_characterization, reference_from_micrographs
 
 if TYPE_CHECKING:
-    from mcrpy_diffusion.sample import Model
+    from mcrpy_diffusion.models.model import Model
 
 Source: TypeAlias = (
     "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Micrograph | np.ndarray | Mapping[str, Any]"
@@ -166,8 +166,8 @@ def train_model(
     InputError
         If a setting does not fit, or the folder holds a model of other settings or data.
     """
-    from mcrpy_diffusion.sample import load_model
-    from mcrpy_diffusion.train import read_dataset, train
+    from mcrpy_diffusion.models.model import load_model
+    from mcrpy_diffusion.training.train import read_dataset, train
 
     data = read_dataset(dataset.folder if isinstance(dataset, Dataset) else dataset)
     chosen = preset(preset_name, (int(data.phases.shape[1]), int(data.phases.shape[2]))).training.replace(**settings)

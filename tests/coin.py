@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.materials.acceptance import Target, check
 from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 
 def structure(seed: int) -> np.ndarray:

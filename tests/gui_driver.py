@@ -23,7 +23,7 @@ def main() -> None:
 
     shown: dict[str, Any] = {"steps": []}
     application.run = lambda spec: drive(application, spec, iter(steps), shown)
-    from mcrpy_diffusion.mcrpy_bridge import commands
+    from mcrpy_diffusion.commands import mcrpy_commands as commands
 
     try:
         commands.gui([])

@@ -10,7 +10,7 @@ import pytest
 from test_pipeline import blobs
 
 import mcrpy_diffusion
-from mcrpy_diffusion import cli
+from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.errors import InputError
 
 SMALL = {"extent_x": 16, "extent_y": 16, "n_training_samples": 12}

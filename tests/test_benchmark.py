@@ -23,10 +23,10 @@ from mcrpy_diffusion.benchmark.results import notes
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table
 from mcrpy_diffusion.benchmark.tasks import prepare, worker_command
 from mcrpy_diffusion.benchmark.worker import Record, make_structures
-from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
-from mcrpy_diffusion.cli import main
+from mcrpy_diffusion.commands.cli import main
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.model_card import ModelCard
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
+from mcrpy_diffusion.models.model_card import ModelCard
 
 SMALL = {"extent_x": 16, "extent_y": 16, "features": "none"}
 
@@ -771,8 +771,8 @@ def test_the_same_command_again_makes_nothing_anew(finished, capsys, monkeypatch
 
 def test_mcrpy_makes_the_structure_of_the_seed(finished):
     """The worker's structure is what mcrpy.reconstruct returns here, and what the accelerated way makes."""
-    from mcrpy_diffusion.config import GenerationSettings
     from mcrpy_diffusion.mcrpy_bridge.plain_reconstruction import accelerated_maker, plain_maker
+    from mcrpy_diffusion.settings.config import GenerationSettings
 
     out, _ = finished
     settings = GenerationSettings.from_dict(json.loads((out / "s2_lbfgsb.task.json").read_text())["generation"])

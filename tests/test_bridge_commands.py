@@ -15,11 +15,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mcrpy_diffusion import console
-from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import commands
 from mcrpy_diffusion.mcrpy_bridge.results import save_characterization
+from mcrpy_diffusion.runtime import console
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 PARSE_ARGS = argparse.ArgumentParser.parse_args
 
@@ -82,7 +82,7 @@ def received(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str,
     calls: list[tuple[str, dict]] = []
     names = ("match", "reconstruct", "stub_match")
     pipeline = SimpleNamespace(**{name: lambda options, name=name: calls.append((name, options)) for name in names})
-    monkeypatch.setitem(sys.modules, "mcrpy_diffusion.pipeline", pipeline)
+    monkeypatch.setitem(sys.modules, "mcrpy_diffusion.workflow.pipeline", pipeline)
     monkeypatch.chdir(tmp_path)
     return calls
 
@@ -169,7 +169,7 @@ def test_errors_of_the_pipeline(received: list, capsys: pytest.CaptureFixture[st
     def refuse(_: dict) -> None:
         raise InputError("a.npy is missing")
 
-    pipeline = sys.modules["mcrpy_diffusion.pipeline"]
+    pipeline = sys.modules["mcrpy_diffusion.workflow.pipeline"]
     for function, status, line in ((stopped, 130, console.CONTINUES), (refuse, 2, "error: a.npy is missing")):
         pipeline.match = function  # type: ignore[attr-defined]
         assert commands.match(["--method", "diffusion"]) == status

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from test_pipeline import blobs
 
-from mcrpy_diffusion import cli
-from mcrpy_diffusion.config import GenerationSettings, SamplingSettings, TrainingSettings
+from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.data.micrograph import hash_phases
+from mcrpy_diffusion.settings.config import GenerationSettings, SamplingSettings, TrainingSettings
 
 
 def command(*words):
@@ -105,6 +105,6 @@ def test_help_comes_without_a_framework():
     for name in ("generate", "train", "sample", "evaluate", "match", "reconstruct"):
         assert name in done.stdout
     rows = [row.split("|")[2].strip() for row in done.stderr.splitlines() if row.count("|") == 2]
-    assert "mcrpy_diffusion.cli" in rows
+    assert "mcrpy_diffusion.commands.cli" in rows
     heavy = {"torch", "tensorflow", "keras", "tf_keras", "mcrpy", "numpy", "scipy", "matplotlib", "PIL"}
     assert {row.split(".")[0] for row in rows} & heavy == set()

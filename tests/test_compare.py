@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcrpy_diffusion import compare
-from mcrpy_diffusion.compare import FEATURES, compare_folders, disjoint_crops, feature_network, read_structures
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.workflow import compare
+from mcrpy_diffusion.workflow.compare import FEATURES, compare_folders, disjoint_crops, feature_network, read_structures
 
 
 def folder(path: Path, images: dict[str, Any]) -> Path:

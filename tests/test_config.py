@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from mcrpy_diffusion.config import GenerationSettings, SamplingSettings, TrainingSettings, differences, preset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.generate import Reference, recipe, resolve
+from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
+from mcrpy_diffusion.settings.config import GenerationSettings, SamplingSettings, TrainingSettings, differences, preset
 
 
 @pytest.mark.parametrize("name", ["quick", "small", "paper"])
@@ -117,7 +117,7 @@ def test_larger_structures_get_more_iterations(extent, given, iterations):
 def test_the_small_preset_is_quick_with_fewer_weights_that_fit_into_4_mib_as_float16():
     import torch
 
-    from mcrpy_diffusion.checkpoint import ModelInfo, build_network
+    from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network
 
     quick, small = preset("quick"), preset("small")
     assert small.sampling == quick.sampling.replace(sampler="ddpm")

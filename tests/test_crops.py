@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from mcrpy_diffusion.data.crops import all_crops, grid_crops, n_positions, random_crops, split
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.crops import all_crops, grid_crops, n_positions, random_crops, split
 
 
 def _numbered(rows: int, columns: int, start: int = 0) -> np.ndarray:

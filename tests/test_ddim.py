@@ -7,9 +7,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from mcrpy_diffusion.diffusion.ddim import sample, timestep_pairs
-from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.samplers.ddim import sample, timestep_pairs
+from mcrpy_diffusion.diffusion.samplers.ddpm import reverse_distribution
 from mcrpy_diffusion.diffusion.sampling import noise_like
 
 MEAN, STD = 0.3, 0.5

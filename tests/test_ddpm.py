@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from mcrpy_diffusion.diffusion import ddim, ddpm
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.samplers import ddim, ddpm
 from mcrpy_diffusion.diffusion.sampling import noise_like, timestep_pairs
 
 MEAN, STD = 0.3, 0.5

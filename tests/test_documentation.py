@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import mcrpy_diffusion
-from mcrpy_diffusion.config import PRESETS, AlloySettings, FibreSettings, preset
-from mcrpy_diffusion.mcrpy_bridge.gui_forms import CHOICES
-from mcrpy_diffusion.pipeline import make_plan, reference_from_micrographs
+from mcrpy_diffusion.commands.gui_forms import CHOICES
+from mcrpy_diffusion.settings.config import PRESETS, AlloySettings, FibreSettings, preset
+from mcrpy_diffusion.workflow.pipeline import make_plan, reference_from_micrographs
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]

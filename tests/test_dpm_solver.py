@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
-from mcrpy_diffusion.diffusion import ddim, dpm_solver
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.samplers import ddim, dpm_solver
 from mcrpy_diffusion.diffusion.sampling import timestep_pairs
 
 MEAN, STD = 0.3, 0.5

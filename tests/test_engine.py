@@ -19,7 +19,6 @@ import pytest
 from coin import CheckedFunction, Coin, structure, who
 from scipy.stats import binom
 
-from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.dataset_check import verify
 from mcrpy_diffusion.errors import InputError
@@ -28,6 +27,7 @@ from mcrpy_diffusion.materials.acceptance import Target
 from mcrpy_diffusion.materials.engine import fill
 from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Sample, draw_seed
 from mcrpy_diffusion.materials.workers import WORKER_BYTES, DaskWorkers, LocalWorkers, number_of_workers
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 ROOT = Path(__file__).parents[1]
 
@@ -308,7 +308,7 @@ FILLER = """
 import sys
 sys.path.insert(0, {tests!r})
 from coin import Coin
-from mcrpy_diffusion.console import run
+from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.materials.engine import fill
 from mcrpy_diffusion.materials.workers import LocalWorkers

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.config import GenerationSettings
-from mcrpy_diffusion.mcrpy_bridge import commands, environment, results
+from mcrpy_diffusion.commands import mcrpy_commands as commands
+from mcrpy_diffusion.mcrpy_bridge import environment, results
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,13 +8,13 @@ from math import comb
 import numpy as np
 import pytest
 
-from mcrpy_diffusion import evaluate as evaluation
-from mcrpy_diffusion import evaluate_features
+from mcrpy_diffusion.data.crops import random_crops
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate import evaluate, set_statistics
-from mcrpy_diffusion.evaluate_features import GENERATIVE, compare_features
-from mcrpy_diffusion.evaluate_sets import floor
-from mcrpy_diffusion.materials.crops import random_crops
+from mcrpy_diffusion.evaluation import evaluate as evaluation
+from mcrpy_diffusion.evaluation import features as evaluate_features
+from mcrpy_diffusion.evaluation.evaluate import evaluate, set_statistics
+from mcrpy_diffusion.evaluation.features import GENERATIVE, compare_features
+from mcrpy_diffusion.evaluation.sets import floor
 from mcrpy_diffusion.metrics.frechet_distance import frechet_distance, frechet_interval
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork
 from mcrpy_diffusion.metrics.precision_recall import precision_recall

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.evaluate_copies import MIN_SCORED, N_PAIRS, pairs_of
+from mcrpy_diffusion.evaluation.copies import MIN_SCORED, N_PAIRS, pairs_of
+from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.metrics.copying import nearest_crop_distance
 from mcrpy_diffusion.metrics.copying_score import copying_score
 from mcrpy_diffusion.metrics.nearest_images import TRANSFORMATIONS, nearest_images

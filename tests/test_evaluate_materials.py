@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.cli import main
+from mcrpy_diffusion.commands.cli import main
 
 
 def tiles(file: Path) -> np.ndarray:

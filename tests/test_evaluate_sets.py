@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.evaluate_sets import compare_curves, compare_scalars
+from mcrpy_diffusion.evaluation.sets import compare_curves, compare_scalars
 
 
 def test_scalars_by_hand() -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.evaluate_shapes import compare_grains, compare_shapes
+from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.evaluation.shapes import compare_grains, compare_shapes
 from mcrpy_diffusion.metrics.grains import compare_distributions, measure_grains
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy, lineal_path
 

@@ -12,19 +12,20 @@ import pytest
 import torch
 from test_train import TINY
 
-from mcrpy_diffusion import cli, pretrained
-from mcrpy_diffusion.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
-from mcrpy_diffusion.config import USUAL_STEPS, GenerationSettings, TrainingSettings, preset, usual_sampling
+from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate import evaluate, evaluate_against_statistics
-from mcrpy_diffusion.export import commands, export
-from mcrpy_diffusion.generate import Reference, recipe, resolve
+from mcrpy_diffusion.evaluation.evaluate import evaluate, evaluate_against_statistics
+from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
 from mcrpy_diffusion.materials.recipes import built_in_reference, descriptor_settings
 from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_source
-from mcrpy_diffusion.model_card import ModelCard, pick_figures
-from mcrpy_diffusion.sample import load_model
-from mcrpy_diffusion.train import read_dataset, train
+from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
+from mcrpy_diffusion.models.model import load_model
+from mcrpy_diffusion.models.model_card import ModelCard, pick_figures
+from mcrpy_diffusion.settings.config import USUAL_STEPS, GenerationSettings, TrainingSettings, preset, usual_sampling
+from mcrpy_diffusion.training.train import read_dataset, train
+from mcrpy_diffusion.workflow.export import commands, export
 
 SETTINGS = replace(
     TINY, prediction="log_odds", schedule="cosine", learned_variance=False, condition_on_volume_fraction=True

@@ -13,8 +13,8 @@ sys.path.insert(0, {tests!r})
 from dataclasses import replace
 from pathlib import Path
 from test_train import TINY, data
-from mcrpy_diffusion.sample import load_model
-from mcrpy_diffusion.train import train
+from mcrpy_diffusion.models.model import load_model
+from mcrpy_diffusion.training.train import train
 path = train(data(), replace(TINY, n_training_steps=2), Path({folder!r}))
 print(load_model(path).sample(1, n_steps=2).shape)
 """

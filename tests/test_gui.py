@@ -23,11 +23,12 @@ import numpy as np
 import pytest
 from test_pipeline import blobs
 
-from mcrpy_diffusion import progress
-from mcrpy_diffusion.compare import FEATURES
-from mcrpy_diffusion.config import PRESETS, GenerationSettings, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.commands import gui, gui_forms
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import commands, gui, gui_forms
+from mcrpy_diffusion.runtime import progress
+from mcrpy_diffusion.settings.config import PRESETS, GenerationSettings, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.workflow.compare import FEATURES
 
 ROOT = Path(__file__).parents[1]
 HAS_GOOEY = importlib.util.find_spec("gooey") is not None and importlib.util.find_spec("pygtrie") is not None

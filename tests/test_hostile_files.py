@@ -31,13 +31,13 @@ from safetensors.torch import save_file
 from test_pickles import call, stack_global
 from test_sample import make_model
 
-from mcrpy_diffusion import cli
-from mcrpy_diffusion.checkpoint import load_network, read_info
+from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge.guard import guarded_files, read_for_mcrpy
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import guarded_files, read_for_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
-from mcrpy_diffusion.pretrained import FOLDER
+from mcrpy_diffusion.models.checkpoint import load_network, read_info
+from mcrpy_diffusion.models.pretrained import FOLDER
 
 SPARE_BYTES = 2**29  # of address space; every claim below is larger by far, or of a size that is refused as such
 MADE = "made_by_a_stranger"
@@ -695,7 +695,7 @@ def test_training_states(
 
 def logging_of_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A damaged state is warned of before an earlier one is taken; here the last word counts."""
-    monkeypatch.setattr("mcrpy_diffusion.training_state.log.warning", lambda *_: None)
+    monkeypatch.setattr("mcrpy_diffusion.training.state.log.warning", lambda *_: None)
 
 
 # --- data sets --------------------------------------------------------------------------------------------------------

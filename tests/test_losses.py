@@ -9,7 +9,6 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
 from mcrpy_diffusion.diffusion.losses import (
     discretised_gaussian_nll,
     hybrid_loss,
@@ -20,6 +19,7 @@ from mcrpy_diffusion.diffusion.losses import (
     vlb_term,
 )
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.samplers.ddpm import reverse_distribution
 
 
 def draw(n=6, channels=1, seed=0):

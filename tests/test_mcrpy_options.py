@@ -16,12 +16,13 @@ import pytest
 from test_bridge_commands import received  # noqa: F401  stands in for the pipeline
 from test_pipeline import SMALL, blobs
 
-from mcrpy_diffusion import pipeline
-from mcrpy_diffusion.config import GenerationSettings
-from mcrpy_diffusion.console import run
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import commands, results
+from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy
+from mcrpy_diffusion.runtime.console import run
+from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.workflow import pipeline
 
 COMMANDS = ("match", "reconstruct")
 

@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mcrpy_diffusion.commands import gui
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import commands, environment, gui, results
+from mcrpy_diffusion.mcrpy_bridge import environment, results
 
 REPOSITORYS_MATCH = """
 import argparse, logging, os, pickle, sys, time

@@ -12,12 +12,13 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from test_results import blobs
 
-from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.materials.descriptor_based import job_of_characterization
-from mcrpy_diffusion.mcrpy_bridge import commands, results
+from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
-from mcrpy_diffusion.sample import save_structure
+from mcrpy_diffusion.models.model import save_structure
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 SIZE, LIMIT = 16, 4
 DESCRIPTORS = ("FFTCorrelations", "VolumeFractions", "LinealPathFunction", "PixelMSE")

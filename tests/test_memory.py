@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.memory import advice_when_out_of_memory, available_memory, training_memory
+from mcrpy_diffusion.runtime.memory import advice_when_out_of_memory, available_memory, training_memory
 
 
 class Net(nn.Module):
@@ -37,7 +37,7 @@ def test_it_counts_the_weights_copies_and_what_the_backward_pass_needs(batch_siz
 MEASURE = """
 import torch
 from mcrpy_diffusion.diffusion.unet import UNet
-from mcrpy_diffusion.memory import training_memory
+from mcrpy_diffusion.runtime.memory import training_memory
 network = UNet(1, 2, channels=64, channel_multipliers=(1, 2), n_residual_blocks=2, attention_levels=(1,))
 print(training_memory(network, (1, 64, 64), 16))
 def peak():  # since the start of this program, unlike ru_maxrss, which a parent hands on

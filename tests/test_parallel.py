@@ -14,9 +14,9 @@ from safetensors.torch import load_file
 from test_train import TINY
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.parallel import wanted_processes
-from mcrpy_diffusion.train import share_of_batch
-from mcrpy_diffusion.training_log import read_log
+from mcrpy_diffusion.runtime.parallel import wanted_processes
+from mcrpy_diffusion.training.log import read_log
+from mcrpy_diffusion.training.train import share_of_batch
 
 ROOT = Path(__file__).parents[1]
 LAUNCHED = {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"}
@@ -55,7 +55,7 @@ def test_what_accelerate_was_asked_for(command, environment, expected):
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", [[], ["--multi_gpu"]])
 def test_two_processes_give_the_loss_curve_of_one(tmp_path, flags):
-    from mcrpy_diffusion.cli import main
+    from mcrpy_diffusion.commands.cli import main
 
     data = tmp_path / "data"
     generate = ["generate", "--micrograph", str(ROOT / "examples" / "bicontinuous.npy"), "--out", str(data)]

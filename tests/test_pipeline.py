@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcrpy_diffusion import pipeline
-from mcrpy_diffusion.console import run
-from mcrpy_diffusion.mcrpy_bridge import commands
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
+from mcrpy_diffusion.runtime.console import run
+from mcrpy_diffusion.workflow import pipeline
 
 EXTENT = 16
 SMALL = {
@@ -92,7 +92,7 @@ def test_all_results_are_there_and_open(finished):
 
 
 def test_the_same_command_again_changes_no_structure_and_does_not_train(finished, micrograph, capsys, monkeypatch):
-    from mcrpy_diffusion import train
+    from mcrpy_diffusion.training import train
 
     before = structures(finished)
     monkeypatch.setattr(train, "loop", lambda *_: pytest.fail("trained again"))

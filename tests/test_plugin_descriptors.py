@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import commands
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import get_option, plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.metrics.copying import nearest_distance

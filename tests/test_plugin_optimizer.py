@@ -18,13 +18,13 @@ import pytest
 import torch
 from test_train import TINY
 
-from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import commands
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.metrics.spatial_statistics import two_point_correlation
-from mcrpy_diffusion.sample import Model, load_model
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
+from mcrpy_diffusion.models.model import Model, load_model
 
 SIZE = 16
 LIMIT = 4

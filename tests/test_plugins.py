@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import mcrpy_diffusion
-from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.mcrpy_bridge import registration, results
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 DESCRIPTOR = """
 import tensorflow as tf

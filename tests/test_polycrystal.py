@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from mcrpy_diffusion.config import AlloySettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import polycrystal
 from mcrpy_diffusion.materials.polycrystal import Seeds, make, make_polycrystal, place_seeds, rasterise, sizes
+from mcrpy_diffusion.settings.config import AlloySettings
 
 
 def all_cells(seeds, points, n_images):

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 from test_export import exported, work  # noqa: F401  fixtures
 
-from mcrpy_diffusion import cli, pipeline, pretrained
-from mcrpy_diffusion.checkpoint import read_info
-from mcrpy_diffusion.console import run
+from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.sample import load_model
+from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.models.checkpoint import read_info
+from mcrpy_diffusion.models.model import load_model
+from mcrpy_diffusion.runtime.console import run
+from mcrpy_diffusion.workflow import pipeline
 
 LARGEST = 4 * 2**20
 FRACTION_TOLERANCE = 0.05  # of two structures, besides four of their standard deviations

@@ -7,14 +7,14 @@ import json
 import numpy as np
 import pytest
 
-from mcrpy_diffusion import cli, generate
-from mcrpy_diffusion.config import AlloySettings, FibreSettings
+from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.generate import generate_from_images, generate_material
-from mcrpy_diffusion.materials import fibres, polycrystal, recipes
+from mcrpy_diffusion.materials import fibres, generate, polycrystal, recipes
 from mcrpy_diffusion.materials.acceptance import two_point_of
+from mcrpy_diffusion.materials.generate import generate_from_images, generate_material
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
+from mcrpy_diffusion.settings.config import AlloySettings, FibreSettings
 
 SMALL = {"extent_x": 32, "extent_y": 40, "n_training_samples": 5}
 

@@ -14,11 +14,11 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mcrpy_diffusion import figures
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.evaluate_copies import pairs_of
-from mcrpy_diffusion.report import _summary, console_table, contact_sheet, statistics_figure, write_report
+from mcrpy_diffusion.evaluation.copies import pairs_of
+from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.reports import figures
+from mcrpy_diffusion.reports.report import _summary, console_table, contact_sheet, statistics_figure, write_report
 
 SECONDS = {"training data": 1.25, "training": 240.0, "sampling": 8.75}
 

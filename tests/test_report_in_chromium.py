@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.evaluate_copies import pairs_of
-from mcrpy_diffusion.report import write_report
+from mcrpy_diffusion.evaluation.copies import pairs_of
+from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.reports.report import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (

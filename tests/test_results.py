@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from mcrpy_diffusion.config import GenerationSettings
+from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import commands, environment, results
+from mcrpy_diffusion.mcrpy_bridge import environment, results
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 
 def blobs(size: int, n_phases: int = 2, seed: int = 0) -> np.ndarray:

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from test_train import TINY
 
-from mcrpy_diffusion.checkpoint import ModelInfo, build_network, load_network, save_model
-from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.phase_encoding import volume_fractions
 from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
 from mcrpy_diffusion.diffusion.sampling import timestep_pairs
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.sample import Model, load_model, sample_to_folder
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, save_model
+from mcrpy_diffusion.models.model import Model, load_model, sample_to_folder
+from mcrpy_diffusion.settings.config import SamplingSettings
 
 
 def make_model(path, **changes):

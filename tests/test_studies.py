@@ -10,12 +10,12 @@ import pytest
 import torch
 from test_train import TINY, stripes
 
-from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
-from mcrpy_diffusion.cli import main
+from mcrpy_diffusion.commands.cli import main
 from mcrpy_diffusion.diffusion.likelihood import variational_bound
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.sample import load_model
-from mcrpy_diffusion.studies import likelihood, originals_for, step_study
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
+from mcrpy_diffusion.models.model import load_model
+from mcrpy_diffusion.workflow.studies import likelihood, originals_for, step_study
 
 
 @pytest.fixture

@@ -15,15 +15,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mcrpy_diffusion import train as training
-from mcrpy_diffusion.checkpoint import ModelInfo, read_info
-from mcrpy_diffusion.config import TrainingSettings
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.parallel import make_accelerator
-from mcrpy_diffusion.sample import load_model
-from mcrpy_diffusion.train import TrainingData, learning_rate, read_history, stratified_timesteps, train
-from mcrpy_diffusion.training_log import COLUMNS, read_log
-from mcrpy_diffusion.training_state import read_state, states
+from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
+from mcrpy_diffusion.models.model import load_model
+from mcrpy_diffusion.runtime.parallel import make_accelerator
+from mcrpy_diffusion.settings.config import TrainingSettings
+from mcrpy_diffusion.training import train as training
+from mcrpy_diffusion.training.log import COLUMNS, read_log
+from mcrpy_diffusion.training.state import read_state, states
+from mcrpy_diffusion.training.train import TrainingData, learning_rate, read_history, stratified_timesteps, train
 
 TINY = TrainingSettings(
     channels=8,
@@ -215,7 +215,7 @@ from pathlib import Path
 sys.path.insert(0, {tests!r})
 from test_train import TINY, data
 from dataclasses import replace
-from mcrpy_diffusion.train import train
+from mcrpy_diffusion.training.train import train
 settings = replace(TINY, n_training_steps=100000, checkpoint_seconds=1e9)
 train(data(), settings, Path({folder!r}), on_step=lambda step, loss: print(step, flush=True))
 """
@@ -345,7 +345,7 @@ def test_a_compiled_network_learns_the_same(tmp_path):
 
 
 def test_the_memory_is_named_before_the_run(tmp_path, caplog):
-    with caplog.at_level("INFO", logger="mcrpy_diffusion.train"):
+    with caplog.at_level("INFO", logger="mcrpy_diffusion.training.train"):
         train(data(), TINY, tmp_path)
     line = next(r.getMessage() for r in caplog.records if r.getMessage().startswith("memory: "))
     assert re.fullmatch(r"memory: training needs about 0\.\d\d GiB, \d+\.\d GiB are free", line)

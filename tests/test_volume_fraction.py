@@ -10,10 +10,10 @@ import pytest
 import torch
 from test_train import TINY
 
-from mcrpy_diffusion.checkpoint import ModelInfo, build_network, save_model
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 from mcrpy_diffusion.diffusion.volume_fraction import exact_phases, holding, shifts
-from mcrpy_diffusion.sample import Model, load_model
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
+from mcrpy_diffusion.models.model import Model, load_model
 
 
 def logit(p: torch.Tensor | float) -> torch.Tensor:

@@ -18,10 +18,10 @@ from benchmarks.paper.measure import read_key
 from benchmarks.paper.plan import Plan, sampler_key
 from benchmarks.paper.record import hardware, read_record, timed
 from benchmarks.paper.tables import lay_out, number, with_interval
-from mcrpy_diffusion.config import SamplingSettings, TrainingSettings, preset
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.settings.config import SamplingSettings, TrainingSettings, preset
 
 INSIGHTS = "insights.json"
 BASE = "base"
@@ -140,9 +140,9 @@ def ablate(plan: Plan, material: str, *, cases: Sequence[str] | None = None, n_s
 
 def do_case(plan: Plan, material: str, case: Case, n_samples: int) -> None:
     """Train, sample and measure one case, unless its file is there and still holds."""
-    from mcrpy_diffusion.checkpoint import read_info
-    from mcrpy_diffusion.evaluate import evaluate
-    from mcrpy_diffusion.train import MODEL_NAME, read_dataset, train
+    from mcrpy_diffusion.evaluation.evaluate import evaluate
+    from mcrpy_diffusion.models.checkpoint import read_info
+    from mcrpy_diffusion.training.train import MODEL_NAME, read_dataset, train
 
     training, sampling = settings_of(plan, case, n_samples)
     data = plan.data_folder(material) / "training"

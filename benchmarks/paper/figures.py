@@ -23,10 +23,10 @@ from benchmarks.paper.make import draw_set, read_set
 from benchmarks.paper.plan import STUDY_NAME, Plan
 from benchmarks.paper.tables import read_metrics
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluate_copies import pairs_of
-from mcrpy_diffusion.figures import LIGHT, LINE_STYLES, study_figure
-from mcrpy_diffusion.files import make_folder, write_atomically
-from mcrpy_diffusion.studies import MEASURES
+from mcrpy_diffusion.evaluation.copies import pairs_of
+from mcrpy_diffusion.io.files import make_folder, write_atomically
+from mcrpy_diffusion.reports.figures import LIGHT, LINE_STYLES, study_figure
+from mcrpy_diffusion.workflow.studies import MEASURES
 
 MAX_BYTES = 200_000
 N_SHOWN = {64: 5, 256: 2}  # structures of each kind and material

@@ -10,11 +10,11 @@ import numpy as np
 
 from benchmarks.paper.plan import SEEDS, Plan, sampler_key
 from benchmarks.paper.record import timed
-from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder
-from mcrpy_diffusion.records import keep_record
+from mcrpy_diffusion.io.files import make_folder
+from mcrpy_diffusion.io.provenance import keep_record
+from mcrpy_diffusion.settings.config import SamplingSettings
 
 MADE_BY = "sampling.json"
 
@@ -27,7 +27,7 @@ def make_data(plan: Plan, material: str) -> None:
     InputError
         If they cannot be made, or those that are to be taken are not complete.
     """
-    from mcrpy_diffusion.generate import generate_material
+    from mcrpy_diffusion.materials.generate import generate_material
 
     for kind in SEEDS:
         folder = plan.data_folder(material) / kind
@@ -67,7 +67,7 @@ def read_set(plan: Plan, material: str, kind: str) -> np.ndarray:
 
 def train_model(plan: Plan, material: str) -> Path:
     """Train on the training set, unless the model is shipped."""
-    from mcrpy_diffusion.train import MODEL_NAME, read_dataset, train
+    from mcrpy_diffusion.training.train import MODEL_NAME, read_dataset, train
 
     if plan.shipped:
         return plan.model_path(material)
@@ -104,7 +104,7 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
     InputError
         If there is no model, or the structures that are there are another one's.
     """
-    from mcrpy_diffusion.sample import load_model, sample_to_folder
+    from mcrpy_diffusion.models.model import load_model, sample_to_folder
 
     own = folder / sampler_key(settings)
     made_by, record = made_with(model, settings), own / MADE_BY
@@ -120,7 +120,7 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
 
 def made_with(model: Path, settings: SamplingSettings) -> dict[str, Any]:
     """What decides a structure besides its seed."""
-    from mcrpy_diffusion.sample import load_model
+    from mcrpy_diffusion.models.model import load_model
 
     if not model.is_file():
         raise InputError(f"{model}: no model yet; run the step train first")

@@ -15,18 +15,18 @@ import numpy as np
 from benchmarks.paper.make import draw_set, made_with, read_set
 from benchmarks.paper.plan import BOUNDARY_PHASES, STUDY_NAME, Plan, sampler_key
 from benchmarks.paper.record import hardware, read_record
-from mcrpy_diffusion.config import SamplingSettings, differences
 from mcrpy_diffusion.data.dataset import Dataset
-from mcrpy_diffusion.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.materials.recipes import DIRECT
 from mcrpy_diffusion.metrics.image_features import INCEPTION_FILE, INCEPTION_VARIABLE, FeatureNetwork
+from mcrpy_diffusion.settings.config import SamplingSettings, differences
 
 SHIPPED = "the machine that made the shipped models"
 
 
 def evaluate_material(plan: Plan, material: str) -> None:
     """Write the metrics of each sampler's structures, but those that are there and still hold."""
-    from mcrpy_diffusion.checkpoint import read_info
+    from mcrpy_diffusion.models.checkpoint import read_info
 
     sets = {kind: read_set(plan, material, kind) for kind in ("training", "held_out")}
     info = read_info(plan.model_path(material))
@@ -71,11 +71,11 @@ def measure(
     ----------
     held_out, generated, training : (N, I, J)
     n_phases, periodic, boundary_phase
-        As in `mcrpy_diffusion.evaluate.evaluate`.
+        As in `mcrpy_diffusion.evaluation.evaluate.evaluate`.
     learnt_from : bool
         Whether the model was trained on this training set, so that copies of it are looked for.
     features : list of str
-        Networks, as `mcrpy_diffusion.compare.FEATURES` names them.
+        Networks, as `mcrpy_diffusion.workflow.compare.FEATURES` names them.
     cache : path
         Folder for the features of each set.
 
@@ -85,9 +85,9 @@ def measure(
         As metrics.json, and `by_features`: for each network what `compare_features` returns, and the `name` of the
         distance. The floor is that of the training set, real structures too, against the held-out set.
     """
-    from mcrpy_diffusion.compare import feature_network
-    from mcrpy_diffusion.evaluate import evaluate
-    from mcrpy_diffusion.evaluate_features import compare_features
+    from mcrpy_diffusion.evaluation.evaluate import evaluate
+    from mcrpy_diffusion.evaluation.features import compare_features
+    from mcrpy_diffusion.workflow.compare import feature_network
 
     metrics = evaluate(
         held_out,
@@ -116,7 +116,7 @@ def measure(
 def features_of(network: FeatureNetwork, images: np.ndarray, n_phases: int, cache: Path) -> np.ndarray:
     """Features (N, D) of images, from the cache where they are in it."""
     from mcrpy_diffusion.metrics.image_features import image_features
-    from mcrpy_diffusion.progress import Progress
+    from mcrpy_diffusion.runtime.progress import Progress
 
     digest = hashlib.sha256(np.ascontiguousarray(images).tobytes()).hexdigest()[:16]
     path = make_folder(cache) / f"{network.name}_{len(images)}_{digest}.npy"
@@ -157,7 +157,7 @@ def read_key(path: Path) -> Any:
 
 def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, Any]:
     """What stands under every table: scale, steps that were done, seconds, hardware."""
-    from mcrpy_diffusion.checkpoint import read_info
+    from mcrpy_diffusion.models.checkpoint import read_info
 
     info = read_info(plan.model_path(material))
     data, run = read_record(plan.data_folder(material)), read_record(plan.run_folder(material))
@@ -197,9 +197,9 @@ def source(plan: Plan, material: str) -> str:
 
 def study_sampling_steps(plan: Plan) -> None:
     """Measure one material over the number of sampling steps, figure 8, unless that is there and still holds."""
-    from mcrpy_diffusion.compare import feature_network
-    from mcrpy_diffusion.sample import load_model
-    from mcrpy_diffusion.studies import step_study
+    from mcrpy_diffusion.models.model import load_model
+    from mcrpy_diffusion.workflow.compare import feature_network
+    from mcrpy_diffusion.workflow.studies import step_study
 
     material = plan.study_material
     settings = SamplingSettings(n_samples=plan.study_samples)

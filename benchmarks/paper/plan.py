@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcrpy_diffusion import pretrained
 from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES, fast_sampling
-from mcrpy_diffusion.config import SamplingSettings, TrainingSettings, differences, preset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.generate import Reference
 from mcrpy_diffusion.materials import recipes
+from mcrpy_diffusion.materials.generate import Reference
 from mcrpy_diffusion.materials.reference_images import MATERIALS
+from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.settings.config import SamplingSettings, TrainingSettings, differences, preset
 
 SCALES = ("small", "paper")  # presets of the package
 EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the paper has of each
@@ -195,7 +195,7 @@ class Plan:
         InputError
             If there is none in the folder.
         """
-        from mcrpy_diffusion.pipeline import reference_from_micrographs
+        from mcrpy_diffusion.workflow.pipeline import reference_from_micrographs
 
         if self.references is None or material in recipes.DIRECT:
             return None

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from mcrpy_diffusion.files import make_folder, write_json
+from mcrpy_diffusion.io.files import make_folder, write_json
 
 RECORD = "record.json"
 

@@ -24,13 +24,13 @@ if __name__ == "__main__":  # this folder's files have names that installed pack
 
 from benchmarks.paper import ablation, figures, make, measure, tables
 from benchmarks.paper.plan import EXTENTS, SCALES, Plan
-from mcrpy_diffusion import frameworks
-from mcrpy_diffusion.cli import Parser
-from mcrpy_diffusion.compare import FEATURES
-from mcrpy_diffusion.config import SAMPLERS
-from mcrpy_diffusion.console import run as run_command
+from mcrpy_diffusion.commands.cli import Parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.reference_images import MATERIALS
+from mcrpy_diffusion.runtime import frameworks
+from mcrpy_diffusion.runtime.console import run as run_command
+from mcrpy_diffusion.settings.config import SAMPLERS
+from mcrpy_diffusion.workflow.compare import FEATURES
 
 OF_MATERIAL: dict[str, Callable[[Plan, str], Any]] = {
     "data": make.make_data,

@@ -15,7 +15,7 @@ from benchmarks.paper.plan import EXTENTS, STUDY_NAME, sampler_name
 from benchmarks.paper.published import PAPER, SAMPLING_STEPS
 from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder, write_atomically
+from mcrpy_diffusion.io.files import make_folder, write_atomically
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 
 Metrics = Mapping[str, Any]

@@ -10,8 +10,8 @@ import numpy as np
 from mcrpy_diffusion.benchmark.machine import measured_on
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan
 from mcrpy_diffusion.benchmark.worker import Record
-from mcrpy_diffusion.checkpoint import read_info
 from mcrpy_diffusion.metrics.break_even import break_even
+from mcrpy_diffusion.models.checkpoint import read_info
 
 
 def method_cost(plan: Plan, method: str, model_cost: Mapping[str, Any]) -> dict[str, Any] | None:

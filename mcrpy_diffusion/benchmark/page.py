@@ -11,9 +11,9 @@ import numpy as np
 from mcrpy_diffusion.benchmark.machine import describe_all
 from mcrpy_diffusion.benchmark.plan import Plan
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table, seconds
-from mcrpy_diffusion.figures import benchmark_pictures, structure_pictures
-from mcrpy_diffusion.files import write_atomically, write_json
-from mcrpy_diffusion.report import setting_groups, template
+from mcrpy_diffusion.io.files import write_atomically, write_json
+from mcrpy_diffusion.reports.figures import benchmark_pictures, structure_pictures
+from mcrpy_diffusion.reports.report import setting_groups, template
 
 N_SHOWN = 8  # structures of each method
 

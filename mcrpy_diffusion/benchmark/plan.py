@@ -9,8 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion import pretrained
-from mcrpy_diffusion.config import (
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.npy_files import load_npy
+from mcrpy_diffusion.materials.generate import Reference, recipe, resolve, split_all
+from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.settings.config import (
     BenchmarkSettings,
     GenerationSettings,
     SamplingSettings,
@@ -18,10 +21,7 @@ from mcrpy_diffusion.config import (
     TrainingSettings,
     preset,
 )
-from mcrpy_diffusion.data.npy_files import load_npy
-from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.generate import Reference, recipe, resolve, split_all
-from mcrpy_diffusion.pipeline import reference_from_micrographs
+from mcrpy_diffusion.workflow.pipeline import reference_from_micrographs
 
 MODEL_TASK = "model"
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
@@ -244,7 +244,7 @@ def _chosen(options: Mapping[str, Any], settings: type[Settings]) -> dict[str, A
 
 def with_model(plan: Plan, model: Path, usual: SamplingSettings) -> Plan:
     """The plan with a model that is there, and what to know about what it was trained on."""
-    from mcrpy_diffusion.checkpoint import read_info
+    from mcrpy_diffusion.models.checkpoint import read_info
 
     info = read_info(model)
     if info.n_phases != plan.reference.n_phases:

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.benchmark.plan import Plan
-from mcrpy_diffusion.compare import feature_network
+from mcrpy_diffusion.data.crops import all_crops, grid_crops, n_positions, random_crops
 from mcrpy_diffusion.data.micrograph import hash_phases
-from mcrpy_diffusion.evaluate import evaluate
-from mcrpy_diffusion.generate import HELD_OUT_SEED
-from mcrpy_diffusion.materials.crops import all_crops, grid_crops, n_positions, random_crops
+from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.materials.generate import HELD_OUT_SEED
 from mcrpy_diffusion.metrics.copying import distance_matrix
 from mcrpy_diffusion.metrics.diversity import mean_nearest_distance
 from mcrpy_diffusion.metrics.frechet_distance import frechet_distance
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, image_features
 from mcrpy_diffusion.metrics.precision_recall import N_NEIGHBOURS, precision_recall
+from mcrpy_diffusion.workflow.compare import feature_network
 
 N_CROPS = 1000
 N_FLOOR_SETS = 10

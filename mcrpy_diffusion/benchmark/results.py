@@ -10,7 +10,7 @@ from mcrpy_diffusion.benchmark.machine import distinct
 from mcrpy_diffusion.benchmark.plan import METHODS, Plan
 from mcrpy_diffusion.benchmark.quality import RealSets, quality, real_quality
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.progress import Progress
+from mcrpy_diffusion.runtime.progress import Progress
 
 BUSY = 1.3  # wall over processor seconds with one thread, above which the machine was not quiet
 

@@ -19,11 +19,11 @@ import numpy as np
 from mcrpy_diffusion.benchmark.machine import n_threads
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan, unused
 from mcrpy_diffusion.benchmark.worker import Record
-from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import make_folder, write_atomically, write_json
-from mcrpy_diffusion.progress import Progress
-from mcrpy_diffusion.records import check_same, read_record
+from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.provenance import check_same, read_record
+from mcrpy_diffusion.runtime.progress import Progress
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
 MAY_BE_UNUSED = (

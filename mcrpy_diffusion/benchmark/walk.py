@@ -13,9 +13,9 @@ from mcrpy_diffusion.benchmark.page import console_tables, write_page
 from mcrpy_diffusion.benchmark.plan import Plan, describe, make_plan
 from mcrpy_diffusion.benchmark.results import measure
 from mcrpy_diffusion.benchmark.tasks import only_one, prepare, run_tasks
-from mcrpy_diffusion.compare import feature_network
-from mcrpy_diffusion.console import say_error
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.runtime.console import say_error
+from mcrpy_diffusion.workflow.compare import feature_network
 
 
 def benchmark(options: Mapping[str, Any]) -> str:

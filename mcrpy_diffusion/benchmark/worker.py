@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.benchmark.machine import is_measured_on, measured_on
-from mcrpy_diffusion.console import run
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.files import write_atomically
-from mcrpy_diffusion.memory import peak_memory
+from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.runtime.console import run
+from mcrpy_diffusion.runtime.memory import peak_memory
 
 RECORD_EVERY_SECONDS = 10.0  # of the making of a model: a kill loses no more than that
 
@@ -65,10 +65,10 @@ def make_structures(task: Mapping[str, Any]) -> None:
 
 def make_model(task: Mapping[str, Any]) -> None:
     """Make the training data and train on them, or go on where that stopped."""
-    from mcrpy_diffusion.config import GenerationSettings, TrainingSettings
     from mcrpy_diffusion.data.micrograph import read_micrograph
-    from mcrpy_diffusion.generate import Reference, generate
-    from mcrpy_diffusion.train import MODEL_NAME, read_dataset, train
+    from mcrpy_diffusion.materials.generate import Reference, generate
+    from mcrpy_diffusion.settings.config import GenerationSettings, TrainingSettings
+    from mcrpy_diffusion.training.train import MODEL_NAME, read_dataset, train
 
     record, folder = Record(task["record"]), Path(task["folder"])
     if (folder / MODEL_NAME).exists():
@@ -97,8 +97,8 @@ def _write_setup(record: Record, task: Mapping[str, Any]) -> None:
 
 def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
     """Prepare MCRpy, without PyTorch, which its users do not load."""
-    from mcrpy_diffusion.config import GenerationSettings
     from mcrpy_diffusion.mcrpy_bridge.plain_reconstruction import accelerated_maker, plain_maker
+    from mcrpy_diffusion.settings.config import GenerationSettings
 
     phases = np.load(task["training_part"], allow_pickle=False)
     maker = accelerated_maker if task["accelerated"] else plain_maker
@@ -107,8 +107,8 @@ def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
 
 
 def _diffusion(task: Mapping[str, Any]) -> tuple[Maker, int]:
-    from mcrpy_diffusion.config import SamplingSettings
-    from mcrpy_diffusion.sample import load_model
+    from mcrpy_diffusion.models.model import load_model
+    from mcrpy_diffusion.settings.config import SamplingSettings
 
     model, settings, extent = load_model(task["model"]), SamplingSettings.from_dict(task["sampling"]), task["extent"]
 

@@ -40,8 +40,8 @@ from mcrpy_diffusion.data.dataset_files import (
 )
 from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.data.packed_images import PackedImages
-from mcrpy_diffusion.data.untrusted import refuse_ways_out
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.untrusted import refuse_ways_out
 
 ACCEPTED = "accepted"
 IN_MEMORY_BYTES = 2**27  # larger sets are read from one packed file, image by image

@@ -13,9 +13,9 @@ from typing import IO, Any
 
 import numpy as np
 
-from mcrpy_diffusion.data.npy_files import load_npy
-from mcrpy_diffusion.data.untrusted import parse_json, read_bytes, read_json, refuse_ways_out
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.npy_files import load_npy
+from mcrpy_diffusion.io.untrusted import parse_json, read_bytes, read_json, refuse_ways_out
 
 try:
     import fcntl

@@ -25,9 +25,9 @@ from mcrpy_diffusion.data.micrograph import (
     hash_phases,
     otsu_threshold,
 )
-from mcrpy_diffusion.data.npy_files import Budget, archive_members, read_npy
-from mcrpy_diffusion.data.untrusted import open_regular
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.npy_files import Budget, archive_members, read_npy
+from mcrpy_diffusion.io.untrusted import open_regular
 
 logger = logging.getLogger(__name__)
 

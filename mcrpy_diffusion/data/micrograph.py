@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.data.npy_files import archive_members, check_type, read_npy
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.npy_files import archive_members, check_type, read_npy
 
 logger = logging.getLogger(__name__)
 

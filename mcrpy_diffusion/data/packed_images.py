@@ -9,8 +9,8 @@ from typing import Any, final
 
 import numpy as np
 
-from mcrpy_diffusion.data.untrusted import open_regular, refuse_ways_out
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.untrusted import open_regular, refuse_ways_out
 
 
 @final

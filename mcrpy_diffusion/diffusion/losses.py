@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mcrpy_diffusion.diffusion.ddpm import reverse_distribution
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction, at
+from mcrpy_diffusion.diffusion.samplers.ddpm import reverse_distribution
 
 VLB_WEIGHT = 0.001  # lambda of eq. (12)
 

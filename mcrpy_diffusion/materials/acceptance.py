@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.metrics.copying import nearest_crop_distance, nearest_distance
 from mcrpy_diffusion.metrics.spatial_statistics import (
@@ -18,6 +17,7 @@ from mcrpy_diffusion.metrics.spatial_statistics import (
     radial_average,
     two_point_correlation,
 )
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 _CENTRE_SHARE = 0.75  # MCRpy's threshold in Correlations
 

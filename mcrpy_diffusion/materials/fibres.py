@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mcrpy_diffusion.config import FibreSettings
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.settings.config import FibreSettings
 
 DISC_SATURATION = 0.547
 """Area fraction at which random sequential addition of equal discs comes to an end."""

@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.config import AlloySettings, FibreSettings, GenerationSettings
 from mcrpy_diffusion.data.micrograph import Micrograph, hash_phases
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import fibres, polycrystal, reference_images
 from mcrpy_diffusion.materials.reference_images import MATERIALS, ReferenceSettings
 from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
+from mcrpy_diffusion.settings.config import AlloySettings, FibreSettings, GenerationSettings
 
 DIRECT: dict[str, type[AlloySettings] | type[FibreSettings]] = {"alloy": AlloySettings, "fibre": FibreSettings}
 REFERENCE_EXTENT, SMALLEST_EXTENT = 256, 64

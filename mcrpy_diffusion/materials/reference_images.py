@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.config import AlloySettings, FibreSettings, Settings
 from mcrpy_diffusion.materials import fibres, polycrystal
+from mcrpy_diffusion.settings.config import AlloySettings, FibreSettings, Settings
 
 MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
 

@@ -23,8 +23,8 @@ from types import ModuleType
 
 import numpy as np
 
-from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.runtime import frameworks
 
 _VARIABLES = {
     "TF_CPP_MIN_LOG_LEVEL": "3",  # errors come as exceptions; the rest is about drivers that are not there

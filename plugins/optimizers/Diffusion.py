@@ -10,16 +10,16 @@ import numpy as np
 from mcrpy.optimizers.Optimizer import Optimizer
 from mcrpy.src import optimizer_factory
 
-from mcrpy_diffusion import frameworks
-from mcrpy_diffusion.config import SamplingSettings
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import get_option
+from mcrpy_diffusion.runtime import frameworks
+from mcrpy_diffusion.settings.config import SamplingSettings
 
 if TYPE_CHECKING:
     import torch
     from mcrpy.src.Microstructure import Microstructure
 
-    from mcrpy_diffusion.sample import Model
+    from mcrpy_diffusion.models.model import Model
 
 N_STEPS = 150
 STRENGTH = 0.5
@@ -208,7 +208,7 @@ class Diffusion(Optimizer):
         import torch
 
         from mcrpy_diffusion.data.phase_encoding import decode
-        from mcrpy_diffusion.diffusion import ddim
+        from mcrpy_diffusion.diffusion.samplers import ddim
 
         model, schedule = self._model, self._model.schedule
         latest = round(self._strength * (schedule.num_timesteps - 1))
@@ -262,7 +262,7 @@ def _load(path: Any) -> Model:
     if path is None:
         raise InputError("the optimizer Diffusion has no model; give --model FILE, or set settings.model")
     frameworks.before_torch()
-    from mcrpy_diffusion.sample import load_model
+    from mcrpy_diffusion.models.model import load_model
 
     return load_model(path)
 

@@ -1,0 +1,352 @@
+"""MCRpy's graphical user interface with the diffusion actions, and a choice of the method in Match and Reconstruct.
+
+MCRpy describes its GUI by a Gooey parser. A private copy of that module is run while `gooey.GooeyParser` and
+`gooey.Gooey` are replaced by ours, which add to the forms; afterwards everything is as it was, and no file of MCRpy's
+or Gooey's is touched. The Start button runs `mcrpy_diffusion gui --ignore-gooey <command> ...` in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import os
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from mcrpy_diffusion.commands import gui_forms
+from mcrpy_diffusion.commands import mcrpy_commands as commands
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
+from mcrpy_diffusion.mcrpy_bridge.registration import register
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import guarded_files
+from mcrpy_diffusion.runtime import progress
+from mcrpy_diffusion.runtime.console import run
+
+WITHOUT_WINDOW = "--ignore-gooey"
+METHOD_COMMANDS = {"Match": "match", "Reconstruct": "reconstruct"}
+PROGRESS = r"^(?:Iteration\s+|\d\d:\d\d:\d\d\s+)(?P<current>\d+)(?:\s+of\s+|/)(?P<total>\d+)"
+"""Reads the progress lines of both MCRpy versions, and ours."""
+SECONDS_TO_SAVE = 60.0  # a stopped run is ended by force after that
+NEEDED = ("gooey", "wx", "pygtrie", "psutil", "colored", "PIL")
+HOW_TO_INSTALL = (
+    "pip install 'mcrpy-diffusion[gui]', on Linux after the distribution's wxPython (Debian: apt-get install "
+    "python3-wxgtk4.0), see README; all commands work without it"
+)
+
+
+def main() -> int:
+    """Open the window; with `--ignore-gooey` in `sys.argv` do the work of its Start button.
+
+    Returns
+    -------
+    int
+        Exit status.
+
+    Raises
+    ------
+    InputError
+        If Gooey, wxPython or a display is missing.
+    """
+    arguments = [word for word in sys.argv[1:] if word != WITHOUT_WINDOW]
+    works = WITHOUT_WINDOW in sys.argv
+    if works and arguments and arguments[0] in gui_forms.ACTIONS:
+        return _run_action(gui_forms.ACTIONS[arguments[0]][0], arguments[1:])
+    try:
+        return _run_mcrpys(works)
+    except ImportError as error:
+        name = (error.name or "").partition(".")[0]
+        if name not in NEEDED:
+            raise
+        raise InputError(f"MCRpy's GUI needs {name}, which is not installed: {HOW_TO_INSTALL}") from error
+
+
+def _run_action(command: str, arguments: Sequence[str]) -> int:
+    """Run one of our commands as its form was filled in."""
+    from mcrpy_diffusion.commands import cli
+
+    given = gui_forms.command_line(arguments, _parser_of(command))
+    print("mcrpy_diffusion", shlex.join([command, *given]), flush=True)
+    started = time.time()
+    with progress.as_lines(), _stop_at_sigterm():
+        status = cli.main([command, *given])
+    if status == 0 and "--out" in given:
+        _say_report(Path(given[given.index("--out") + 1]) / "report.html", started)
+    return status
+
+
+def _run_mcrpys(works: bool) -> int:
+    """Run MCRpy's GUI module, and after it the diffusion that was asked for in Match or Reconstruct."""
+    gooey: Any = importlib.import_module("gooey")
+    started = time.time()
+    with plugin_options() as options:
+        register(with_torch=works and commands._needs_torch(sys.argv[1:]))
+        parser = _parser_class(gooey.GooeyParser, options)
+        parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it, and leaves it so
+        points = commands._single_points() if works else contextlib.nullcontext()  # for View
+        try:
+            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, guarded_files():
+                _private_copy("mcrpy.gui_mcrpy").call_main()
+            return 0
+        except commands._Diffusion as chosen:
+            name, given = chosen.options.pop("command"), chosen.options
+        finally:
+            setattr(argparse.ArgumentParser, "parse_args", parse_args)  # noqa: B010
+            with contextlib.suppress(AttributeError):
+                delattr(argparse.ArgumentParser, "original_parse_args")
+    with progress.as_lines(), _stop_at_sigterm():
+        status = run(lambda: commands._run_diffusion(name, given))
+    if status or given.get("dry_run"):
+        return status
+    information = given.get("information")
+    report = "report.html" if information is None else f"report_{information}.html"
+    _say_report(Path(str(given.get("data_folder") or "results")) / report, started)
+    return 0
+
+
+def _parser_class(base: Any, options: dict[str, Any]) -> Any:
+    """Return Gooey's parser with our forms added to MCRpy's, whose `parse_args` takes our options out again."""
+
+    class Parser(base):  # type: ignore[misc]
+        def add_subparsers(self, **arguments: Any) -> Any:
+            action = super().add_subparsers(**arguments)
+            self.__dict__["_forms"] = action  # other attributes Gooey hands on to argparse's parser
+            return action
+
+        def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+            forms = self.__dict__.get("_forms")
+            if forms is None:
+                return super().parse_args(args, namespace)
+            ours = {name: _extend(form, name) for name, form in forms.choices.items()}
+            for name, (command, title) in gui_forms.ACTIONS.items():
+                _add_form(forms.add_parser(name, prog=title, usage=gui_forms.DESCRIPTIONS[command]), command)
+            values = super().parse_args(args, namespace)
+            if values is None:  # the window was closed
+                raise SystemExit(0)
+            name = next(word for word in sys.argv[1:] if word in forms.choices)
+            return _taken(values, forms.choices[name], name, ours[name], options)
+
+    return Parser
+
+
+def _extend(form: Any, name: str) -> list[str]:
+    """Add the method and our options to a form of MCRpy's; return the names of ours."""
+    before = {action.dest for action in form._actions}
+    if name in METHOD_COMMANDS:
+        form._optionals.title = "Method"
+        form._optionals.description = (
+            "descriptor is MCRpy's own method. diffusion trains a model and samples from it; its options are at the "
+            "end of this page, and MCRpy's options that are left at their defaults do not count for it."
+        )
+        commands._add_options(form, METHOD_COMMANDS[name])
+        commands._add_plugin_options(form, list(commands._PLUGIN_OPTIONS))
+    elif name == "Characterize":
+        commands._add_plugin_options(form, ["references"])
+    else:
+        return []
+    for group in form._action_groups:
+        if group is not form._optionals and any(action.dest not in before for action in group._group_actions):
+            title = group.title.replace("--", "")  # without a command line's dashes
+            group.title, group.description = title[0].upper() + title[1:], (group.description or "").replace("--", "")
+    for action in form._actions:
+        if action.dest not in before:
+            action.metavar = None  # Gooey would show it in place of the name
+            widget = "CheckBox" if action.nargs == 0 else "Dropdown" if action.choices else "TextField"
+            form.widgets[action.dest] = gui_forms.WIDGETS.get(action.dest, widget)
+            form.options[action.dest] = gui_forms.options_of(action.dest, action.type)
+        elif action.dest == "microstructure_filenames":  # several files, also with blanks in their names
+            form.widgets[action.dest] = gui_forms.WIDGETS[action.dest]
+            form.options[action.dest] = gui_forms.options_of(action.dest, action.type)
+    return [action.dest for action in form._actions if action.dest not in before]
+
+
+def _add_form(form: Any, command: str) -> None:
+    """Fill the form of one of our commands."""
+    groups: dict[str, Any] = {}
+    for field in gui_forms.form(command, _parser_of(command), _mcrpys_choices()):
+        if field.group not in groups:
+            groups[field.group] = form.add_argument_group(field.group, "", gooey_options=dict(gui_forms.COLOURS))
+        groups[field.group].add_argument(f"--{field.name}", **field.arguments)
+
+
+def _taken(
+    values: argparse.Namespace, form: Any, name: str, ours: Sequence[str], options: dict[str, Any]
+) -> argparse.Namespace:
+    """Return what MCRpy takes; put what its plugins take into the options, or leave for diffusion.
+
+    A form hands over all its fields, so that what is given is what differs from the defaults.
+    """
+    given = {
+        dest: value
+        for dest, value in vars(values).items()
+        if dest in ours or (dest != "func" and value != form.get_default(dest))
+    }
+    method = given.pop("method", commands.METHODS[0])
+    flags = {action.dest: action.option_strings[0] for action in form._actions if action.option_strings}
+    if method == "diffusion":
+        used = [dest for dest in ours if dest not in commands._PLUGIN_OPTIONS]
+        chosen = commands._diffusion_options(given, used, flags)
+        raise commands._Diffusion({**chosen, "command": METHOD_COMMANDS[name]})
+    options.update(commands._options_for_plugins({dest: given[dest] for dest in ours if dest in given}, values))
+    unused = [flags[dest] for dest in ours if dest in given and dest not in options]
+    commands._warn("mcrpy", unused, "--method diffusion or another plugin")
+    for dest in ours:
+        vars(values).pop(dest, None)
+    return values
+
+
+def _decorator(original: Any) -> Any:
+    """Return Gooey's decorator with the command to run, a readable progress and a gentle Stop."""
+
+    def decorate(function: Any = None, **options: Any) -> Any:
+        if not os.path.isdir(options.get("image_dir", "")):  # the repository's MCRpy names one that no wheel contains
+            options.pop("image_dir", None)
+        options["target"] = f'"{sys.executable}" -u -m mcrpy_diffusion gui'
+        options["progress_regex"], options["progress_expr"] = PROGRESS, "current / total * 100"
+        if WITHOUT_WINDOW in sys.argv:
+            return original(function, **options)
+
+        def with_window(payload: Any) -> Any:
+            opened = original(payload, **options)
+
+            def call() -> Any:
+                application: Any = importlib.import_module("gooey.gui.application")
+                _check_display(application)
+                with _gentle_stop():
+                    return opened()
+
+            return call
+
+        return with_window if function is None else with_window(function)
+
+    return decorate
+
+
+def _check_display(application: Any) -> None:
+    wx = getattr(application, "wx", None)
+    if wx is not None and not wx.App.IsDisplayAvailable():
+        raise InputError("MCRpy's GUI needs a display (DISPLAY is not set or not reachable); all commands work without")
+
+
+@contextlib.contextmanager
+def _gentle_stop() -> Iterator[None]:
+    """Let Gooey's Stop button ask before it kills."""
+    processor = sys.modules.get("gooey.gui.processor")
+    if processor is None:
+        yield
+        return
+    with _replaced(processor, taskkill=stop):
+        yield
+
+
+def stop(pid: int, seconds: float = SECONDS_TO_SAVE) -> None:
+    """Ask a run of the window to stop; end what is left of it after some time, without waiting for that here.
+
+    Parameters
+    ----------
+    pid : int
+        The process that Gooey started: the run itself, or a shell around it.
+    seconds : float
+        Time for the run to save its state.
+    """
+    psutil: Any = importlib.import_module("psutil")
+    try:
+        top = psutil.Process(pid)
+        processes = [top, *top.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return
+
+    def words(process: Any) -> Sequence[str]:
+        with contextlib.suppress(psutil.Error):
+            return process.cmdline()
+        return ()
+
+    def runs(process: Any) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    work = next((process for process in processes if WITHOUT_WINDOW in words(process)), top)
+    with contextlib.suppress(psutil.Error):
+        work.terminate()
+
+    def end() -> None:
+        # not by Process.wait, which would take the exit status away from Gooey
+        last = time.monotonic() + seconds
+        while runs(work) and time.monotonic() < last:
+            time.sleep(0.05)
+        for process in processes:
+            if process is not top or process is work:
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+
+    threading.Thread(target=end, name="stop").start()  # a window that is closed meanwhile waits for it
+
+
+@contextlib.contextmanager
+def _stop_at_sigterm() -> Iterator[None]:
+    """Turn SIGTERM, which `stop` sends, into Ctrl-C; stages that save their state first handle it themselves."""
+
+    def interrupt(*_: Any) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _replaced(module: Any, **attributes: Any) -> Iterator[None]:
+    """Replace attributes of a module for a while."""
+    before = {name: getattr(module, name) for name in attributes}
+    for name, value in attributes.items():
+        setattr(module, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(module, name, value)
+
+
+def _private_copy(name: str) -> Any:
+    """Run a module's file under another name, so that the module itself stays as it is, loaded or not."""
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise InputError(f"this MCRpy has no {name}: its GUI cannot be opened")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _parser_of(command: str) -> argparse.ArgumentParser:
+    """The parser of one of our commands."""
+    from mcrpy_diffusion.commands import cli
+
+    parser = cli.make_parser()
+    subparsers = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    found: argparse.ArgumentParser = subparsers.choices[command]
+    return found
+
+
+def _mcrpys_choices() -> Mapping[str, Sequence[str]]:
+    """What MCRpy offers for those of its options that our data generation has too."""
+    kinds = {"descriptor_types": "descriptor", "optimizer_type": "optimizer", "loss_type": "loss"}
+    return {
+        option: sorted(getattr(importlib.import_module(f"mcrpy.src.{kind}_factory"), f"{kind}_choices"))
+        for option, kind in kinds.items()
+    }
+
+
+def _say_report(path: Path, since: float) -> None:
+    """Print where the report lies, as an address that the window makes a link of."""
+    if path.exists() and path.stat().st_mtime >= since - 1:
+        print(f"report: {path.resolve().as_uri()}", flush=True)

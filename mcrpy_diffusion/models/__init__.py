@@ -1,0 +1,1 @@
+"""Trained models: on disk, ready to sample, and those that come with the package."""

@@ -1,0 +1,304 @@
+"""Models on disk: tensors as safetensors, everything needed to rebuild and to sample in the metadata as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.io.untrusted import parse_json
+from mcrpy_diffusion.models.card_check import check_plain
+from mcrpy_diffusion.models.model_card import ModelCard
+from mcrpy_diffusion.settings.config import SamplingSettings, TrainingSettings, usual_sampling
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mcrpy_diffusion.diffusion.unet import UNet
+
+FORMAT_VERSION = 1
+KEY = "mcrpy_diffusion"
+MAX_PIXELS = 2**24  # of a training image, 4096 x 4096
+MAX_CONDITIONS = 10_000
+MAX_SECONDS = 1e15  # of a training
+_MAX_METADATA = 2**24
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a checkpoint says of itself.
+
+    Attributes
+    ----------
+    settings : TrainingSettings
+    n_phases : int
+        0 for grey values.
+    extent : tuple of int
+        Rows and columns of the training images.
+    periodic, isotropic : bool
+    conditions : list of list of float
+        Volume fractions of phases 1, 2, ... of the training images, thinned out to at most 256 and sorted: the
+        distribution that samples draw their target from. Empty where the network is not conditioned.
+    provenance : dict
+        How the training data were made: settings, hashes of the references and of the data set.
+    step : int
+        Optimisation steps done.
+    card : ModelCard, optional
+        What a model says further that is passed on.
+    """
+
+    settings: TrainingSettings
+    n_phases: int
+    extent: tuple[int, int]
+    periodic: bool
+    isotropic: bool = False
+    conditions: list[list[float]] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
+    step: int = 0
+    training_seconds: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
+    card: ModelCard | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what goes into the metadata."""
+        values = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "card"}
+        card = {} if self.card is None else {"card": self.card.to_dict()}
+        return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **card}
+
+    def sampling_settings(self, **given: Any) -> SamplingSettings:
+        """How to sample: as given, else as the model's card recommends, else as `usual_sampling` says.
+
+        The number of steps that is recommended is that of the sampler; `None` counts as not given.
+
+        Raises
+        ------
+        InputError
+            If a value is out of range.
+        """
+        given = {k: v for k, v in given.items() if v is not None}
+        usual = usual_sampling(self.settings).to_dict() if self.card is None else self.card.sampling
+        recommended: dict[str, Any] = {key: usual[key] for key in ("sampler", "n_sampling_steps") if key in usual}
+        if given.get("eta") and "sampler" not in given:
+            given["sampler"] = "ddim"  # which alone adds noise
+        if given.get("sampler", recommended.get("sampler")) != recommended.get("sampler"):
+            recommended = {}
+        return SamplingSettings().replace(**{**recommended, **given})
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ModelInfo:
+        """Rebuild from the metadata."""
+        values = dict(values)
+        found = values.pop("format_version", None)
+        if found != FORMAT_VERSION:
+            raise InputError(f"the model's format version is {found!r}; this package reads {FORMAT_VERSION}")
+        unknown = sorted(set(values) - set(cls.__dataclass_fields__))
+        if unknown or "settings" not in values:
+            raise InputError(f"the model's settings are not understood: {', '.join(unknown) or 'they are missing'}")
+        settings = TrainingSettings.from_dict(values.pop("settings"))
+        values["extent"] = tuple(values["extent"])
+        if "card" in values:
+            values["card"] = ModelCard.from_dict(values["card"])
+        info = cls(settings=settings, **values)
+        _check_info(info)
+        return info
+
+
+def _check_info(info: ModelInfo) -> None:
+    """Raise InputError where a field is of another type than `ModelInfo` says, or beyond all sense."""
+    numbers = {"n_phases": info.n_phases, "step": info.step, "rows": 0, "columns": 0}
+    if len(info.extent) == 2:
+        numbers |= dict(zip(("rows", "columns"), info.extent))
+    wrong = [name for name, value in numbers.items() if type(value) is not int or value < 0]
+    if wrong or not (0 < info.extent[0] * info.extent[1] <= MAX_PIXELS) or len(info.extent) != 2:
+        raise InputError(
+            f"the model's extent is {info.extent}, n_phases {info.n_phases!r}, step {info.step!r}; allowed are whole "
+            f"numbers, and up to {MAX_PIXELS} pixels"
+        )
+    if not all(isinstance(flag, bool) for flag in (info.periodic, info.isotropic)):
+        raise InputError(f"the model's periodic is {info.periodic!r}, isotropic {info.isotropic!r}; allowed is a bool")
+    if type(info.training_seconds) not in (int, float) or not abs(info.training_seconds) <= MAX_SECONDS:
+        raise InputError(f"the model's training_seconds is {info.training_seconds!r:.100}; allowed is a number")
+    if not all(isinstance(value, dict) for value in (info.provenance, info.versions)):
+        raise InputError("the model's provenance or versions is no dictionary")
+    check_plain(info.provenance, "provenance")
+    check_plain(info.versions, "versions")
+    for name in ("reference_sha256", "descriptor_types"):
+        texts = info.provenance.get(name) or []
+        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
+            raise InputError(f"the model's {name} is {texts!r:.100}; allowed is a list of text")
+    n_fractions = max(info.n_phases, 2) - 1 if info.settings.condition_on_volume_fraction else 0
+    is_table = isinstance(info.conditions, list) and all(isinstance(row, list) for row in info.conditions)
+    if not is_table or (len(info.conditions) > 0) != (n_fractions > 0) or len(info.conditions) > MAX_CONDITIONS:
+        raise InputError(f"the model's conditions are no table of 1 to {MAX_CONDITIONS} rows, or one without a need")
+    for row in info.conditions:
+        if len(row) != n_fractions or not all(type(v) in (int, float) and 0 <= v <= 1 for v in row):
+            raise InputError(f"the model's conditions hold {str(row)[:100]}; allowed are {n_fractions} fractions")
+    if info.card is not None:
+        SamplingSettings.from_dict(info.card.sampling)  # raises where it recommends what is not allowed
+        phases = sorted(info.card.statistics.get("curves", {}).keys() - {"distance"})
+        if not all(int(phase) < info.n_phases for phase in phases):
+            raise InputError(
+                f"the model's card has statistics of the phases {', '.join(phases)}; allowed are those of the model, "
+                f"below {info.n_phases}"
+            )
+
+
+def build_network(info: ModelInfo) -> UNet:
+    """Make the network that the settings describe, with fresh weights."""
+    from mcrpy_diffusion.data.phase_encoding import n_channels
+    from mcrpy_diffusion.diffusion.unet import UNet
+
+    s = info.settings
+    channels = n_channels(info.n_phases)
+    return UNet(
+        channels,
+        channels * (2 if s.learned_variance else 1),
+        channels=s.channels,
+        channel_multipliers=s.channel_multipliers,
+        n_residual_blocks=s.n_residual_blocks,
+        attention_levels=s.attention_levels,
+        n_heads=s.n_heads,
+        dropout=s.dropout,
+        patch_size=s.patch_size,
+        padding="circular" if info.periodic else "zeros",
+        n_conditions=max(info.n_phases, 2) - 1 if s.condition_on_volume_fraction else 0,
+        self_condition=s.self_condition,
+        time_scale=1000 / s.n_timesteps,
+    )
+
+
+def save_model(path: str | os.PathLike[str], weights: dict[str, Tensor], info: ModelInfo) -> None:
+    """Write weights and settings to a .safetensors file."""
+    from safetensors.torch import save
+
+    tensors = {k: v.detach().to("cpu").contiguous() for k, v in weights.items()}
+    data = save(tensors, metadata={KEY: json.dumps(info.to_dict())})
+    write_atomically(path, lambda file: file.write(data))
+
+
+def read_info(path: str | os.PathLike[str]) -> ModelInfo:
+    """Read a model's settings without its weights.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no safetensors file, or was not made by this package.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such model; give a .safetensors file made by this package")
+    try:
+        with safe_open(path, framework="numpy") as file:  # the header alone, which needs no PyTorch
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path}: not a readable .safetensors file ({_one_line(error)})") from error
+    if KEY not in metadata:
+        raise InputError(f"{path}: a .safetensors file, but its metadata holds no {KEY} settings")
+    try:
+        if len(metadata[KEY]) > _MAX_METADATA:
+            raise InputError(f"the settings take {len(metadata[KEY])} characters; allowed are {_MAX_METADATA}")
+        return ModelInfo.from_dict(parse_json(metadata[KEY]))
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: {_one_line(error)}") from error
+
+
+def count_weights(path: str | os.PathLike[str]) -> int:
+    """Number of weights of a model that `read_info` can read, without reading them."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
+
+
+def load_network(path: str | os.PathLike[str]) -> tuple[UNet, ModelInfo]:
+    """Rebuild the network of a checkpoint with its weights, in evaluation mode.
+
+    Parameters
+    ----------
+    path : path
+        A model (.safetensors), or a training state (.pt), whose averaged weights are taken.
+
+    Raises
+    ------
+    InputError
+        As `read_info`, or if the weights do not fit the settings.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    info, weights = _from_state(path) if Path(path).suffix == ".pt" else (read_info(path), load_file(path))
+    network = _network_without_weights(info, weights, path)
+    network.load_state_dict({k: v.to(torch.float32, copy=True) for k, v in weights.items()}, assign=True)
+    return network.eval(), info
+
+
+def _network_without_weights(info: ModelInfo, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> UNet:
+    """Build the network where tensors have a shape and take no memory, and check that the weights are its own.
+
+    Raises
+    ------
+    InputError
+        If they are not. The settings of a file can claim any size; how large the network may be, its weights say.
+    """
+    import torch
+
+    s = info.settings
+    reason = f"{len(weights)} tensors for {len(s.channel_multipliers)} levels of {s.n_residual_blocks} blocks"
+    if len(s.channel_multipliers) * s.n_residual_blocks < len(weights):
+        try:
+            with torch.device("meta"):
+                network = build_network(info)
+        except (RuntimeError, ValueError, TypeError, OverflowError) as error:
+            raise InputError(f"{path}: the settings describe no network ({_one_line(error)})") from error
+        shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+        found = {name: tuple(t.shape) for name, t in weights.items() if isinstance(t, torch.Tensor) and is_weight(t)}
+        if shapes == found and len(found) == len(weights):
+            return network
+        different = [k for k in {**shapes, **weights} if shapes.get(k) != found.get(k)]
+        name = different[0] if different else ""
+        reason = f"{name[:100]} is {found.get(name)}, by the settings {shapes.get(name)}"
+    raise InputError(f"{path}: the weights do not fit the settings ({reason})")
+
+
+def is_weight(tensor: Tensor) -> bool:
+    """Whether a tensor holds ordinary real numbers, one for each of its elements."""
+    import torch
+
+    ordinary = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()
+    return ordinary and tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
+
+
+def _from_state(path: str | os.PathLike[str]) -> tuple[ModelInfo, dict[str, Tensor]]:
+    from mcrpy_diffusion.training.state import read_state
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such model; give a .safetensors file made by this package")
+    state = read_state(path)
+    try:
+        info = ModelInfo.from_dict({**state["info"], "step": state["step"], "training_seconds": state["seconds"]})
+        return info, dict(state["average"])
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise InputError(f"{path}: not a training state of this package ({_one_line(error)})") from error
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Versions of installed packages, this one included; those that are missing are left out."""
+    found = {}
+    for name in ("mcrpy_diffusion", *names):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

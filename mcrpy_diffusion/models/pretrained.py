@@ -1,0 +1,102 @@
+"""Models that come with the package: found by their names, listed with their figures, without PyTorch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.models.checkpoint import ModelInfo, count_weights, read_info
+from mcrpy_diffusion.models.model_card import MIB, MISSING, markdown
+
+FOLDER = Path(__file__).parent
+MODEL_NAME = "model.safetensors"
+
+
+def names() -> list[str]:
+    """Names of the models that come with this installation, sorted."""
+    return sorted(file.stem for file in FOLDER.glob("*.safetensors"))
+
+
+def find(given: str | os.PathLike[str]) -> Path:
+    """Return the file of a model.
+
+    Parameters
+    ----------
+    given : path or str
+        A file, a folder with model.safetensors, or, where there is neither, the name of a pretrained model.
+
+    Raises
+    ------
+    InputError
+        If there is none of these.
+    """
+    path = Path(given)
+    if path.is_file():
+        return path
+    name = os.fspath(given)
+    shipped = FOLDER / f"{name}.safetensors"
+    if path.is_dir():
+        if (path / MODEL_NAME).is_file():
+            return path / MODEL_NAME
+        also = f"; the pretrained model of this name is {shipped}" if name in names() else ""
+        raise InputError(f"{given}: a folder without {MODEL_NAME}, so no such model is there{also}")
+    if name in names():
+        return shipped
+    raise InputError(
+        f"{given}: no such model; give a .safetensors file made by this package, or a pretrained model's name: {_all()}"
+    )
+
+
+def table() -> str:
+    """List the pretrained models with their figures, in lines of at most 100 characters."""
+    if not names():
+        return f"no pretrained models are installed ({FOLDER} holds none)"
+    head = ("name", "phases", "extent", "periodic", "volume fraction", "eps_S2 %", "eps_L %", "licence", "MiB")
+    rows = [head, *(_row(name) for name in names())]
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
+    lines.insert(1, "-" * max(map(len, lines)))
+    lines.append("In brackets the real value, and the floor: what as many real structures get.")
+    lines.append("`mcrpy_diffusion models NAME` prints the card; --model NAME takes the model.")
+    return "\n".join(lines)
+
+
+def card_text(given: str | os.PathLike[str]) -> str:
+    """Return the card of a model, named as in `find`.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, or it has no card.
+    """
+    path = find(given)
+    n_bytes, n_weights = path.stat().st_size, count_weights(path)
+    return markdown(read_info(path), file_name=path.name, n_bytes=n_bytes, n_weights=n_weights)
+
+
+def _all() -> str:
+    return ", ".join(names()) or "none is installed"
+
+
+def _row(name: str) -> tuple[str, ...]:
+    path = FOLDER / f"{name}.safetensors"
+    info = read_info(path)
+    extent = f"{info.extent[0]} x {info.extent[1]}"
+    facts = (name, str(info.n_phases) if info.n_phases else "grey", extent, "yes" if info.periodic else "no")
+    licence = info.card.licence if info.card else MISSING
+    return (*facts, *_figures(info), licence, f"{path.stat().st_size / MIB:.1f}")
+
+
+def _figures(info: ModelInfo) -> tuple[str, str, str]:
+    if info.card is None or not info.card.figures:
+        return MISSING, MISSING, MISSING
+    figures = info.card.figures
+    fraction = figures["volume_fraction"]
+    curves = [figures[measure] for measure in ("two_point_correlation", "lineal_path")]
+    s2, lineal = (f"{_one_digit(c['discrepancy_percent'])} ({_one_digit(c['floor_percent'])})" for c in curves)
+    return f"{fraction['generated']:.4f} ({fraction['original']:.4f})", s2, lineal
+
+
+def _one_digit(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.1f}"

@@ -1,0 +1,1 @@
+"""Console, progress, memory, processes: what every stage needs of the machine."""

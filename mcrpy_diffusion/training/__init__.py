@@ -1,0 +1,1 @@
+"""Training: a data set -> a model."""

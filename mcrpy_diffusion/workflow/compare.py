@@ -1,0 +1,238 @@
+"""Two folders of structures -> the report of one against the other: the stages evaluate and report on files."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mcrpy_diffusion.data.crops import random_crops, split
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluation.copies import pairs_of
+from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.io.npy_files import Budget, load_npy
+from mcrpy_diffusion.io.untrusted import read_json, refuse_ways_out
+from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
+from mcrpy_diffusion.reports.report import console_table, write_report
+from mcrpy_diffusion.runtime import frameworks
+
+N_CROPS = 1000
+FEATURES = ("none", "vgg19", "inception")
+
+
+def compare_folders(
+    original: str | os.PathLike[str],
+    generated: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    periodic: bool = True,
+    *,
+    seed: int = 0,
+    features: str = "none",
+    held_out: str | os.PathLike[str] | None = None,
+    boundary_phase: int | None = None,
+    isotropic: bool = False,
+) -> str:
+    """Compare generated structures with original ones and write the report.
+
+    Parameters
+    ----------
+    original, generated : path
+        Folders with .npy structures, or data sets. Generated structures are of one extent. Originals are of that
+        extent too, or larger: then random crops of them are compared, which are not periodic.
+    out : path
+        Folder for report.html, metrics.json and the pictures.
+    periodic : bool
+        Whether the structures continue across their edges.
+    seed : int
+        Seed of the crops.
+    features : str
+        `none`, or the network (`vgg19`, `inception`) whose features the Frechet distance, precision, recall, density
+        and coverage are measured with.
+    held_out : path, optional
+        Folder with real structures that took no part in training; larger ones are cut to crops.
+    boundary_phase : int, optional
+        The phase that boundaries between grains are drawn in: grains are measured.
+    isotropic : bool
+        Whether copies are looked for in mirror images and quarter turns too.
+
+    Returns
+    -------
+    str
+        The closing table and the files written.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no structures, they do not fit together, or the network's weights are not there.
+    """
+    if features not in FEATURES:
+        raise InputError(f"features is {features!r}; allowed are {', '.join(FEATURES)}")
+    started = time.monotonic()
+    structures, references = read_structures(generated), read_structures(original)
+    unseen = [] if held_out is None else read_structures(held_out)
+    extents = {s.shape for s in structures}
+    if len(extents) > 1:
+        raise InputError(f"{generated}: structures of different extents {sorted(extents)}; allowed is one extent")
+    if len({s.dtype for s in [*structures, *references, *unseen]}) > 1:
+        folders = ", ".join(str(folder) for folder in (original, generated, held_out) if folder is not None)
+        raise InputError(f"{folders}: some are phases, others grey values; allowed is one kind")
+    extent = (structures[0].shape[0], structures[0].shape[1])
+    made = np.stack(structures)
+    if all(r.shape == extent for r in references):
+        real = training = np.stack(references)
+        micrographs = floor_sets = None
+    else:
+        real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
+        floor_sets = disjoint_crops(references, (N_CROPS, len(made)), extent=extent, seed=seed)
+        periodic = False
+    apart = _cut(unseen, extent, seed=seed) if unseen else None
+    largest = max(int(images.max()) for images in (made, real, apart) if images is not None)
+    n_phases = 0 if made.dtype.kind == "f" else max(largest + 1, 2)
+    metrics = evaluate(
+        real,
+        made,
+        n_phases=n_phases,
+        periodic=periodic,
+        training=training,
+        held_out=apart,
+        micrographs=micrographs,
+        features=feature_network(features, periodic=periodic),
+        floor_sets=floor_sets,
+        overlapping=_is_of_crops(Path(original)),
+        boundary_phase=boundary_phase,
+        isotropic=isotropic,
+    )
+    settings: dict[str, Any] = {
+        "original": str(original),
+        "generated": str(generated),
+        "periodic": periodic,
+        "seed": seed,
+    }
+    settings |= {"features": features, "held_out": None if held_out is None else str(held_out)}
+    settings |= {"boundary_phase": boundary_phase, "isotropic": isotropic}
+    seconds = {"evaluation": time.monotonic() - started}
+    written = write_report(
+        out,
+        name=Path(original).resolve().name,
+        metrics=metrics,
+        original=real,
+        generated=made,
+        settings=settings,
+        seconds=seconds,
+        pairs=pairs_of(metrics, made, training=training, micrographs=micrographs),
+    )
+    return "\n".join([console_table(metrics, seconds, full=True), *(f"  {path}" for path in written)])
+
+
+def _cut(structures: Sequence[np.ndarray], extent: tuple[int, int], *, seed: int) -> np.ndarray:
+    """Return structures of an extent as they are, else random crops of them, (N, I, J)."""
+    if all(s.shape == extent for s in structures):
+        return np.stack(structures)
+    return random_crops(structures, N_CROPS, extent=extent, seed=seed)
+
+
+def disjoint_crops(
+    micrographs: Sequence[np.ndarray], numbers: tuple[int, int], *, extent: tuple[int, int], seed: int
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Cut two sets of crops that have no pixel in common: from the two halves of each micrograph.
+
+    A micrograph that is too small for two halves gives crops to one of the sets alone. None where a set gets nothing.
+    """
+    halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    for micrograph in micrographs:
+        one, other = split(micrograph, extent=extent, held_out_fraction=0.5)
+        if other is None:
+            min(halves, key=len).append(one)
+        else:
+            halves[0].append(one)
+            halves[1].append(other)
+    if not all(halves):
+        return None
+    first, second = (random_crops(half, n, extent=extent, seed=seed) for half, n in zip(halves, numbers))
+    return first, second
+
+
+def feature_network(name: str, *, periodic: bool) -> FeatureNetwork | None:
+    """Return the network of that name, with its weights.
+
+    Parameters
+    ----------
+    name : str
+        One of `FEATURES`; `none` is None.
+    periodic : bool
+        Whether the structures continue across their edges; Inception does not know.
+
+    Raises
+    ------
+    InputError
+        If the weights are not there.
+    """
+    if name == "none":
+        return None
+    frameworks.before_torch()
+    if name == "inception":
+        return inception()
+    from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
+
+    return vgg19(read_vgg19_weights(), periodic=periodic)
+
+
+def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
+    """Read the .npy structures of a folder, or of its subfolder `samples`, in the order of their names and numbers.
+
+    Parameters
+    ----------
+    folder : path
+        A folder of structures, or a data set.
+
+    Returns
+    -------
+    list of (I, J) uint8 or float32
+        Phases, or grey values in [0, 1].
+
+    Raises
+    ------
+    InputError
+        If there are none, or a file holds anything else.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such folder; give a folder with .npy structures")
+    files = [*folder.glob("*.npy")]
+    if not files or (folder / "dataset.json").exists():  # a data set, which may have packed images beside its samples
+        refuse_ways_out(folder / "samples")
+        files = [*folder.glob("samples/*.npy")]
+        refuse_ways_out(*files)
+    if not files:
+        raise InputError(f"{folder}: no structures; give a folder with .npy files, or a data set")
+    budget = Budget("structures")
+    return [_read(file, budget) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
+
+
+def _is_of_crops(folder: Path) -> bool:
+    """Whether a folder is a data set of crops, which overlap."""
+    try:
+        recipe = read_json(folder / "dataset.json")["recipe"]
+        return bool(recipe["training_data"] == "crops")
+    except (OSError, ValueError, KeyError, TypeError):  # a folder of structures, or not of this package
+        return False
+
+
+def _read(file: Path, budget: Budget) -> np.ndarray:
+    def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
+        if len(shape) != 2 or 0 in shape:
+            raise InputError(f"{file}: {dtype} of shape {shape}; allowed are numbers of shape (I, J)")
+        budget.take(str(file), math.prod(shape) * dtype.itemsize)
+
+    structure = load_npy(file, check=check)
+    grey = structure.dtype.kind == "f"
+    low, high = structure.min(), structure.max()
+    if not (0 <= low and high <= (1 if grey else 255)):
+        kind = "grey values 0 to 1" if grey else "phases 0, 1, 2, ..."
+        raise InputError(f"{file}: values from {low} to {high}; allowed are {kind}")
+    return structure.astype(np.float32 if grey else np.uint8)

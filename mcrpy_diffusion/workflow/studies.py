@@ -1,0 +1,250 @@
+"""Studies of one model: its quality over the number of sampling steps, and its likelihood of real structures."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.files import make_folder, write_json
+from mcrpy_diffusion.runtime.progress import Progress
+from mcrpy_diffusion.settings.config import SAMPLERS, SamplingSettings
+
+if TYPE_CHECKING:
+    from mcrpy_diffusion.metrics.image_features import FeatureNetwork
+    from mcrpy_diffusion.models.model import Model
+
+N_CROPS = 1000
+N_LIKELIHOOD_IMAGES = 16
+MEASURES = {  # name in the study -> (place in metrics.json, heading)
+    "eps_s2_percent": (("two_point_correlation", "discrepancy_percent"), "eps_S2 %"),
+    "eps_l_percent": (("lineal_path", "discrepancy_percent"), "eps_L %"),
+    "volume_fraction_error": (("volume_fraction", "difference"), "vf error"),
+    "frechet_distance": (("frechet_distance", "value"), "Frechet"),
+    "precision": (("precision", "value"), "precision"),
+    "recall": (("recall", "value"), "recall"),
+}
+
+
+def originals_for(model: Model, structures: Sequence[np.ndarray], *, seed: int = 0) -> np.ndarray:
+    """Real structures (N, I, J) of the model's extent: those given, or random crops of larger ones.
+
+    Raises
+    ------
+    InputError
+        If one is smaller than the model's extent.
+    """
+    from mcrpy_diffusion.data.crops import random_crops
+
+    if all(structure.shape == model.info.extent for structure in structures):
+        return np.stack(structures)
+    return random_crops(structures, N_CROPS, extent=model.info.extent, seed=seed)
+
+
+def step_study(
+    model: Model,
+    structures: Sequence[np.ndarray],
+    out: str | os.PathLike[str],
+    *,
+    n_steps: Sequence[int],
+    samplers: Sequence[str] = ("ddim", "dpm_solver"),
+    n_samples: int = 256,
+    features: FeatureNetwork | None = None,
+    seed: int = 0,
+) -> str:
+    """Measure what a model makes with each sampler and each number of steps, as in figure 8 of the paper.
+
+    Parameters
+    ----------
+    model : Model
+    structures : sequence of (A, B)
+        Real ones to compare with, see `originals_for`.
+    out : path
+        Gets sampling_steps.json and sampling_steps.png, and the structures of each case, from which the same call
+        goes on after a kill.
+    n_steps : sequence of int
+    samplers : sequence of str
+    n_samples : int
+        Structures of each case, of the same seeds in all.
+    features : FeatureNetwork, optional
+        For the Frechet distance, precision and recall.
+    seed : int
+
+    Returns
+    -------
+    str
+        The table.
+
+    Raises
+    ------
+    InputError
+        If a sampler, a number of steps or a structure is not allowed.
+    """
+    from mcrpy_diffusion.evaluation.evaluate import evaluate
+    from mcrpy_diffusion.metrics.image_features import image_features
+    from mcrpy_diffusion.models.model import read_structure, sample_to_folder
+
+    unknown = sorted(set(samplers) - set(SAMPLERS))
+    if unknown:
+        raise InputError(f"samplers has {', '.join(unknown)}; allowed are {', '.join(SAMPLERS)}")
+    original = originals_for(model, structures, seed=seed)
+    out = make_folder(out)
+    if features is not None:
+        original_features = image_features(features, original, n_phases=model.info.n_phases)
+    rows: list[dict[str, Any]] = []
+    for sampler in samplers:
+        for steps in n_steps:
+            settings = SamplingSettings(n_samples=n_samples, sampler=sampler, n_sampling_steps=steps, seed=seed)
+            folder = out / f"{sampler}_{steps}"
+            started, before = time.monotonic(), _count(folder)
+            sample_to_folder(model, settings, folder)
+            made = n_samples - before
+            seconds = (time.monotonic() - started) / made if made else None
+            files = [folder / f"{s}.npy" for s in range(seed, seed + n_samples)]
+            generated = np.stack([read_structure(file, model.info.extent, model.info.n_phases) for file in files])
+            metrics = evaluate(original, generated, n_phases=model.info.n_phases, periodic=model.info.periodic)
+            if features is not None:
+                made_features = image_features(features, generated, n_phases=model.info.n_phases)
+                metrics |= _by_features(original_features, made_features)
+            row: dict[str, Any] = {"sampler": sampler, "n_steps": steps, "seconds_per_structure": seconds}
+            rows.append(row | {name: _pick(metrics, place) for name, (place, _) in MEASURES.items()})
+    study = {
+        "n_original": len(original),
+        "n_generated": n_samples,
+        "features": None if features is None else features.name,
+        "floor": {k: _pick(metrics, (MEASURES[k][0][0], "floor_percent")) for k in ("eps_s2_percent", "eps_l_percent")},
+        "rows": rows,
+    }
+    write_json(out / "sampling_steps.json", study)
+    _draw_study(study, out / "sampling_steps.png")
+    return study_table(study)
+
+
+def study_table(study: dict[str, Any]) -> str:
+    """A line per sampler and number of steps."""
+    shown = [k for k in MEASURES if any(row[k] is not None for row in study["rows"])]
+    lines = [f"{'sampler':12s}{'steps':>6s}" + "".join(f"{MEASURES[k][1]:>12s}" for k in shown) + f"{'s each':>10s}"]
+    for row in study["rows"]:
+        values = "".join("           –" if row[k] is None else f"{row[k]:12.4g}" for k in shown)
+        seconds = "–" if row["seconds_per_structure"] is None else f"{row['seconds_per_structure']:.2f}"
+        lines.append(f"{row['sampler']:12s}{row['n_steps']:6d}{values}{seconds:>10s}")
+    counts = f"{study['n_generated']} generated, {study['n_original']} original structures in each line"
+    floors = [f"{MEASURES[k][1]} {v:.2g}" for k, v in study["floor"].items() if v is not None]
+    return "\n".join([*lines, counts + (f"; floor: {', '.join(floors)}" if floors else "")])
+
+
+def likelihood(
+    model: Model,
+    structures: Sequence[np.ndarray],
+    out: str | os.PathLike[str],
+    *,
+    n_images: int = N_LIKELIHOOD_IMAGES,
+    n_terms: int | None = None,
+    seed: int = 0,
+) -> str:
+    """Bound minus log likelihood of real structures in bits per dimension, eqs. (7)-(10), term by term.
+
+    Parameters
+    ----------
+    model : Model
+    structures : sequence of (A, B)
+        Real ones, see `originals_for`.
+    out : path
+        Gets likelihood.json: `bits_per_dimension`, its `standard_error` over the images, and the mean of each part:
+        `prior`, `decoder` and the `terms` at `times`.
+    n_images : int
+        Images that are taken, at most as many as there are.
+    n_terms : int, optional
+        Time steps that are taken, evenly spread; all T by default, which costs T network evaluations an image.
+    seed : int
+
+    Returns
+    -------
+    str
+        One line.
+
+    Raises
+    ------
+    InputError
+        If a number is out of range.
+    """
+    import torch
+
+    from mcrpy_diffusion.data.phase_encoding import encode, volume_fractions
+    from mcrpy_diffusion.diffusion.likelihood import variational_bound
+    from mcrpy_diffusion.diffusion.noise_schedule import Prediction
+
+    total = model.schedule.num_timesteps
+    if n_images < 1 or not (n_terms is None or 2 <= n_terms <= total):
+        raise InputError(f"n_images is {n_images} and n_terms {n_terms}; allowed are at least 1, and 2 to {total}")
+    images = originals_for(model, structures, seed=seed)[:n_images]
+    x_0 = torch.as_tensor(encode(torch.from_numpy(images), model.info.n_phases)).to(model.device)
+    fractions = None
+    if model.info.conditions:
+        fractions = torch.from_numpy(volume_fractions(images, model.info.n_phases))
+    times = None if n_terms is None else sorted({round(i * (total - 1) / (n_terms - 1)) for i in range(n_terms)})
+    with Progress(total if times is None else len(times), "likelihood", unit="term") as bar:
+        bound = variational_bound(
+            model.conditioned_network(fractions, "float32", walks=False),
+            x_0,
+            model.schedule,
+            generator=[torch.Generator().manual_seed(seed + i) for i in range(len(images))],
+            times=times,
+            prediction=cast(Prediction, model.info.settings.prediction),
+            callback=lambda done: bar.update(1),
+        )
+    bits = bound.total.double()
+    error = float(bits.std() / len(bits) ** 0.5) if len(bits) > 1 else None
+    result = {
+        "bits_per_dimension": float(bits.mean()),
+        "standard_error": error,
+        "n_images": len(images),
+        "exact": times is None,
+        "prior": float(bound.prior.mean()),
+        "decoder": float(bound.terms[:, 0].mean()),
+        "times": list(bound.times),
+        "terms": bound.terms.double().mean(0).tolist(),
+    }
+    path = make_folder(out) / "likelihood.json"
+    write_json(path, result)
+    spread = "" if error is None else f" +- {error:.4f}"
+    kind = "all" if times is None else f"{len(bound.times)} of"
+    return (
+        f"minus log likelihood: at most {result['bits_per_dimension']:.4f}{spread} bits per dimension "
+        f"({len(images)} structures, {kind} {total} terms; prior {result['prior']:.2g}, decoder "
+        f"{result['decoder']:.2g})\n  {path}"
+    )
+
+
+def _by_features(original: np.ndarray, generated: np.ndarray) -> dict[str, dict[str, float]]:
+    from mcrpy_diffusion.metrics.frechet_distance import frechet_distance
+    from mcrpy_diffusion.metrics.precision_recall import precision_recall
+
+    found = precision_recall(original, generated)
+    values = {"precision": found.precision, "recall": found.recall}
+    values["frechet_distance"] = frechet_distance(original, generated)
+    return {name: {"value": value} for name, value in values.items()}
+
+
+def _count(folder: Path) -> int:
+    return len(list(folder.glob("*.npy"))) if folder.is_dir() else 0
+
+
+def _pick(metrics: dict[str, Any], place: tuple[str, ...]) -> float | None:
+    value: Any = metrics
+    for key in place:
+        value = value.get(key) if isinstance(value, dict) else None
+    return None if value is None else float(value)
+
+
+def _draw_study(study: dict[str, Any], path: Path) -> None:
+    from mcrpy_diffusion.reports.figures import study_figure
+
+    headings = {k: heading for k, (_, heading) in MEASURES.items()} | {"seconds_per_structure": "seconds per structure"}
+    shown = {k: heading for k, heading in headings.items() if all(row[k] is not None for row in study["rows"])}
+    study_figure(study, shown, path)
