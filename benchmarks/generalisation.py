@@ -27,9 +27,10 @@ from mcrpy_diffusion.commands.cli import Parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.shapes import DIRECTIONS
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.console import run
-from mcrpy_diffusion.settings.config import PRESETS, differences, preset
+from mcrpy_diffusion.settings import PRESETS, preset
 from mcrpy_diffusion.workflow import pipeline
 
 MEASURES = {"two_point_correlation": "eps_S2", "lineal_path": "eps_L"}

@@ -26,7 +26,7 @@ from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.materials import descriptor_based, engine
 from mcrpy_diffusion.materials.workers import LocalWorkers
 from mcrpy_diffusion.mcrpy_bridge.environment import variables
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 
 def main() -> None:

@@ -32,7 +32,7 @@ from mcrpy_diffusion.diffusion.samplers import ddim
 from mcrpy_diffusion.diffusion.unet import n_groups
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network
 from mcrpy_diffusion.models.model import Model
-from mcrpy_diffusion.settings.config import PRESETS, TrainingSettings, preset
+from mcrpy_diffusion.settings import PRESETS, TrainingSettings, preset
 
 EXTENT = 64
 

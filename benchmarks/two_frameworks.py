@@ -62,7 +62,7 @@ def parts(n_steps: int) -> tuple[Callable[[], Any], Callable[[], Any], Callable[
 
     from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network
     from mcrpy_diffusion.models.model import Model
-    from mcrpy_diffusion.settings.config import preset
+    from mcrpy_diffusion.settings import preset
 
     info = ModelInfo(
         settings=preset("quick").training,

@@ -13,7 +13,7 @@ from pathlib import Path
 from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.commands.gui_forms import HELP
-from mcrpy_diffusion.settings.config import (
+from mcrpy_diffusion.settings import (
     PRESETS,
     AlloySettings,
     BenchmarkSettings,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mcrpy_diffusion.mcrpy_bridge.sampling import reconstruct_many
     from mcrpy_diffusion.models.model import Model, load_model
     from mcrpy_diffusion.reports.report import write_report
-    from mcrpy_diffusion.settings.config import preset
+    from mcrpy_diffusion.settings import preset
 
 __version__ = "0.1.0"
 
@@ -37,7 +37,7 @@ _HOMES = {
     "make_material": "mcrpy_diffusion.api:make_material",
     "mcrpy_loss": "mcrpy_diffusion.mcrpy_bridge.loss:mcrpy_loss",
     "plugin_options": "mcrpy_diffusion.mcrpy_bridge.plugin_options:plugin_options",
-    "preset": "mcrpy_diffusion.settings.config:preset",
+    "preset": "mcrpy_diffusion.settings:preset",
     "read_micrograph": "mcrpy_diffusion.data.micrograph:read_micrograph",
     "reconstruct_many": "mcrpy_diffusion.mcrpy_bridge.sampling:reconstruct_many",
     "register": "mcrpy_diffusion.mcrpy_bridge.registration:register",

@@ -18,7 +18,7 @@ from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
 from mcrpy_diffusion.materials.generate import Reference, generate, generate_material, held_out_crops, resolve
-from mcrpy_diffusion.settings.config import GenerationSettings, preset
+from mcrpy_diffusion.settings import GenerationSettings, preset
 from mcrpy_diffusion.workflow.pipeline import reference_from_characterization, reference_from_micrographs
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mcrpy_diffusion.materials.acceptance import Target, check
 from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 
 def structure(seed: int) -> np.ndarray:

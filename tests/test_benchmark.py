@@ -772,7 +772,7 @@ def test_the_same_command_again_makes_nothing_anew(finished, capsys, monkeypatch
 def test_mcrpy_makes_the_structure_of_the_seed(finished):
     """The worker's structure is what mcrpy.reconstruct returns here, and what the accelerated way makes."""
     from mcrpy_diffusion.mcrpy_bridge.plain_reconstruction import accelerated_maker, plain_maker
-    from mcrpy_diffusion.settings.config import GenerationSettings
+    from mcrpy_diffusion.settings import GenerationSettings
 
     out, _ = finished
     settings = GenerationSettings.from_dict(json.loads((out / "s2_lbfgsb.task.json").read_text())["generation"])

@@ -19,7 +19,7 @@ from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.results import save_characterization
 from mcrpy_diffusion.runtime import console
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 PARSE_ARGS = argparse.ArgumentParser.parse_args
 

@@ -12,7 +12,7 @@ from test_pipeline import blobs
 
 from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.data.micrograph import hash_phases
-from mcrpy_diffusion.settings.config import GenerationSettings, SamplingSettings, TrainingSettings
+from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings
 
 
 def command(*words):

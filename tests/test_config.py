@@ -7,8 +7,9 @@ import json
 import pytest
 
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
-from mcrpy_diffusion.settings.config import GenerationSettings, SamplingSettings, TrainingSettings, differences, preset
+from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings, preset
 
 
 @pytest.mark.parametrize("name", ["quick", "small", "paper"])

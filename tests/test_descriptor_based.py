@@ -28,7 +28,7 @@ from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.environment import refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 
 def blobs(shape: tuple[int, int] = (32, 32), n_phases: int = 2, seed: int = 0, fraction: float = 0.4) -> np.ndarray:

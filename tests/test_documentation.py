@@ -15,7 +15,7 @@ import pytest
 
 import mcrpy_diffusion
 from mcrpy_diffusion.commands.gui_forms import CHOICES
-from mcrpy_diffusion.settings.config import PRESETS, AlloySettings, FibreSettings, preset
+from mcrpy_diffusion.settings import PRESETS, AlloySettings, FibreSettings, preset
 from mcrpy_diffusion.workflow.pipeline import make_plan, reference_from_micrographs
 
 ROOT = Path(__file__).parents[1]

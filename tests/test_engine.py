@@ -27,7 +27,7 @@ from mcrpy_diffusion.materials.acceptance import Target
 from mcrpy_diffusion.materials.engine import fill
 from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Sample, draw_seed
 from mcrpy_diffusion.materials.workers import WORKER_BYTES, DaskWorkers, LocalWorkers, number_of_workers
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 ROOT = Path(__file__).parents[1]
 

@@ -14,7 +14,7 @@ import pytest
 
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.mcrpy_bridge import environment, results
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 ROOT = Path(__file__).parents[1]
 

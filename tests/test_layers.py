@@ -171,7 +171,7 @@ def test_file_imports_only_what_its_layer_may(file: str, path: Path) -> None:
         ("metrics/copying.py", "from mcrpy_diffusion import config"),
         ("metrics/copying.py", "from ..data import phase_encoding"),
         ("metrics/copying.py", "def f():\n    import mcrpy_diffusion.io.files"),
-        ("diffusion/unet.py", "import mcrpy_diffusion.settings.config as c"),
+        ("diffusion/unet.py", "import mcrpy_diffusion.settings as c"),
         ("data/dataset.py", "from mcrpy_diffusion.io.files import write_json"),
         ("data/dataset.py", "import torch"),
         ("evaluate.py", "from mcrpy_diffusion.reports.report import write_report"),

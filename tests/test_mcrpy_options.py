@@ -21,7 +21,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy
 from mcrpy_diffusion.runtime.console import run
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 from mcrpy_diffusion.workflow import pipeline
 
 COMMANDS = ("match", "reconstruct")

@@ -18,7 +18,7 @@ from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.models.model import save_structure
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 SIZE, LIMIT = 16, 4
 DESCRIPTORS = ("FFTCorrelations", "VolumeFractions", "LinealPathFunction", "PixelMSE")

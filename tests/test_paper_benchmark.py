@@ -27,7 +27,7 @@ from mcrpy_diffusion.metrics.directions import anisotropy, curves_along  # noqa:
 from mcrpy_diffusion.metrics.spatial_statistics import DIRECTIONS_2D, two_point_correlation  # noqa: E402
 from mcrpy_diffusion.models.checkpoint import save_model  # noqa: E402
 from mcrpy_diffusion.models.model import load_model  # noqa: E402
-from mcrpy_diffusion.settings.config import SamplingSettings, preset  # noqa: E402
+from mcrpy_diffusion.settings import SamplingSettings, preset  # noqa: E402
 
 TINY = "batch_size=2 channels=8 channel_multipliers=[1,2] n_timesteps=400 warmup_steps=0 precision=float32".split()
 ARGUMENTS = ("--materials", "fibre", "--n_training", "12", "--n_held_out", "12", "--n_samples", "12", "--n_jobs", "1")

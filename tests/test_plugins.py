@@ -11,7 +11,7 @@ import pytest
 
 import mcrpy_diffusion
 from mcrpy_diffusion.mcrpy_bridge import registration, results
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 DESCRIPTOR = """
 import tensorflow as tf

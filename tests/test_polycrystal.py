@@ -14,7 +14,7 @@ from scipy import ndimage
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import polycrystal
 from mcrpy_diffusion.materials.polycrystal import Seeds, make, make_polycrystal, place_seeds, rasterise, sizes
-from mcrpy_diffusion.settings.config import AlloySettings
+from mcrpy_diffusion.settings import AlloySettings
 
 
 def all_cells(seeds, points, n_images):

@@ -14,7 +14,7 @@ from mcrpy_diffusion.materials import fibres, generate, polycrystal, recipes
 from mcrpy_diffusion.materials.acceptance import two_point_of
 from mcrpy_diffusion.materials.generate import generate_from_images, generate_material
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
-from mcrpy_diffusion.settings.config import AlloySettings, FibreSettings
+from mcrpy_diffusion.settings import AlloySettings, FibreSettings
 
 SMALL = {"extent_x": 32, "extent_y": 40, "n_training_samples": 5}
 

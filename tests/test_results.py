@@ -18,7 +18,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import environment, results
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 
 def blobs(size: int, n_phases: int = 2, seed: int = 0) -> np.ndarray:

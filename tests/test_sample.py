@@ -18,7 +18,7 @@ from mcrpy_diffusion.diffusion.sampling import timestep_pairs
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, save_model
 from mcrpy_diffusion.models.model import Model, load_model, sample_to_folder
-from mcrpy_diffusion.settings.config import SamplingSettings
+from mcrpy_diffusion.settings import SamplingSettings
 
 
 def make_model(path, **changes):

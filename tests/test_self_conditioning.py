@@ -14,7 +14,7 @@ from mcrpy_diffusion.diffusion.self_conditioning import remembering, twice
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network
 from mcrpy_diffusion.models.model import Model
 from mcrpy_diffusion.runtime.parallel import make_accelerator
-from mcrpy_diffusion.settings.config import SamplingSettings
+from mcrpy_diffusion.settings import SamplingSettings
 from mcrpy_diffusion.training.train import TrainingData, TrainingRun
 
 SETTINGS = replace(TINY, prediction="log_odds", schedule="cosine", learned_variance=False, self_condition=True)

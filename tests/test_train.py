@@ -19,7 +19,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.models.model import load_model
 from mcrpy_diffusion.runtime.parallel import make_accelerator
-from mcrpy_diffusion.settings.config import TrainingSettings
+from mcrpy_diffusion.settings import TrainingSettings
 from mcrpy_diffusion.training import train as training
 from mcrpy_diffusion.training.log import COLUMNS, read_log
 from mcrpy_diffusion.training.state import read_state, states

@@ -21,7 +21,7 @@ from benchmarks.paper.tables import lay_out, number, with_interval
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
-from mcrpy_diffusion.settings.config import SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, preset
 
 INSIGHTS = "insights.json"
 BASE = "base"

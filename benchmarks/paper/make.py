@@ -14,7 +14,7 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
 from mcrpy_diffusion.io.provenance import keep_record
-from mcrpy_diffusion.settings.config import SamplingSettings
+from mcrpy_diffusion.settings import SamplingSettings
 
 MADE_BY = "sampling.json"
 

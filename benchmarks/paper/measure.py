@@ -17,9 +17,10 @@ from benchmarks.paper.plan import BOUNDARY_PHASES, STUDY_NAME, Plan, sampler_key
 from benchmarks.paper.record import hardware, read_record
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials.recipes import DIRECT
 from mcrpy_diffusion.metrics.image_features import INCEPTION_FILE, INCEPTION_VARIABLE, FeatureNetwork
-from mcrpy_diffusion.settings.config import SamplingSettings, differences
+from mcrpy_diffusion.settings import SamplingSettings
 
 SHIPPED = "the machine that made the shipped models"
 

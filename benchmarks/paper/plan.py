@@ -11,11 +11,12 @@ from typing import Any
 
 from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES, fast_sampling
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials import recipes
 from mcrpy_diffusion.materials.generate import Reference
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 from mcrpy_diffusion.models import pretrained
-from mcrpy_diffusion.settings.config import SamplingSettings, TrainingSettings, differences, preset
+from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, preset
 
 SCALES = ("small", "paper")  # presets of the package
 EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the paper has of each

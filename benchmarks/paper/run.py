@@ -29,7 +29,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.console import run as run_command
-from mcrpy_diffusion.settings.config import SAMPLERS
+from mcrpy_diffusion.settings import SAMPLERS
 from mcrpy_diffusion.workflow.compare import FEATURES
 
 OF_MATERIAL: dict[str, Callable[[Plan, str], Any]] = {

@@ -8,7 +8,7 @@ import platform
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from mcrpy_diffusion.models.checkpoint import package_versions
+from mcrpy_diffusion.io.provenance import package_versions
 
 GIB = 2**30
 _PACKAGES = ("mcrpy-diffusion", "mcrpy", "tensorflow", "torch", "numpy", "scipy")

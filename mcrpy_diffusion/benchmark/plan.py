@@ -13,7 +13,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.npy_files import load_npy
 from mcrpy_diffusion.materials.generate import Reference, recipe, resolve, split_all
 from mcrpy_diffusion.models import pretrained
-from mcrpy_diffusion.settings.config import (
+from mcrpy_diffusion.settings import (
     BenchmarkSettings,
     GenerationSettings,
     SamplingSettings,

@@ -23,7 +23,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.io.provenance import check_same, read_record
 from mcrpy_diffusion.runtime.progress import Progress
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
 MAY_BE_UNUSED = (

@@ -67,7 +67,7 @@ def make_model(task: Mapping[str, Any]) -> None:
     """Make the training data and train on them, or go on where that stopped."""
     from mcrpy_diffusion.data.micrograph import read_micrograph
     from mcrpy_diffusion.materials.generate import Reference, generate
-    from mcrpy_diffusion.settings.config import GenerationSettings, TrainingSettings
+    from mcrpy_diffusion.settings import GenerationSettings, TrainingSettings
     from mcrpy_diffusion.training.train import MODEL_NAME, read_dataset, train
 
     record, folder = Record(task["record"]), Path(task["folder"])
@@ -98,7 +98,7 @@ def _write_setup(record: Record, task: Mapping[str, Any]) -> None:
 def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
     """Prepare MCRpy, without PyTorch, which its users do not load."""
     from mcrpy_diffusion.mcrpy_bridge.plain_reconstruction import accelerated_maker, plain_maker
-    from mcrpy_diffusion.settings.config import GenerationSettings
+    from mcrpy_diffusion.settings import GenerationSettings
 
     phases = np.load(task["training_part"], allow_pickle=False)
     maker = accelerated_maker if task["accelerated"] else plain_maker
@@ -108,7 +108,7 @@ def _mcrpy(task: Mapping[str, Any]) -> tuple[Maker, int]:
 
 def _diffusion(task: Mapping[str, Any]) -> tuple[Maker, int]:
     from mcrpy_diffusion.models.model import load_model
-    from mcrpy_diffusion.settings.config import SamplingSettings
+    from mcrpy_diffusion.settings import SamplingSettings
 
     model, settings, extent = load_model(task["model"]), SamplingSettings.from_dict(task["sampling"]), task["extent"]
 

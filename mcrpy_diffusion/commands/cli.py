@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from mcrpy_diffusion import __version__
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.runtime.console import messages_of, run
-from mcrpy_diffusion.settings.config import (
+from mcrpy_diffusion.settings import (
     METHODS,
     PRESETS,
     AlloySettings,

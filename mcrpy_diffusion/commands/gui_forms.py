@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcrpy_diffusion.models import pretrained
-from mcrpy_diffusion.settings.config import PRESETS, SAMPLERS, Preset, SamplingSettings, Settings, preset
+from mcrpy_diffusion.settings import PRESETS, SAMPLERS, Preset, SamplingSettings, Settings, preset
 
 ACTIONS = {
     "diffusion_generate": ("generate", "Diffusion: generate data"),

@@ -25,7 +25,7 @@ from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.mcrpy_bridge.safe_loading import guarded_files
 from mcrpy_diffusion.runtime.console import run, say_error
-from mcrpy_diffusion.settings.config import PRESETS, SAMPLERS
+from mcrpy_diffusion.settings import PRESETS, SAMPLERS
 
 METHODS = ("descriptor", "diffusion")
 MCRPY_OPTIONS_USED = (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import write_json
 from mcrpy_diffusion.io.untrusted import read_json
-from mcrpy_diffusion.settings.config import differences
 
 
 def keep_record(path: Path, made_by: Mapping[str, Any]) -> None:
@@ -53,3 +53,20 @@ def check_same(old: dict[str, Any], new: dict[str, Any], path: str | os.PathLike
     if changed:
         what = "; ".join(changed)
         raise InputError(f"{os.fspath(path)} was made with other settings ({what}); give another folder or delete it")
+
+
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """Name what differs between two settings, as "key: old -> new"."""
+    keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
+    return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys]
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Versions of installed packages, this one included; those that are missing are left out."""
+    found = {}
+    for name in ("mcrpy_diffusion", *names):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

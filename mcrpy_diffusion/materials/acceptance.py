@@ -17,7 +17,7 @@ from mcrpy_diffusion.metrics.spatial_statistics import (
     radial_average,
     two_point_correlation,
 )
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 _CENTRE_SHARE = 0.75  # MCRpy's threshold in Correlations
 

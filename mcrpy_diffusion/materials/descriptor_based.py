@@ -30,7 +30,7 @@ from mcrpy_diffusion.materials.samples import Maker, Sample
 from mcrpy_diffusion.materials.workers import open_workers
 from mcrpy_diffusion.metrics.copying import nearest_distance
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 MAX_LOSS_RATIO = 10.0  # to the median so far, where nothing else is known to check
 N_COMPARED = 64  # accepted structures a new one must not be a copy of, where there is no micrograph

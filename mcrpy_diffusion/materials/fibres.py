@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings.config import FibreSettings
+from mcrpy_diffusion.settings import FibreSettings
 
 DISC_SATURATION = 0.547
 """Area fraction at which random sequential addition of equal discs comes to an end."""

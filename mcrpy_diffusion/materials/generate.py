@@ -20,13 +20,13 @@ from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.image_stack import read_images
 from mcrpy_diffusion.data.micrograph import Micrograph
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.provenance import package_versions
 from mcrpy_diffusion.materials import engine, recipes
 from mcrpy_diffusion.materials.samples import SEED_RULE, Source, draw_seed
 from mcrpy_diffusion.materials.workers import open_workers
-from mcrpy_diffusion.models.checkpoint import package_versions
 from mcrpy_diffusion.runtime.console import logged_by
 from mcrpy_diffusion.runtime.progress import Progress
-from mcrpy_diffusion.settings.config import N_CROPS, N_RECONSTRUCTIONS, AlloySettings, FibreSettings, GenerationSettings
+from mcrpy_diffusion.settings import N_CROPS, N_RECONSTRUCTIONS, AlloySettings, FibreSettings, GenerationSettings
 
 LOG_NAME = "generate.log"
 HELD_OUT_SEED = 7919  # so that held-out crops are drawn apart from training crops

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings.config import AlloySettings
+from mcrpy_diffusion.settings import AlloySettings
 
 _TILE = 32  # pixels: one tile of the image only looks at the seeds around it
 _N_ATTEMPTS = 150  # positions tried for a seed before more overlap is tolerated

@@ -24,7 +24,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import fibres, polycrystal, reference_images
 from mcrpy_diffusion.materials.reference_images import MATERIALS, ReferenceSettings
 from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
-from mcrpy_diffusion.settings.config import AlloySettings, FibreSettings, GenerationSettings
+from mcrpy_diffusion.settings import AlloySettings, FibreSettings, GenerationSettings
 
 DIRECT: dict[str, type[AlloySettings] | type[FibreSettings]] = {"alloy": AlloySettings, "fibre": FibreSettings}
 REFERENCE_EXTENT, SMALLEST_EXTENT = 256, 64

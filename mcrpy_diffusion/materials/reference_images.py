@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.materials import fibres, polycrystal
-from mcrpy_diffusion.settings.config import AlloySettings, FibreSettings, Settings
+from mcrpy_diffusion.settings import AlloySettings, FibreSettings, Settings
 
 MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
 

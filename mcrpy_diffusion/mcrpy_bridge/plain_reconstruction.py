@@ -12,7 +12,7 @@ from mcrpy_diffusion.mcrpy_bridge.environment import quiet, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.mcrpy_bridge.results import characterize, limit_to
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 Maker = Callable[[int], np.ndarray]
 

@@ -14,7 +14,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.mcrpy_bridge.environment import quiet, refusals_of_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.registration import register
-from mcrpy_diffusion.settings.config import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings
 
 GRAM_DESCRIPTORS = ("GramMatrices", "MultiPhaseGramMatrices")
 GRAM_LIMIT_TO = 16  # MCRpy asks for this for its Gram matrices, and ignores more

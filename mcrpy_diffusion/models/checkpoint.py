@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,7 @@ from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.io.untrusted import parse_json
 from mcrpy_diffusion.models.card_check import check_plain
 from mcrpy_diffusion.models.model_card import ModelCard
-from mcrpy_diffusion.settings.config import SamplingSettings, TrainingSettings, usual_sampling
+from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, usual_sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -287,17 +286,6 @@ def _from_state(path: str | os.PathLike[str]) -> tuple[ModelInfo, dict[str, Tens
         return info, dict(state["average"])
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: not a training state of this package ({_one_line(error)})") from error
-
-
-def package_versions(*names: str) -> dict[str, str]:
-    """Versions of installed packages, this one included; those that are missing are left out."""
-    found = {}
-    for name in ("mcrpy_diffusion", *names):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def _one_line(error: BaseException) -> str:

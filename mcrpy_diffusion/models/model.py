@@ -30,7 +30,7 @@ from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.runtime.progress import Progress
-from mcrpy_diffusion.settings.config import SamplingSettings
+from mcrpy_diffusion.settings import SamplingSettings
 
 RECORD_NAME = "drawn_with.json"  # in a folder of structures
 

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mcrpy_diffusion.evaluation.copies import Pair
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
-from mcrpy_diffusion.models.checkpoint import package_versions
+from mcrpy_diffusion.io.provenance import package_versions
 from mcrpy_diffusion.reports.figures import (
     contact_sheet,
     curve_pictures,

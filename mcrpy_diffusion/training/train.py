@@ -29,13 +29,13 @@ from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import autocast, use_bfloat16
 from mcrpy_diffusion.diffusion.self_conditioning import estimate_of
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.io.provenance import check_same
-from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, package_versions, read_info, save_model
+from mcrpy_diffusion.io.provenance import check_same, package_versions
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, read_info, save_model
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.memory import GIB, advice_when_out_of_memory, available_memory, training_memory
 from mcrpy_diffusion.runtime.parallel import make_accelerator
 from mcrpy_diffusion.runtime.progress import Progress
-from mcrpy_diffusion.settings.config import TrainingSettings
+from mcrpy_diffusion.settings import TrainingSettings
 from mcrpy_diffusion.training.log import TrainingLog
 from mcrpy_diffusion.training.preview import write_preview
 from mcrpy_diffusion.training.state import latest, read_history, states, write_state

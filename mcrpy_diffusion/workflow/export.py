@@ -23,7 +23,7 @@ from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, read_info, save_model
 from mcrpy_diffusion.models.model_card import MIB, ModelCard, pick_figures
 from mcrpy_diffusion.runtime import frameworks
-from mcrpy_diffusion.settings.config import HOW_TO_TRAIN, PRESETS, USUAL_STEPS, GenerationSettings, Settings, preset
+from mcrpy_diffusion.settings import HOW_TO_TRAIN, PRESETS, USUAL_STEPS, GenerationSettings, Settings, preset
 
 if TYPE_CHECKING:
     from torch import Tensor

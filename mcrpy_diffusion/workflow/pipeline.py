@@ -39,7 +39,7 @@ from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.models.model_card import ModelCard
 from mcrpy_diffusion.runtime.console import logged_by, say_error
 from mcrpy_diffusion.runtime.progress import Progress
-from mcrpy_diffusion.settings.config import (
+from mcrpy_diffusion.settings import (
     GenerationSettings,
     Preset,
     SamplingSettings,

@@ -13,7 +13,7 @@ import numpy as np
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_json
 from mcrpy_diffusion.runtime.progress import Progress
-from mcrpy_diffusion.settings.config import SAMPLERS, SamplingSettings
+from mcrpy_diffusion.settings import SAMPLERS, SamplingSettings
 
 if TYPE_CHECKING:
     from mcrpy_diffusion.metrics.image_features import FeatureNetwork

