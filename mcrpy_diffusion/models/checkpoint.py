@@ -276,7 +276,7 @@ def is_weight(tensor: Tensor) -> bool:
 
 
 def _from_state(path: str | os.PathLike[str]) -> tuple[ModelInfo, dict[str, Tensor]]:
-    from mcrpy_diffusion.training.state import read_state
+    from mcrpy_diffusion.io.training_state import read_state
 
     if not Path(path).is_file():
         raise InputError(f"{path}: no such model; give a .safetensors file made by this package")
