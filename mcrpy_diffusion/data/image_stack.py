@@ -25,7 +25,7 @@ from mcrpy_diffusion.data.micrograph import (
     hash_phases,
     otsu_threshold,
 )
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.npy_files import Budget, archive_members, read_npy
 from mcrpy_diffusion.io.untrusted import open_regular
 
@@ -114,8 +114,7 @@ def _read(file: Path, budget: Budget) -> Iterator[tuple[str, np.ndarray]]:
     except InputError:
         raise
     except Exception as error:  # broken files raise many kinds
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise InputError(f"{str(file)!r} is not a valid {suffix} file: {reason}") from error
+        raise InputError(f"{str(file)!r} is not a valid {suffix} file: {one_line(error)}") from error
     planes = [plane for array in arrays for plane in (array if array.ndim == 3 else [array])]
     for k, plane in enumerate(planes):
         yield (f"{file}" if len(planes) == 1 else f"{file}[{k}]"), plane

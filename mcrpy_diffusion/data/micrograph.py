@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.npy_files import archive_members, check_type, read_npy
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def read_micrograph(
     try:
         values = _read_image(file, shown, suffix) if suffix in IMAGE_FORMATS else _read_numpy(file, shown, suffix)
     except OSError as error:
-        raise InputError(f"{shown} cannot be read: {_one_line(error)}") from error
+        raise InputError(f"{shown} cannot be read: {one_line(error)}") from error
     return _micrograph(values, file.stem, os.fspath(path), shown, grey_values, use_multiphase, suffix in IMAGE_FORMATS)
 
 
@@ -212,7 +212,7 @@ def _check_file(file: Path, shown: str, suffix: str) -> None:
     except FileNotFoundError:
         raise InputError(f"{shown} does not exist; give an existing file ({', '.join(SUFFIXES)})") from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{shown} cannot be read: {_one_line(error)}") from error
+        raise InputError(f"{shown} cannot be read: {one_line(error)}") from error
     if stat.S_ISDIR(info.st_mode):
         raise InputError(f"{shown} is a folder; give one file ({', '.join(SUFFIXES)})")
     if not stat.S_ISREG(info.st_mode):
@@ -304,7 +304,7 @@ def _read_numpy(file: Path, shown: str, suffix: str) -> np.ndarray:
     except PermissionError:
         raise
     except Exception as error:  # broken files raise many kinds, from struct.error to zlib.error
-        raise InputError(f"{shown} is not a valid {suffix} file: {_one_line(error)}") from error
+        raise InputError(f"{shown} is not a valid {suffix} file: {one_line(error)}") from error
 
 
 def _check_shape(shape: tuple[int, ...], shown: str) -> None:
@@ -343,7 +343,7 @@ def _read_image(file: Path, shown: str, suffix: str) -> np.ndarray:
     except Image.DecompressionBombError as error:
         raise InputError(f"{shown} claims more than {MAX_PIXELS} pixels, the most allowed; cut out a part") from error
     except Exception as error:  # Pillow's decoders raise many kinds on broken files
-        raise InputError(f"{shown} is not a valid {suffix} image: {_one_line(error)}") from error
+        raise InputError(f"{shown} is not a valid {suffix} image: {one_line(error)}") from error
 
 
 def _luminance(image: Any) -> np.ndarray:
@@ -357,8 +357,3 @@ def _luminance(image: Any) -> np.ndarray:
         return colours[..., 0].copy()  # grey already
     luminance = sum(weight * colours[..., k] for k, weight in enumerate(_LUMINANCE))
     return np.rint(luminance).astype(np.uint8)
-
-
-def _one_line(error: BaseException) -> str:
-    text = (error.strerror or "") if isinstance(error, OSError) else ""  # without the path, which is named already
-    return " ".join((text or str(error)).split())[:200] or type(error).__name__

@@ -16,7 +16,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.lib import format as npy_format
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.untrusted import open_regular
 
 MAX_BYTES = 2**32
@@ -80,7 +80,7 @@ def load_npy(path: str | os.PathLike[str], *, check: Check | None = None) -> np.
     except OSError as error:
         raise InputError(f"{shown} cannot be read ({error.strerror or error})") from error
     except Exception as error:  # broken files raise many kinds
-        raise InputError(f"{shown} is not a valid .npy file: {_one_line(error)}") from error
+        raise InputError(f"{shown} is not a valid .npy file: {one_line(error)}") from error
 
 
 def read_npy(stream: IO[bytes], shown: str, n_bytes: int, *, check: Check | None = None) -> np.ndarray:
@@ -182,7 +182,3 @@ class _Prefixed:
         part = self._data[self._position : self._position + size]
         self._position += len(part)
         return part
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from typing import IO, Any, Protocol
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.materials.samples import ONE_THREAD, Draw, Maker, Sample, Source
 
 WORKER_BYTES = 0.3e9  # one worker process with numpy and scipy
@@ -364,7 +364,7 @@ class DaskWorkers:
             ) from error
         except ImportError as error:
             raise InputError(
-                f"the workers of {self._address} cannot make samples ({' '.join(str(error).split())}); "
+                f"the workers of {self._address} cannot make samples ({one_line(error)}); "
                 "install the same version of mcrpy-diffusion there"
             ) from error
 

@@ -23,7 +23,7 @@ from types import ModuleType
 
 import numpy as np
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.runtime import frameworks
 
 _VARIABLES = {
@@ -167,13 +167,8 @@ def refusals_of_mcrpy(what: str) -> Iterator[None]:
     except InputError:
         raise
     except (AssertionError, ValueError, TypeError, IndexError, KeyError, tf.errors.OpError) as error:
-        raise InputError(f"{what}: {_in_one_line(error)}") from error
-
-
-def _in_one_line(error: Exception) -> str:
-    """Return the kind of an error and the first line of what it says."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+        kind, reason = type(error).__name__, one_line(error)
+        raise InputError(f"{what}: {kind if reason == kind else f'{kind}: {reason}'}") from error
 
 
 @contextlib.contextmanager

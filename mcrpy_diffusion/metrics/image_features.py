@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 
 if TYPE_CHECKING:
     import torch
@@ -243,7 +243,7 @@ def _find_inception_weights(path: str | os.PathLike[str] | None) -> Path:
                 INCEPTION_URL, str(cached), hash_prefix=INCEPTION_SHA256, progress=sys.stderr.isatty()
             )
         except (OSError, RuntimeError) as error:  # no network, no space, or another file
-            reason = " ".join(str(error).split())[:100]
+            reason = one_line(error, max_length=100)
             raise InputError(
                 f"the weights of the Inception network could not be downloaded ({reason}); fetch {INCEPTION_URL} "
                 f"elsewhere and put it at {cached}, or name it in {INCEPTION_VARIABLE}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.io.untrusted import parse_json
 from mcrpy_diffusion.models.card_check import check_plain
@@ -198,7 +198,7 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
         with safe_open(path, framework="numpy") as file:  # the header alone, which needs no PyTorch
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a readable .safetensors file ({_one_line(error)})") from error
+        raise InputError(f"{path}: not a readable .safetensors file ({one_line(error)})") from error
     if KEY not in metadata:
         raise InputError(f"{path}: a .safetensors file, but its metadata holds no {KEY} settings")
     try:
@@ -206,7 +206,7 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
             raise InputError(f"the settings take {len(metadata[KEY])} characters; allowed are {_MAX_METADATA}")
         return ModelInfo.from_dict(parse_json(metadata[KEY]))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: {_one_line(error)}") from error
+        raise InputError(f"{path}: {one_line(error)}") from error
 
 
 def count_weights(path: str | os.PathLike[str]) -> int:
@@ -256,7 +256,7 @@ def _network_without_weights(info: ModelInfo, weights: Mapping[str, Tensor], pat
             with torch.device("meta"):
                 network = build_network(info)
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-            raise InputError(f"{path}: the settings describe no network ({_one_line(error)})") from error
+            raise InputError(f"{path}: the settings describe no network ({one_line(error)})") from error
         shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         found = {name: tuple(t.shape) for name, t in weights.items() if isinstance(t, torch.Tensor) and is_weight(t)}
         if shapes == found and len(found) == len(weights):
@@ -285,8 +285,4 @@ def _from_state(path: str | os.PathLike[str]) -> tuple[ModelInfo, dict[str, Tens
         info = ModelInfo.from_dict({**state["info"], "step": state["step"], "training_seconds": state["seconds"]})
         return info, dict(state["average"])
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
-        raise InputError(f"{path}: not a training state of this package ({_one_line(error)})") from error
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: not a training state of this package ({one_line(error)})") from error

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.models.card_check import (
     KEPT,
     check_dataset,
@@ -125,7 +125,7 @@ def pick_figures(metrics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
                 curves[phase] = {measure: {"original": _rounded(found[measure]["original"])} for measure in found}
             statistics = {"curves": curves}
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise InputError(f"{_one_line(error)} is not in the metrics; give a metrics.json of evaluate") from error
+        raise InputError(f"{one_line(error)} is not in the metrics; give a metrics.json of evaluate") from error
     return json.loads(json.dumps(figures)), json.loads(json.dumps(statistics))
 
 
@@ -257,7 +257,3 @@ def _number(value: float | None, pattern: str) -> str:
 
 def _rounded(curve: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:
     return {name: [round(float(v), 7) for v in values] for name, values in curve.items()}
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())

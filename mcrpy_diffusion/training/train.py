@@ -28,7 +28,7 @@ from mcrpy_diffusion.diffusion.losses import hybrid_loss, likelihood_loss, simpl
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import autocast, use_bfloat16
 from mcrpy_diffusion.diffusion.self_conditioning import estimate_of
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.provenance import check_same, package_versions
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, read_info, save_model
 from mcrpy_diffusion.runtime import frameworks
@@ -390,7 +390,7 @@ class TrainingRun:
         except InputError:
             raise
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = one_line(error)
             raise InputError(f"{path}: not a state of this training ({reason}); delete it") from error
 
 

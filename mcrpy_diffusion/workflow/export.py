@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mcrpy_diffusion.data.dataset import Dataset
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.io.untrusted import open_regular, read_json
 from mcrpy_diffusion.materials.recipes import DIRECT, descriptor_settings
@@ -276,7 +276,7 @@ def _read_metrics(path: str | os.PathLike[str], info: ModelInfo) -> dict[str, An
     except InputError:
         raise
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable metrics.json ({' '.join(str(error).split())[:100]})") from error
+        raise InputError(f"{path}: not a readable metrics.json ({one_line(error, max_length=100)})") from error
     if not isinstance(metrics, dict) or metrics.get("n_phases") != info.n_phases:
         raise InputError(f"{path}: not the metrics.json of structures of {info.n_phases} phases, as the model makes")
     return metrics
