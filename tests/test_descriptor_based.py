@@ -288,7 +288,7 @@ def test_an_error_of_ours_is_not_blamed_on_mcrpy() -> None:
     assert str(ours.value) == "a weight is missing; install it"
     with pytest.raises(InputError) as theirs, refusals_of_mcrpy("MCRpy cannot"):
         raise ValueError("\n first line\nsecond")
-    assert str(theirs.value) == "MCRpy cannot: ValueError: first line"
+    assert str(theirs.value) == "MCRpy cannot: ValueError: first line second"
     with pytest.raises(RuntimeError, match="a fault"), refusals_of_mcrpy("MCRpy cannot"):
         raise RuntimeError("a fault of the program")
 
