@@ -29,6 +29,7 @@ from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_mod
 from mcrpy_diffusion.models.model_card import ModelCard
 
 SMALL = {"extent_x": 16, "extent_y": 16, "features": "none"}
+SMALL_TASK = {"seeds": [], "extent": [4, 4], "n_phases": 2}
 
 
 @pytest.fixture
@@ -395,7 +396,7 @@ def test_a_task_goes_on_after_a_kill(tmp_path, monkeypatch):
 
     monkeypatch.setattr(worker, "_mcrpy", maker)
     folder, record = tmp_path / "s2", tmp_path / "s2.jsonl"
-    task = {"kind": "mcrpy", "folder": str(folder), "record": str(record), "seeds": [5, 6, 7, 8, 9]}
+    task = {"kind": "mcrpy", "folder": str(folder), "record": str(record), **SMALL_TASK, "seeds": [5, 6, 7, 8, 9]}
     with pytest.raises(Killed):
         make_structures(task)
     record.write_bytes(record.read_bytes() + b'{"seed": 8, "sec')  # torn by the kill
@@ -419,7 +420,8 @@ def test_structures_of_a_batch_share_its_seconds(tmp_path, monkeypatch):
         return make, 2
 
     monkeypatch.setattr(worker, "_diffusion", maker)
-    task = {"kind": "diffusion", "folder": str(tmp_path / "d"), "record": str(tmp_path / "d.jsonl"), "seeds": [0, 1, 2]}
+    task = {"kind": "diffusion", "folder": str(tmp_path / "d"), "record": str(tmp_path / "d.jsonl"), **SMALL_TASK}
+    task["seeds"] = [0, 1, 2]
     make_structures(task)
     lines = Record(tmp_path / "d.jsonl").seeds
     assert lines[0]["seconds"] == lines[1]["seconds"] >= 0.1
@@ -483,7 +485,7 @@ def test_a_worker_ends_with_the_process_that_started_it():
 @pytest.mark.parametrize("named", [False, True])
 def test_a_worker_imports_from_the_working_folder_only_where_pythonpath_names_it(tmp_path, variables, named):
     (tmp_path / "numpy.py").write_text("raise SystemExit('numpy of the working folder')")
-    task = {"kind": "mcrpy", "folder": str(tmp_path / "s2"), "record": str(tmp_path / "s2.jsonl"), "seeds": []}
+    task = {"kind": "mcrpy", "folder": str(tmp_path / "s2"), "record": str(tmp_path / "s2.jsonl"), **SMALL_TASK}
     (tmp_path / "task.json").write_text(json.dumps(task))
     given = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "PYTHONSAFEPATH")}
     given |= variables | ({"PYTHONPATH": str(tmp_path)} if named else {})

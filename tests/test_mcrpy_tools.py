@@ -17,7 +17,7 @@ from mcrpy_diffusion.materials.descriptor_based import job_of_characterization
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
-from mcrpy_diffusion.models.model import save_structure
+from mcrpy_diffusion.models.structure_folder import save_structure
 from mcrpy_diffusion.settings import GenerationSettings
 
 SIZE, LIMIT = 16, 4

@@ -17,7 +17,8 @@ from mcrpy_diffusion.diffusion.conditioning import condition_table, normalise
 from mcrpy_diffusion.diffusion.sampling import timestep_pairs
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, save_model
-from mcrpy_diffusion.models.model import Model, load_model, sample_to_folder
+from mcrpy_diffusion.models.model import Model, load_model
+from mcrpy_diffusion.models.structure_folder import sample_to_folder
 from mcrpy_diffusion.settings import SamplingSettings
 
 
@@ -99,7 +100,7 @@ def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
     model = load_model(make_model(tmp_path / "m.safetensors"))
     settings = SamplingSettings(n_samples=3, n_sampling_steps=3, seed=5)
     folder = sample_to_folder(model, settings, tmp_path / "out")
-    assert sorted(p.name for p in folder.iterdir()) == ["5.npy", "6.npy", "7.npy", "drawn_with.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["5.npy", "6.npy", "7.npy", "sampling.json"]
     np.save(folder / "6.npy", np.zeros((8, 8)))
     sample_to_folder(model, settings.replace(n_samples=4), folder)
     assert not np.load(folder / "6.npy").any()
@@ -111,9 +112,20 @@ def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
     with pytest.raises(InputError, match="weights_sha256"):
         sample_to_folder(model, settings, folder)
     for text in ("{", "[]"):
-        (folder / "drawn_with.json").write_text(text)
-        with pytest.raises(InputError, match="drawn_with.json: no record of how the files beside it were made"):
+        (folder / "sampling.json").write_text(text)
+        with pytest.raises(InputError, match="sampling.json: not a record"):
             sample_to_folder(model, settings, folder)
+
+
+def test_a_folder_with_the_former_name_of_the_record_is_completed(tmp_path):
+    model = load_model(make_model(tmp_path / "m.safetensors"))
+    settings = SamplingSettings(n_samples=1, n_sampling_steps=3)
+    folder = sample_to_folder(model, settings, tmp_path / "out")
+    (folder / "sampling.json").rename(folder / "drawn_with.json")
+    sample_to_folder(model, settings.replace(n_samples=2), folder)
+    assert sorted(p.name for p in folder.iterdir()) == ["0.npy", "1.npy", "drawn_with.json"]
+    with pytest.raises(InputError, match="n_sampling_steps: 3 -> 4"):
+        sample_to_folder(model, settings.replace(n_sampling_steps=4), folder)
 
 
 def test_foreign_and_damaged_files_are_not_taken_for_structures(tmp_path):
@@ -122,7 +134,7 @@ def test_foreign_and_damaged_files_are_not_taken_for_structures(tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
     np.save(folder / "1.npy", model.sample(1, n_steps=3, seed=1)[0])
-    with pytest.raises(InputError, match="1.npy is there already, and no drawn_with.json says how it was drawn"):
+    with pytest.raises(InputError, match="1.npy exists without a record .* sampling.json"):
         sample_to_folder(model, settings, folder)
     assert [p.name for p in folder.iterdir()] == ["1.npy"]
     sample_to_folder(model, settings.replace(seed=2), folder)  # others, of which there is no file
@@ -130,11 +142,8 @@ def test_foreign_and_damaged_files_are_not_taken_for_structures(tmp_path):
     sample_to_folder(model, settings, folder)
     before = {p.name for p in folder.iterdir()}
     for make, said in (
-        (lambda path: np.save(path, np.zeros((7, 9), np.uint8)), r"1.npy' has the shape \(7, 9\), wanted is \(8, 8\)"),
-        (
-            lambda path: np.save(path, np.full((8, 8), 2, np.uint8)),
-            "1.npy' holds values from 2 to 2, which are no phas",
-        ),
+        (lambda path: np.save(path, np.zeros((7, 9), np.uint8)), r"1.npy' must have the shape \(8, 8\), got \(7, 9\)"),
+        (lambda path: np.save(path, np.full((8, 8), 2, np.uint8)), "1.npy' must hold values from 0 to 1, got 2 to 2"),
         (lambda path: path.write_bytes(b"junk"), "1.npy' is not a valid .npy file"),
     ):
         make(folder / "1.npy")

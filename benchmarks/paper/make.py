@@ -13,7 +13,7 @@ from benchmarks.paper.record import timed
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
-from mcrpy_diffusion.io.provenance import keep_record
+from mcrpy_diffusion.io.provenance import check_or_write_provenance
 from mcrpy_diffusion.settings import SamplingSettings
 
 MADE_BY = "sampling.json"
@@ -104,12 +104,13 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
     InputError
         If there is no model, or the structures that are there are another one's.
     """
-    from mcrpy_diffusion.models.model import load_model, sample_to_folder
+    from mcrpy_diffusion.models.model import load_model
+    from mcrpy_diffusion.models.structure_folder import sample_to_folder
 
     own = folder / sampler_key(settings)
     made_by, record = made_with(model, settings), own / MADE_BY
     make_folder(own)
-    keep_record(record, made_by)
+    check_or_write_provenance(record, made_by)
     seeds = range(settings.seed, settings.seed + settings.n_samples)
     if not all((own / f"{seed}.npy").exists() for seed in seeds):
         loaded = load_model(model)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.io.npy_files import load_npy
 from mcrpy_diffusion.materials.generate import Reference, recipe, resolve, split_all
 from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.models.structure_folder import StructureFolder
 from mcrpy_diffusion.settings import (
     BenchmarkSettings,
     GenerationSettings,
@@ -120,9 +120,9 @@ class Plan:
     def structures(self, method: str) -> np.ndarray | None:
         """The structures of a method that are there, up to those asked for: (n, I, J) uint8, or None."""
         seeds = range(self.settings.seed, self.settings.seed + self.settings.number_of(method))
-        files = [self.folder / method / f"{seed}.npy" for seed in seeds]
-        made = [load_npy(file) for file in files if file.exists()]
-        return np.stack(made) if made else None
+        files = StructureFolder.by_seed(self.folder / method, seeds, self.settings.extent, self.reference.n_phases)
+        present = files.present()
+        return files.read(present) if present else None
 
     def sampling(self, method: str) -> SamplingSettings:
         """How a method of the diffusion model samples."""

@@ -21,7 +21,7 @@ from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan, unused
 from mcrpy_diffusion.benchmark.worker import Record
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
-from mcrpy_diffusion.io.provenance import check_same, read_record
+from mcrpy_diffusion.io.provenance import check_same, read_provenance
 from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import GenerationSettings
 
@@ -64,7 +64,7 @@ def keep_made_by(plan: Plan) -> None:
     made_by = {**plan.settings.to_dict(), **plan.fast, "reference_sha256": list(plan.reference.sha256)}
     made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
     made_by = {key: value for key, value in made_by.items() if key not in without_use}
-    there = read_record(path) if path.exists() else {}
+    there = read_provenance(path) if path.exists() else {}
     added = {key: value for key, value in made_by.items() if key not in there and (not there or key in MAY_BE_UNUSED)}
     check_same({key: value for key, value in there.items() if key not in without_use} | added, made_by, path)
     if added:
@@ -112,10 +112,10 @@ def tasks_of(plan: Plan) -> dict[str, dict[str, Any]]:
         method = METHODS[name]
         seeds = range(settings.seed, settings.seed + settings.number_of(name))
         tasks[name] = {"folder": str(plan.folder / name), "seeds": list(seeds)}
+        tasks[name] |= {"extent": list(settings.extent), "n_phases": plan.reference.n_phases}
         if method.is_diffusion:
             sampling = plan.sampling(name).to_dict()
             tasks[name] |= {"kind": "diffusion", "model": str(plan.model_path), "sampling": sampling}
-            tasks[name] |= {"extent": list(settings.extent)}
         else:
             generation = GenerationSettings(
                 extent_x=settings.extent_x,

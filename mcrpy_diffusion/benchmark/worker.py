@@ -46,9 +46,12 @@ def make_structures(task: Mapping[str, Any]) -> None:
     task : mapping
         `folder` for <seed>.npy; `record`, the .jsonl file; `seeds`; `kind`, and what that needs.
     """
+    from mcrpy_diffusion.models.structure_folder import StructureFolder
+
     folder, record = Path(task["folder"]), Record(task["record"])
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [s for s in task["seeds"] if s not in record.seeds or not (folder / f"{s}.npy").exists()]
+    files = StructureFolder.by_seed(folder, task["seeds"], tuple(task["extent"]), task["n_phases"])
+    missing = sorted({*files.missing(), *(seed for seed in task["seeds"] if seed not in record.seeds)})
     if not missing:
         return
     make, batch_size = {"mcrpy": _mcrpy, "diffusion": _diffusion}[task["kind"]](task)
@@ -59,7 +62,7 @@ def make_structures(task: Mapping[str, Any]) -> None:
             structures = make(chosen)
         cost = {key: value / len(chosen) for key, value in watch.seconds.items()}
         for seed, structure in zip(chosen, structures, strict=True):
-            _save(folder / f"{seed}.npy", structure)
+            files.write(seed, structure)
             record.write(seed=seed, first=start == 0 and batch_size == 1, peak_memory=peak_memory(), **cost)
 
 
@@ -255,10 +258,6 @@ def _since_program_start() -> tuple[float, float]:
     import psutil
 
     return time.time() - psutil.Process().create_time(), _cpu_seconds()
-
-
-def _save(path: Path, structure: np.ndarray) -> None:
-    write_atomically(path, lambda file: np.save(file, structure, allow_pickle=False))
 
 
 def _end_with_parent() -> None:

@@ -281,7 +281,8 @@ def train(options: dict[str, Any]) -> int | None:
 
 def sample(options: dict[str, Any]) -> None:
     """Sample from a model."""
-    from mcrpy_diffusion.models.model import load_model, sample_to_folder
+    from mcrpy_diffusion.models.model import load_model
+    from mcrpy_diffusion.models.structure_folder import sample_to_folder
 
     model, out = load_model(options.pop("model")), options.pop("out")
     shape = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))

@@ -1,4 +1,4 @@
-"""Records of how files were made, which decide whether a command goes on with them."""
+"""Provenance: records of how files were made, and how they differ from what is asked for now."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from mcrpy_diffusion.io.files import write_json
 from mcrpy_diffusion.io.untrusted import read_json
 
 
-def keep_record(path: Path, made_by: Mapping[str, Any]) -> None:
-    """Write what the files beside a record are made by; where it is there, refuse what differs from it.
+def check_or_write_provenance(path: Path, provenance: Mapping[str, Any]) -> None:
+    """Write how the files beside a record were made; where the record exists, refuse anything that differs from it.
 
     Raises
     ------
     InputError
-        As `read_record` and `check_same`.
+        As `read_provenance` and `check_same`.
     """
     if path.exists():
-        check_same(read_record(path), json.loads(json.dumps(dict(made_by))), path)
+        check_same(read_provenance(path), json.loads(json.dumps(dict(provenance))), path)
     else:
-        write_json(path, dict(made_by))
+        write_json(path, dict(provenance))
 
 
-def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read a record.
 
     Raises
@@ -43,7 +43,9 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
     except (OSError, ValueError):
         record = None
     if not isinstance(record, dict):
-        raise InputError(f"{os.fspath(path)}: no record of how the files beside it were made; delete it, and them")
+        raise InputError(
+            f"{os.fspath(path)}: not a record of how the files beside it were made; delete it and these files"
+        )
     return record
 
 

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -22,17 +21,11 @@ from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pai
 from mcrpy_diffusion.diffusion.self_conditioning import remembering, twice
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.io.files import make_folder, write_atomically
-from mcrpy_diffusion.io.npy_files import load_npy
-from mcrpy_diffusion.io.provenance import keep_record
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.memory import GIB, advice_when_out_of_memory, available_memory
-from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import SamplingSettings
-
-RECORD_NAME = "drawn_with.json"  # in a folder of structures
 
 
 class Model:
@@ -245,68 +238,6 @@ def step_exponent(sampler: str, prediction: Prediction) -> float:
     second order (examples/toy_density.py). Log odds change evenly in t.
     """
     return 2.0 if sampler == "dpm_solver" and prediction != "log_odds" else 1.0
-
-
-def save_structure(path: str | os.PathLike[str], structure: np.ndarray) -> None:
-    """Write one structure whole or not at all."""
-    write_atomically(path, lambda file: np.save(file, structure, allow_pickle=False))
-
-
-def read_structure(path: str | os.PathLike[str], shape: tuple[int, int], n_phases: int) -> np.ndarray:
-    """Read a structure that `save_structure` wrote.
-
-    Raises
-    ------
-    InputError
-        If it is no structure of that shape and so many phases (0: grey values); the message says what to do.
-    """
-    advice = "delete it, and the same command makes it anew"
-
-    def check(found: tuple[int, ...], _: np.dtype) -> None:
-        if found != shape:
-            raise InputError(f"{os.fspath(path)!r} has the shape {found}, wanted is {shape}; {advice}")
-
-    structure = load_npy(path, check=check)
-    low, high = structure.min(), structure.max()
-    if not (0 <= low and high <= (n_phases - 1 if n_phases else 1)):
-        raise InputError(f"{os.fspath(path)!r} holds values from {low} to {high}, which are no phases; {advice}")
-    return structure
-
-
-def sample_to_folder(
-    model: Model, settings: SamplingSettings, folder: str | os.PathLike[str], shape: tuple[int, int] | None = None
-) -> Path:
-    """Write the structures of seeds seed ... seed + n - 1 as <seed>.npy; those that are there are kept.
-
-    What they were drawn with stands in drawn_with.json beside them, from before the first is written.
-
-    Raises
-    ------
-    InputError
-        If the folder cannot be written to or holds structures of another model, sampler or extent, one that is damaged
-        or of which no record says how it was drawn, or a setting is out of range.
-    """
-    folder, shape = make_folder(folder), shape or model.info.extent
-    record = folder / RECORD_NAME
-    made_by = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
-    made_by |= {"extent": list(shape), "weights_sha256": model.fingerprint()}
-    if record.exists():
-        keep_record(record, made_by)
-    seeds = range(settings.seed, settings.seed + settings.n_samples)
-    there = {s: path for s in seeds if (path := folder / f"{s}.npy").exists()}
-    if there and not record.exists():
-        first = next(iter(there.values()))
-        raise InputError(f"{first} is there already, and no {RECORD_NAME} says how it was drawn; give another folder")
-    for path in there.values():
-        read_structure(path, shape, model.info.n_phases)
-    missing = [s for s in seeds if s not in there]
-    with Progress(settings.n_samples, "sampling", initial=settings.n_samples - len(missing)) as bar:
-        for drawn, structures in model.batches(missing, settings, shape):
-            keep_record(record, made_by)
-            for seed, structure in zip(drawn, structures, strict=True):
-                save_structure(folder / f"{seed}.npy", structure)
-            bar.update(len(drawn))
-    return folder
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Model:

@@ -12,7 +12,7 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_json
-from mcrpy_diffusion.io.provenance import check_same, keep_record
+from mcrpy_diffusion.io.provenance import check_same
 from mcrpy_diffusion.io.untrusted import read_json, refuse_ways_out
 from mcrpy_diffusion.materials.generate import (
     Reference,
@@ -38,7 +38,6 @@ from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.models.model_card import ModelCard
 from mcrpy_diffusion.runtime.console import logged_by, say_error
-from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import (
     GenerationSettings,
     Preset,
@@ -367,32 +366,23 @@ def generate_in(plan: Plan, name: str) -> Path:
 
 
 def sample(plan: Plan, model_path: Path) -> np.ndarray:
-    """Draw the structures that are not there yet, shape (n, I, J); those that are must come from the same settings."""
-    from mcrpy_diffusion.models.model import load_model, read_structure, save_structure
+    """Make the structures that are missing and return all, shape (n, I, J)."""
+    from mcrpy_diffusion.models.model import load_model
+    from mcrpy_diffusion.models.structure_folder import StructureFolder
 
-    settings = plan.sampling
-    made_by = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
-    made_by["extent"] = list(plan.generation.extent)
-    made_by["model_sha256"] = hashlib.sha256(model_path.read_bytes()).hexdigest()
-    record = plan.path("sampling.json")
-    if not record.exists() and any(plan.structure_path(i).exists() for i in range(settings.n_samples)):
-        there = next(p for i in range(settings.n_samples) if (p := plan.structure_path(i)).exists())
-        raise InputError(
-            f"{there} is there already, not from this command; give another --data_folder or --information"
-        )
-    keep_record(record, made_by)
-    missing = [i for i in range(settings.n_samples) if not plan.structure_path(i).exists()]
-    done = settings.n_samples - len(missing)
-    with stage(plan, "sampling", skip=not missing), Progress(settings.n_samples, "sampling", initial=done) as bar:
-        if missing:
-            model = load_model(model_path)
-            seeds = [settings.seed + i for i in missing]
-            for chosen, structures in model.batches(seeds, settings, plan.generation.extent):
-                for seed, structure in zip(chosen, structures, strict=True):
-                    save_structure(plan.structure_path(seed - settings.seed), structure)
-                bar.update(len(chosen))
-    files = [plan.structure_path(i) for i in range(settings.n_samples)]
-    return np.stack([read_structure(file, plan.generation.extent, plan.reference.n_phases) for file in files])
+    settings, extent = plan.sampling, plan.generation.extent
+    provenance = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
+    provenance |= {"extent": list(extent), "model_sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
+    files = {settings.seed + i: plan.structure_path(i) for i in range(settings.n_samples)}
+    structures = StructureFolder(files, extent, plan.reference.n_phases)
+
+    def batches(seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        with stage(plan, "sampling"):
+            yield from load_model(model_path).batches(seeds, settings, extent)
+
+    advice = "give another --data_folder or --information"
+    structures.complete(batches, plan.path("sampling.json"), provenance, advice=advice)
+    return structures.read()
 
 
 def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
@@ -503,11 +493,8 @@ def denoising_frames(plan: Plan, model_path: Path, start: int) -> list[tuple[int
 
 
 @contextlib.contextmanager
-def stage(plan: Plan, name: str, *, skip: bool = False) -> Iterator[None]:
+def stage(plan: Plan, name: str) -> Iterator[None]:
     """Log a stage and add its seconds to those of earlier runs of the same folder."""
-    if skip:
-        yield
-        return
     log.info("%s: start", name)
     started = time.monotonic()
     try:

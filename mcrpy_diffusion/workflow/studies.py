@@ -87,7 +87,7 @@ def step_study(
     """
     from mcrpy_diffusion.evaluation.evaluate import evaluate
     from mcrpy_diffusion.metrics.image_features import image_features
-    from mcrpy_diffusion.models.model import read_structure, sample_to_folder
+    from mcrpy_diffusion.models.structure_folder import StructureFolder, sample_to_folder
 
     unknown = sorted(set(samplers) - set(SAMPLERS))
     if unknown:
@@ -101,12 +101,12 @@ def step_study(
         for steps in n_steps:
             settings = SamplingSettings(n_samples=n_samples, sampler=sampler, n_sampling_steps=steps, seed=seed)
             folder = out / f"{sampler}_{steps}"
-            started, before = time.monotonic(), _count(folder)
+            seeds = range(seed, seed + n_samples)
+            files = StructureFolder.by_seed(folder, seeds, model.info.extent, model.info.n_phases)
+            started, n_missing = time.monotonic(), len(files.missing())
             sample_to_folder(model, settings, folder)
-            made = n_samples - before
-            seconds = (time.monotonic() - started) / made if made else None
-            files = [folder / f"{s}.npy" for s in range(seed, seed + n_samples)]
-            generated = np.stack([read_structure(file, model.info.extent, model.info.n_phases) for file in files])
+            seconds = (time.monotonic() - started) / n_missing if n_missing else None
+            generated = files.read()
             metrics = evaluate(original, generated, n_phases=model.info.n_phases, periodic=model.info.periodic)
             if features is not None:
                 made_features = image_features(features, generated, n_phases=model.info.n_phases)
@@ -229,10 +229,6 @@ def _by_features(original: np.ndarray, generated: np.ndarray) -> dict[str, dict[
     values = {"precision": found.precision, "recall": found.recall}
     values["frechet_distance"] = frechet_distance(original, generated)
     return {name: {"value": value} for name, value in values.items()}
-
-
-def _count(folder: Path) -> int:
-    return len(list(folder.glob("*.npy"))) if folder.is_dir() else 0
 
 
 def _pick(metrics: dict[str, Any], place: tuple[str, ...]) -> float | None:
