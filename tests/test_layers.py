@@ -45,15 +45,13 @@ except SystemExit:
     assert loaded_by("import mcrpy_diffusion" + (call if words else "")).isdisjoint(FRAMEWORKS)
 
 
-def test_modules_without_networks_load_neither_torch_nor_tensorflow():
-    names = [n for n in modules() if not n.removeprefix("mcrpy_diffusion.").startswith(TORCH_ROOMS)]
-    assert loaded_by("\n".join(f"import {name}" for name in names)).isdisjoint(MCRPY | {"torch"})
-
-
-def test_no_module_loads_mcrpy_or_tensorflow_when_it_is_imported():
-    loaded = loaded_by("\n".join(f"import {name}" for name in modules()))
+def test_importing_a_module_loads_no_framework_but_torch_for_networks_and_matplotlib_for_figures():
+    networks = [n for n in modules() if n.removeprefix("mcrpy_diffusion.").startswith(TORCH_ROOMS)]
+    others = [n for n in modules() if n not in networks]
+    steps = [*(f"import {n}" for n in others), "assert 'torch' not in sys.modules", *(f"import {n}" for n in networks)]
+    loaded = loaded_by("\n".join(steps))
     assert loaded.isdisjoint(MCRPY)
-    assert {"torch", "matplotlib"} <= loaded
+    assert {"torch", "matplotlib"} <= loaded  # so that this test sees what is loaded
 
 
 def test_data_training_sampling_and_evaluation_work_where_neither_mcrpy_nor_tensorflow_is_installed(tmp_path):
