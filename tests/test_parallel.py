@@ -1,4 +1,4 @@
-"""Training on several processes, started by `accelerate launch`."""
+"""Training in several processes, started by torchrun."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ from safetensors.torch import load_file
 from test_train import TINY
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.runtime.parallel import wanted_processes
 from mcrpy_diffusion.training.log import read_log
 from mcrpy_diffusion.training.train import share_of_batch
 
 ROOT = Path(__file__).parents[1]
-LAUNCHED = {"MASTER_ADDR": "127.0.0.1", "ACCELERATE_MIXED_PRECISION": "no"}
 
 
 @pytest.mark.parametrize("num_processes", [1, 2, 3])
@@ -37,24 +35,8 @@ def test_a_batch_is_shared_evenly_or_not_at_all():
         share_of_batch(TINY, 3, 0)
 
 
-@pytest.mark.parametrize(
-    ("command", "environment", "expected"),
-    [
-        ("accelerate launch --num_processes 2 -m mcrpy_diffusion", LAUNCHED, 2),
-        ("accelerate launch --num-processes=4 -m mcrpy_diffusion", LAUNCHED, 4),
-        ("accelerate launch --num_processes 2", {**LAUNCHED, "WORLD_SIZE": "2"}, 1),
-        ("accelerate launch --num_processes 2", {}, 1),
-        ("bash", LAUNCHED, 1),
-        ("accelerate launch --num_processes", LAUNCHED, 1),
-    ],
-)
-def test_what_accelerate_was_asked_for(command, environment, expected):
-    assert wanted_processes(command.split(), environment) == expected
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("flags", [[], ["--multi_gpu"]])
-def test_two_processes_give_the_loss_curve_of_one(tmp_path, flags):
+def test_two_processes_give_the_loss_curve_of_one(tmp_path):
     from mcrpy_diffusion.commands.cli import main
 
     data = tmp_path / "data"
@@ -65,17 +47,16 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path, flags):
     options += ["--dataset", str(data), "--channel_multipliers", "1", "2", "--precision", "float32"]
     options += ["--gradient_accumulation", "2"]
     assert main(["train", *options, "--out", str(tmp_path / "one")]) == 0
-    launch = [sys.executable, "-m", "accelerate.commands.launch", *flags, "--num_processes", "2"]
-    environment = {k: v for k, v in os.environ.items() if k not in ("MASTER_ADDR", "WORLD_SIZE")}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     done = subprocess.run(
         [*launch, "-m", "mcrpy_diffusion", "train", *options, "--out", str(tmp_path / "two")],
         capture_output=True,
         text=True,
         timeout=400,
-        env={**environment, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("model.safetensors") == 1  # one process speaks for both
+    assert done.stdout.count("model.safetensors") == 1  # said by one of the two
     assert "2 processes share each batch" in done.stdout
     one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
     assert len(one) == len(two) == 2

@@ -253,30 +253,26 @@ def verify(options: dict[str, Any]) -> None:
     print(run_verify(folder))
 
 
-def train(options: dict[str, Any]) -> int | None:
-    """Train on a data set, alone or with the other processes of `accelerate launch`."""
+def train(options: dict[str, Any]) -> None:
+    """Train on a data set, alone or with the other processes that torchrun started."""
     from mcrpy_diffusion.runtime import parallel
 
     folder, out, name = options.pop("dataset"), options.pop("out"), options.pop("preset", "paper")
-    preset(name).training.replace(**options)  # wrong settings are said once, before several processes start
-    status = parallel.start_the_others(sys.argv[1:])
-    if status is not None:
-        return status
+    preset(name).training.replace(**options)  # wrong settings end the command before the data set is read
     from mcrpy_diffusion.io.files import make_folder
     from mcrpy_diffusion.training.train import read_dataset
     from mcrpy_diffusion.training.train import train as run_train
 
     data = read_dataset(folder)
     settings = preset(name, (data.phases.shape[1], data.phases.shape[2])).training.replace(**options)
-    shown = messages_of("mcrpy_diffusion.training.train") if parallel.is_first() else contextlib.nullcontext()
-    if parallel.count() > 1 and parallel.is_first():
-        print(f"{parallel.count()} processes share each batch", flush=True)
+    shown = messages_of("mcrpy_diffusion.training.train") if parallel.is_main_process() else contextlib.nullcontext()
+    if parallel.num_processes() > 1 and parallel.is_main_process():
+        print(f"{parallel.num_processes()} processes share each batch", flush=True)
     with shown:
         path = run_train(data, settings, make_folder(out))
-    if parallel.is_first():
+    if parallel.is_main_process():
         print(path)
-    parallel.leave()
-    return None
+    parallel.shutdown()
 
 
 def sample(options: dict[str, Any]) -> None:

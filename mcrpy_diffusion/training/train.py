@@ -96,7 +96,7 @@ def train(
 ) -> Path:
     """Train a diffusion model, or go on where an earlier call stopped.
 
-    Started by `accelerate launch`, several processes share each batch; the loss is that of one process up to rounding.
+    Started by torchrun, several processes share each batch; the loss is that of one process up to rounding.
 
     Parameters
     ----------
