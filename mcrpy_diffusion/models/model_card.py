@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +17,12 @@ from mcrpy_diffusion.models.card_check import (
     check_plain,
     check_statistics,
 )
+from mcrpy_diffusion.runtime.tables import MISSING, markdown_table, number
 
 if TYPE_CHECKING:
     from mcrpy_diffusion.models.checkpoint import ModelInfo
 
 MIB = 2**20
-MISSING = "–"
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def markdown(info: ModelInfo, *, file_name: str, n_bytes: int, n_weights: int) -
     parts = [
         f"# {card.name}",
         card.description,
-        _table(("", ""), facts.items()),
+        markdown_table(("", ""), facts.items()),
         "## Figures",
         _figures_text(card),
         _half_precision_text(card.half_precision),
@@ -182,18 +182,18 @@ def _figures_text(card: ModelCard) -> str:
         (
             f"volume fraction of phase {fraction['phase']}",
             f"{fraction['difference']:+.4f} ({fraction['original']:.4f})",
-            _number(fraction["held_out_difference"], "{:+.4f}"),
-            _number(fraction["floor"], "±{:.4f}"),
+            number(fraction["held_out_difference"], "{:+.4f}"),
+            number(fraction["floor"], "±{:.4f}"),
         )
     ]
     for measure, name in (("two_point_correlation", "eps_S2"), ("lineal_path", "eps_L")):
         values = figures[measure]
         keys = ("discrepancy_percent", "held_out_discrepancy_percent", "floor_percent")
-        rows.append((name, *(_number(values[key], "{:.2f} %") for key in keys)))
+        rows.append((name, *(number(values[key], "{:.2f} %") for key in keys)))
     for measure in ("frechet_distance", "precision", "recall", "density", "coverage"):
         values = figures[measure]
         if values["value"] is not None:
-            rows.append((values["name"], f"{values['value']:.3f}", MISSING, _number(values["floor"], "{:.3f}")))
+            rows.append((values["name"], f"{values['value']:.3f}", MISSING, number(values["floor"], "{:.3f}")))
     if "grain_diameter" in figures:
         grains = figures["grain_diameter"]
         rows.append(("mean grain diameter", f"{grains['generated']:.2f} ({grains['original']:.2f})", MISSING, MISSING))
@@ -201,7 +201,7 @@ def _figures_text(card: ModelCard) -> str:
     if nearest["minimum_mse"] is not None:
         unseen = nearest["held_out_minimum_mse"]
         rows.append(
-            ("minimum pixel MSE to training", f"{nearest['minimum_mse']:.4f}", MISSING, _number(unseen, "{:.4f}"))
+            ("minimum pixel MSE to training", f"{nearest['minimum_mse']:.4f}", MISSING, number(unseen, "{:.4f}"))
         )
     if figures["data_copying"]["z"] is not None:
         rows.append(("data copying, z", f"{figures['data_copying']['z']:+.1f}", MISSING, "0 ± 2"))
@@ -210,7 +210,7 @@ def _figures_text(card: ModelCard) -> str:
     )
     extent = " x ".join(map(str, figures["extent"]))
     note = f"{numbers} structures of {extent} pixels. The floor is what as many real structures get."
-    return f"{_table(head, rows)}\n\n{note}"
+    return f"{markdown_table(head, rows)}\n\n{note}"
 
 
 def _half_precision_text(found: Mapping[str, Any]) -> str:
@@ -236,11 +236,6 @@ def _data_text(info: ModelInfo, card: ModelCard) -> str:
     return "\n\n".join(lines)
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _listed(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{k} {_plain(v)}" for k, v in values.items())
 
@@ -249,10 +244,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + " ".join(map(_plain, value)) + "]"
     return str(value)
-
-
-def _number(value: float | None, pattern: str) -> str:
-    return MISSING if value is None else pattern.format(value)
 
 
 def _rounded(curve: Mapping[str, Sequence[float]]) -> dict[str, list[float]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models.checkpoint import ModelInfo, count_weights, read_info
-from mcrpy_diffusion.models.model_card import MIB, MISSING, markdown
+from mcrpy_diffusion.models.model_card import MIB, markdown
+from mcrpy_diffusion.runtime.tables import MISSING, number, text_table
 
 FOLDER = Path(__file__).parent
 MODEL_NAME = "model.safetensors"
@@ -53,12 +54,11 @@ def table() -> str:
     if not names():
         return f"no pretrained models are installed ({FOLDER} holds none)"
     head = ("name", "phases", "extent", "periodic", "volume fraction", "eps_S2 %", "eps_L %", "licence", "MiB")
-    rows = [head, *(_row(name) for name in names())]
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
-    lines.insert(1, "-" * max(map(len, lines)))
-    lines.append("In brackets the real value, and the floor: what as many real structures get.")
-    lines.append("`mcrpy_diffusion models NAME` prints the card; --model NAME takes the model.")
+    lines = (
+        text_table(head, map(_row, names()), align="<"),
+        "In brackets the real value, and the floor: the value of as many real structures.",
+        "`mcrpy_diffusion models NAME` prints the card; --model NAME takes the model.",
+    )
     return "\n".join(lines)
 
 
@@ -94,9 +94,7 @@ def _figures(info: ModelInfo) -> tuple[str, str, str]:
     figures = info.card.figures
     fraction = figures["volume_fraction"]
     curves = [figures[measure] for measure in ("two_point_correlation", "lineal_path")]
-    s2, lineal = (f"{_one_digit(c['discrepancy_percent'])} ({_one_digit(c['floor_percent'])})" for c in curves)
+    s2, lineal = (
+        f"{number(c['discrepancy_percent'], '{:.1f}')} ({number(c['floor_percent'], '{:.1f}')})" for c in curves
+    )
     return f"{fraction['generated']:.4f} ({fraction['original']:.4f})", s2, lineal
-
-
-def _one_digit(value: float | None) -> str:
-    return MISSING if value is None else f"{value:.1f}"

@@ -24,10 +24,10 @@ from mcrpy_diffusion.reports.figures import (
     statistics_figure,
     structure_pictures,
 )
+from mcrpy_diffusion.runtime.tables import MISSING, number, text_table
 
 FEATURE_GROUP = "Features of a trained network"
 PACKAGES = ("torch", "tensorflow", "mcrpy", "numpy", "scipy")
-MISSING = "–"
 CONSOLE_WIDTH = 100  # characters of a line at most
 FAR_FROM_FLOOR = 3  # times the floor: measures beyond are named in the summary
 COPYING_Z = -3  # below it the summary speaks of copying; of 1,000 sets of independent real structures one falls below
@@ -174,10 +174,7 @@ def console_table(metrics: Mapping[str, Any], seconds: Mapping[str, float], *, f
     """
     table = [(row["name"], _console_value(row), row["held_out"], row["floor"]) for row in _rows(metrics, full=full)]
     head = ("generated against", "original", "held-out part", "floor")
-    first, *others = (max(map(len, column)) for column in zip(head, *table))
-    b, c, d = (max(width, 16) for width in others)
-    lines = [f"{row[0]:<{first}}  {row[1]:>{b}}  {row[2]:>{c}}  {row[3]:>{d}}".rstrip() for row in [head, *table]]
-    lines.insert(1, "-" * max(map(len, lines)))
+    lines = text_table(head, table, min_widths=(0, 16, 16, 16)).splitlines()
     for note in (_floor_note(metrics), *_warnings(metrics)):
         lines += textwrap.wrap(note, CONSOLE_WIDTH)
     times = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
@@ -235,7 +232,7 @@ def _scalar_row(
     return _row(
         _with_phase(name, metrics, measure),
         _difference(values["difference"], values["original"], pattern),
-        _number(values["floor"], floor),
+        number(values["floor"], floor),
         f"{meaning}.",
         interval=_interval(values["interval"], signed),
         held_out=_difference(values["held_out_difference"], values.get("held_out"), pattern),
@@ -261,7 +258,7 @@ def _curve_row(metrics: Mapping[str, Any], measure: str, name: str, meaning: str
 def _chord_row(metrics: Mapping[str, Any]) -> dict[str, str]:
     values = metrics["chord_length"]
     row = _curve_row(metrics, "chord_length", "chord lengths, eps", "How many chords of each length cross the phase")
-    made, real = (_number(values[f"{name}_mean_length"], "{:.2f}") for name in ("generated", "original"))
+    made, real = (number(values[f"{name}_mean_length"], "{:.2f}") for name in ("generated", "original"))
     row["meaning"] += f" Mean chord: {made} pixels, in the original {real}."
     return row
 
@@ -288,7 +285,7 @@ def _anisotropy_row(metrics: Mapping[str, Any], measure: str) -> dict[str, str]:
     return _row(
         _with_phase(f"anisotropy of {symbol}", metrics, measure),
         against("original"),
-        _number(values["floor"], "±{:.1f}"),
+        number(values["floor"], "±{:.1f}"),
         f"How far {symbol} differs between two directions at most. Chance alone makes it larger for fewer structures.",
         held_out=against("held_out"),
         count=_count(metrics[measure]),
@@ -401,8 +398,8 @@ def _copy_row(nearest: Mapping[str, Any]) -> dict[str, str]:
     n = nearest["n_images"]
     return _row(
         "minimum pixel MSE to training",
-        _number(nearest["minimum_mse"], "{:.4f}"),
-        _number(real, "{:.4f}"),
+        number(nearest["minimum_mse"], "{:.4f}"),
+        number(real, "{:.4f}"),
         "Share of the pixels in which the generated structure that is nearest to a training image differs "
         f"from it{where}. 0 is a copy; of independent structures it is {nearest['independent_mse']:.3f}{unseen}.",
         count=f"{n['generated']} / {n['training']}",
@@ -578,16 +575,12 @@ def template(name: str) -> Any:
     return environment.get_template(f"{name}.html.jinja")
 
 
-def _number(value: float | None, pattern: str) -> str:
-    return MISSING if value is None else pattern.format(value)
-
-
 def _percent(value: float | None) -> str:
-    return _number(value, "{:.1f} %" if value is None or value >= 1 else "{:.2f} %")
+    return number(value, "{:.1f} %" if value is None or value >= 1 else "{:.2f} %")
 
 
 def _figure(value: float | None) -> str:
-    return _number(value, "{:.3f}" if value is None or value < 10 else "{:.2f}" if value < 100 else "{:.0f}")
+    return number(value, "{:.3f}" if value is None or value < 10 else "{:.2f}" if value < 100 else "{:.0f}")
 
 
 def _difference(difference: float | None, real: float | None, pattern: str) -> str:

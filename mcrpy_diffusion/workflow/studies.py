@@ -13,6 +13,7 @@ import numpy as np
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_json
 from mcrpy_diffusion.runtime.progress import Progress
+from mcrpy_diffusion.runtime.tables import number, text_table
 from mcrpy_diffusion.settings import SAMPLERS, SamplingSettings
 
 if TYPE_CHECKING:
@@ -127,15 +128,20 @@ def step_study(
 
 def study_table(study: dict[str, Any]) -> str:
     """A line per sampler and number of steps."""
-    shown = [k for k in MEASURES if any(row[k] is not None for row in study["rows"])]
-    lines = [f"{'sampler':12s}{'steps':>6s}" + "".join(f"{MEASURES[k][1]:>12s}" for k in shown) + f"{'s each':>10s}"]
-    for row in study["rows"]:
-        values = "".join("           –" if row[k] is None else f"{row[k]:12.4g}" for k in shown)
-        seconds = "–" if row["seconds_per_structure"] is None else f"{row['seconds_per_structure']:.2f}"
-        lines.append(f"{row['sampler']:12s}{row['n_steps']:6d}{values}{seconds:>10s}")
+    measured = [k for k in MEASURES if any(row[k] is not None for row in study["rows"])]
+    head = ["sampler", "steps", *(MEASURES[k][1] for k in measured), "s each"]
+    rows = [
+        [
+            row["sampler"],
+            str(row["n_steps"]),
+            *(number(row[k], "{:.4g}") for k in measured),
+            number(row["seconds_per_structure"], "{:.2f}"),
+        ]
+        for row in study["rows"]
+    ]
     counts = f"{study['n_generated']} generated, {study['n_original']} original structures in each line"
     floors = [f"{MEASURES[k][1]} {v:.2g}" for k, v in study["floor"].items() if v is not None]
-    return "\n".join([*lines, counts + (f"; floor: {', '.join(floors)}" if floors else "")])
+    return "\n".join([text_table(head, rows), counts + (f"; floor: {', '.join(floors)}" if floors else "")])
 
 
 def likelihood(
