@@ -15,9 +15,10 @@ import numpy as np
 
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
+from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
-from mcrpy_diffusion.materials.generate import Reference, generate, generate_material, held_out_crops, resolve
+from mcrpy_diffusion.materials.generate import Reference, generate, generate_material, resolve
 from mcrpy_diffusion.settings import GenerationSettings, preset
 from mcrpy_diffusion.workflow.pipeline import reference_from_characterization, reference_from_micrographs
 
@@ -121,7 +122,8 @@ def held_out_structures(source: Source, n: int = 1000, **settings: Any) -> np.nd
         If nothing is held out: the micrographs are too small, or the source is a characterization.
     """
     reference = _reference(source, settings)
-    found = held_out_crops(resolve(GenerationSettings().replace(**settings), reference), reference, n)
+    resolved = resolve(GenerationSettings().replace(**settings), reference)
+    found = MicrographSplit.of(reference.images, resolved).held_out_crops(n)
     if found is None:
         raise InputError(
             f"{reference.name}: no part of it is held out; allowed are micrographs that are large enough for crops, "

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.generate import Reference, recipe, resolve, split_all
+from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.structure_folder import StructureFolder
 from mcrpy_diffusion.settings import (
@@ -77,20 +79,25 @@ class Plan:
         """Whether any of the methods does."""
         return any(METHODS[method].is_diffusion for method in self.settings.methods)
 
+    @cached_property
+    def split(self) -> MicrographSplit:
+        """The part that all methods see, and the part that none of them sees."""
+        return MicrographSplit.of(self.reference.images, self.generation)
+
     @property
     def training_part(self) -> np.ndarray:
         """What all methods see, (A, B)."""
-        return split_all(self.generation, self.reference)[0][0] if self.has_held_out else self.reference.images[0]
+        return self.split.training[0]
 
     @property
     def held_out_part(self) -> np.ndarray | None:
         """What none of them sees, (C, D); None where nothing is held out."""
-        return split_all(self.generation, self.reference)[0][1] if self.has_held_out else None
+        return self.split.held_out[0] if self.has_held_out else None
 
     @property
     def has_held_out(self) -> bool:
         """Whether a part is held out."""
-        return self.generation.training_data == "crops" and split_all(self.generation, self.reference)[0][1] is not None
+        return self.split.is_complete
 
     @property
     def why_nothing_is_held_out(self) -> str:

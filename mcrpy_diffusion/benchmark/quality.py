@@ -11,8 +11,8 @@ import numpy as np
 from mcrpy_diffusion.benchmark.plan import Plan
 from mcrpy_diffusion.data.crops import all_crops, grid_crops, n_positions, random_crops
 from mcrpy_diffusion.data.micrograph import hash_phases
+from mcrpy_diffusion.data.split import HELD_OUT_SEED
 from mcrpy_diffusion.evaluation.evaluate import evaluate
-from mcrpy_diffusion.materials.generate import HELD_OUT_SEED
 from mcrpy_diffusion.metrics.copying import distance_matrix
 from mcrpy_diffusion.metrics.diversity import mean_nearest_distance
 from mcrpy_diffusion.metrics.frechet_distance import frechet_distance

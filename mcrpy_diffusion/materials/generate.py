@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.data import crops, dataset_check
+from mcrpy_diffusion.data import dataset_check
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.image_stack import read_images
 from mcrpy_diffusion.data.micrograph import Micrograph
+from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.provenance import package_versions
 from mcrpy_diffusion.materials import engine, recipes
@@ -29,7 +30,6 @@ from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import N_CROPS, N_RECONSTRUCTIONS, AlloySettings, FibreSettings, GenerationSettings
 
 LOG_NAME = "generate.log"
-HELD_OUT_SEED = 7919  # so that held-out crops are drawn apart from training crops
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
             raise InputError("training_data is 'crops', but there is no micrograph to crop; allowed is 'descriptors'")
         kind = "descriptors"
     if kind == "auto":
-        kind = "crops" if all(held is not None for _, held in split_all(settings, reference)) else "descriptors"
+        kind = "crops" if MicrographSplit.of(reference.images, settings).is_complete else "descriptors"
     sizes = {m.phases.shape for m in reference.micrographs}
     if kind == "descriptors" and len(sizes) > 1:
         found = ", ".join(f"{i} x {j}" for i, j in sorted(sizes))
@@ -97,28 +97,6 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
         return settings.replace(training_data=kind, periodic=False, n_training_samples=n)
     n, limit_to = settings.n_training_samples or N_RECONSTRUCTIONS, settings.limit_to or min(settings.extent) // 2
     return settings.replace(training_data=kind, limit_to=limit_to, n_training_samples=n, max_iter=settings.iterations)
-
-
-def split_all(settings: GenerationSettings, reference: Reference) -> list[tuple[np.ndarray, np.ndarray | None]]:
-    """Training part and held-out part of each micrograph."""
-    fraction = settings.held_out_fraction
-    return [crops.split(m, extent=settings.extent, held_out_fraction=fraction) for m in reference.images]
-
-
-def held_out_crops(settings: GenerationSettings, reference: Reference, n: int) -> np.ndarray | None:
-    """Crops of the parts that no training crop touches, shape (n, I, J); None where there are none."""
-    if settings.training_data != "crops":
-        return None
-    parts = [held for _, held in split_all(settings, reference) if held is not None]
-    return crops.random_crops(parts, n, extent=settings.extent, seed=settings.seed + HELD_OUT_SEED) if parts else None
-
-
-def training_crops(settings: GenerationSettings, reference: Reference) -> np.ndarray:
-    """Crops of the training parts, shape (n, I, J)."""
-    parts = [training for training, _ in split_all(settings, reference)]
-    if settings.n_training_samples == crops.n_positions(parts, extent=settings.extent):
-        return crops.all_crops(parts, extent=settings.extent)
-    return crops.random_crops(parts, settings.n_training_samples or N_CROPS, extent=settings.extent, seed=settings.seed)
 
 
 def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]:
@@ -257,7 +235,7 @@ def _own_log(folder: Path, log_path: str | os.PathLike[str] | None) -> Iterator[
 
 
 def _crop(dataset: Dataset, settings: GenerationSettings, reference: Reference, run: Run) -> None:
-    for i, image in enumerate(training_crops(settings, reference)):
+    for i, image in enumerate(MicrographSplit.of(reference.images, settings).training_crops()):
         if i not in dataset.tried:
             dataset.append(i, image, volume_fraction=float(image.mean()) if reference.n_phases in (0, 2) else None)
             run.bar.update()
@@ -364,7 +342,7 @@ def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folde
     hashes = tuple(image.sha256 for image in images)
     reference = Reference(Path(paths[0]).stem, images[0].n_phases, hashes, tuple(images))
     settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
-    n = crops.n_positions([part for part, _ in split_all(settings, reference)], extent=settings.extent)
+    n = MicrographSplit.of(reference.images, settings).n_positions
     if n < 2:
         raise InputError("the images allow a single crop; give more of them, larger ones, or a smaller extent")
     settings = settings.replace(n_training_samples=min(n, settings.n_training_samples or N_CROPS))

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +22,12 @@ import numpy as np
 
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
+from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_json
 from mcrpy_diffusion.io.provenance import check_same
 from mcrpy_diffusion.io.untrusted import read_json, refuse_ways_out
-from mcrpy_diffusion.materials.generate import (
-    Reference,
-    generate,
-    held_out_crops,
-    recipe,
-    resolve,
-    split_all,
-    training_crops,
-)
+from mcrpy_diffusion.materials.generate import Reference, generate, recipe, resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.models.model_card import ModelCard
@@ -74,6 +68,11 @@ class Plan:
     logging_level: int = logging.INFO
     ignored: str = ""  # what was given and has no meaning here, in a line
     reconstructs_to_compare: bool = True  # MCRpy makes originals, where a model and a characterization are all there is
+
+    @cached_property
+    def split(self) -> MicrographSplit:
+        """Training and held-out parts of the micrographs."""
+        return MicrographSplit.of(self.reference.images, self.generation)
 
     @property
     def suffix(self) -> str:
@@ -400,14 +399,14 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         crops = generation.training_data == "crops"
         original = original_structures(plan, training)
         if original is not None:
-            micrographs = [part for part, _ in split_all(generation, reference)] if crops else None
+            micrographs = list(plan.split.training) if crops else None
             metrics = evaluation.evaluate(
                 original,
                 structures,
                 n_phases=reference.n_phases,
                 periodic=generation.periodic and not crops,
                 training=training,
-                held_out=held_out_crops(generation, reference, N_HELD_OUT),
+                held_out=plan.split.held_out_crops(N_HELD_OUT),
                 micrographs=micrographs,
             )
         elif is_alone(reference) and plan.card is not None and plan.card.statistics:
@@ -444,9 +443,7 @@ def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray |
     """What the generated structures are measured against, shape (N, I, J); None if a model alone is there."""
     generation, reference = plan.generation, plan.reference
     if generation.training_data == "crops" and reference.micrographs:
-        if training is not None:
-            return training
-        return training_crops(generation, reference)
+        return plan.split.training_crops() if training is None else training
     if reference.micrographs:
         return np.stack(reference.images)
     if training is not None:
