@@ -41,7 +41,7 @@ from mcrpy_diffusion.data.dataset_files import (
 from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.data.packed_images import PackedImages
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.io.untrusted import refuse_ways_out
+from mcrpy_diffusion.io.untrusted import reject_symlinks
 
 ACCEPTED = "accepted"
 IN_MEMORY_BYTES = 2**27  # larger sets are read from one packed file, image by image
@@ -146,7 +146,7 @@ class Dataset:
         lines, _ = read_lines(root)
         dataset = cls(root, info, lines, None)
         for index in dataset.accepted:
-            refuse_ways_out(sample_path(root, index))
+            reject_symlinks(sample_path(root, index))
             if not sample_path(root, index).is_file():
                 raise InputError(
                     f"{str(sample_path(root, index))!r} is missing; run the generation again to make it anew"

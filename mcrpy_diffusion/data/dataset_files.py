@@ -15,7 +15,7 @@ import numpy as np
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.npy_files import load_npy
-from mcrpy_diffusion.io.untrusted import parse_json, read_bytes, read_json, refuse_ways_out
+from mcrpy_diffusion.io.untrusted import parse_json, read_bytes, read_json, reject_symlinks
 
 try:
     import fcntl
@@ -55,7 +55,7 @@ def load_sample(path: Path) -> np.ndarray:
         if len(shape) != 2 or 0 in shape:
             raise InputError(f"it has the shape {shape}, allowed is (I, J)")
 
-    refuse_ways_out(path)
+    reject_symlinks(path)
     try:
         return load_npy(path, check=check)
     except InputError as error:
@@ -136,7 +136,7 @@ def _is_line(line: dict[str, Any]) -> bool:
 def check_place(root: Path) -> None:
     """Refuse links at the top of a dataset's folder, through which files outside would be read, changed or deleted."""
     if root.is_dir():
-        refuse_ways_out(*sorted(root.iterdir()))
+        reject_symlinks(*sorted(root.iterdir()))
 
 
 def repair(root: Path) -> list[bytes]:
@@ -166,7 +166,7 @@ def repair(root: Path) -> list[bytes]:
 
 def _is_sample(path: Path) -> bool:
     """Whether a whole array lies there (by its header and its size; the values are not read)."""
-    refuse_ways_out(path)
+    reject_symlinks(path)
     try:
         return path.is_file() and np.load(path, mmap_mode="r", allow_pickle=False).size > 0
     except (OSError, ValueError, EOFError):

@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.io.untrusted import open_regular, refuse_ways_out
+from mcrpy_diffusion.io.untrusted import open_regular, reject_symlinks
 
 
 @final
@@ -35,7 +35,7 @@ class PackedImages:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        refuse_ways_out(self._path)
+        reject_symlinks(self._path)
         self._stream = open_regular(self._path, buffering=0)
         try:
             np.lib.format.read_magic(self._stream)

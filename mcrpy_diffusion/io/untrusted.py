@@ -64,7 +64,7 @@ def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) ->
     return parse_json(read_bytes(path, at_most=at_most))
 
 
-def refuse_ways_out(*paths: Path) -> None:
+def reject_symlinks(*paths: Path) -> None:
     """Raise InputError where a path is a symbolic link, which could lead out of its folder, or a pipe or device."""
     for path in paths:
         if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):

@@ -16,7 +16,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.copies import pairs_of
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.io.npy_files import Budget, load_npy
-from mcrpy_diffusion.io.untrusted import read_json, refuse_ways_out
+from mcrpy_diffusion.io.untrusted import read_json, reject_symlinks
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.reports.report import console_table, write_report
 from mcrpy_diffusion.runtime import frameworks
@@ -205,9 +205,9 @@ def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
         raise InputError(f"{folder}: no such folder; give a folder with .npy structures")
     files = [*folder.glob("*.npy")]
     if not files or (folder / "dataset.json").exists():  # a data set, which may have packed images beside its samples
-        refuse_ways_out(folder / "samples")
+        reject_symlinks(folder / "samples")
         files = [*folder.glob("samples/*.npy")]
-        refuse_ways_out(*files)
+        reject_symlinks(*files)
     if not files:
         raise InputError(f"{folder}: no structures; give a folder with .npy files, or a data set")
     budget = Budget("structures")

@@ -26,7 +26,7 @@ from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_json
 from mcrpy_diffusion.io.provenance import check_same
-from mcrpy_diffusion.io.untrusted import read_json, refuse_ways_out
+from mcrpy_diffusion.io.untrusted import read_json, reject_symlinks
 from mcrpy_diffusion.materials.generate import Reference, generate, recipe, resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
@@ -533,6 +533,6 @@ def log_environment() -> None:
 def log_file(plan: Plan) -> Iterator[None]:
     """Send the log of this package to <data_folder>/<logfile_name>.log."""
     path = plan.folder / f"{plan.logfile_name}.log"
-    refuse_ways_out(path)
+    reject_symlinks(path)
     with logged_by(logging.FileHandler(path), "%(asctime)s on %(levelname)s: %(message)s", log, plan.logging_level):
         yield
