@@ -13,6 +13,7 @@ from pathlib import Path
 from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.commands.gui_forms import HELP
+from mcrpy_diffusion.commands.options import option_of
 from mcrpy_diffusion.settings import (
     PRESETS,
     AlloySettings,
@@ -93,6 +94,14 @@ def tables(parser: argparse.ArgumentParser, command: str) -> Iterator[str]:
 def default_and_meaning(action: argparse.Action, command: str) -> tuple[str, str]:
     """Return what an option is where it is not given, and what it means, without that."""
     name, meaning = action.option_strings[0].removeprefix("--"), (action.help or "").strip()
+    option = option_of(action)
+    if option is not None:
+        notes = "; ".join(note for note in (option.unit, option.range_text) if note)
+        values = {each: getattr(preset(each).training, name, None) for each in PRESETS}
+        default = option.default_text
+        if command in ("train", "benchmark") and len(set(values.values())) > 1:
+            default = ", ".join(f"{each}: {option.text_of(value)}" for each, value in values.items())
+        return default, f"{option.help} ({notes})" if notes else option.help
     if action.required:
         return "required", meaning or _help_of_the_form(name, command)
     if action.default not in (None, argparse.SUPPRESS):

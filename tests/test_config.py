@@ -35,29 +35,33 @@ def test_the_likelihoods_loss_stays_with_log_odds(prediction):
     quick = preset("quick").training
     assert quick.loss == quick.replace(n_training_steps=5, prediction="log_odds").loss == "likelihood"
     assert quick.replace(prediction=prediction).loss == "simple"
-    with pytest.raises(InputError, match="allowed with it is simple"):
+    with pytest.raises(InputError, match="prediction must be log_odds"):
         quick.replace(prediction=prediction, loss="likelihood")
 
 
 @pytest.mark.parametrize(
     ("settings", "values", "message"),
     [
-        (SamplingSettings, {"n_samples": 0}, "n_samples is 0; allowed is a number of at least 1"),
-        (SamplingSettings, {"eta": 1.5}, "eta is 1.5; allowed is 0.0 to 1.0"),
-        (SamplingSettings, {"eta": float("nan")}, "eta is nan"),
-        (SamplingSettings, {"sampler": "euler"}, "sampler is 'euler'; allowed are ddim"),
-        (TrainingSettings, {"schedule": "sigmoid"}, "allowed are linear, cosine"),
+        (SamplingSettings, {"n_samples": 0}, "n_samples must be at least 1, got 0"),
+        (SamplingSettings, {"eta": 1.5}, "eta must be between 0 and 1, got 1.5"),
+        (SamplingSettings, {"eta": float("nan")}, "eta must be between 0 and 1, got nan"),
+        (SamplingSettings, {"sampler": "euler"}, "sampler must be one of ddim, ddpm, dpm_solver, got 'euler'"),
+        (TrainingSettings, {"schedule": "sigmoid"}, "schedule must be one of linear, cosine"),
         (
             TrainingSettings,
             {"loss": "likelihood"},
-            "loss is 'likelihood' with prediction 'epsilon'; allowed with",
+            "prediction must be log_odds with the loss likelihood",
         ),
-        (TrainingSettings, {"learning_rate": -1.0}, "learning_rate is -1.0"),
+        (TrainingSettings, {"learning_rate": -1.0}, "learning_rate must be between 1e-09 and 1, got -1.0"),
         (TrainingSettings, {"channel_multipliers": []}, "channel_multipliers"),
         (TrainingSettings, {"nonsense": 1}, "unknown TrainingSettings nonsense"),
-        (GenerationSettings, {"extent_x": 4}, "extent_x is 4; allowed is a number of at least 8"),
-        (GenerationSettings, {"training_data": "magic"}, "allowed are auto, crops, descriptors"),
-        (GenerationSettings, {"grey_values": True, "use_multiphase": True}, "one of them"),
+        (GenerationSettings, {"extent_x": 4}, "extent_x must be at least 8, got 4"),
+        (GenerationSettings, {"training_data": "magic"}, "training_data must be one of auto, crops, descriptors"),
+        (
+            GenerationSettings,
+            {"grey_values": True, "use_multiphase": True},
+            "only one of grey_values and use_multiphase",
+        ),
     ],
 )
 def test_impossible_values_are_named_with_what_is_allowed(settings, values, message):
@@ -67,14 +71,14 @@ def test_impossible_values_are_named_with_what_is_allowed(settings, values, mess
 
 
 def test_an_unknown_preset_is_refused():
-    with pytest.raises(InputError, match="preset is 'fast'; allowed are quick, small, paper"):
+    with pytest.raises(InputError, match="preset must be one of quick, small, paper, got 'fast'"):
         preset("fast")
 
 
 def test_an_extent_must_be_halved_by_all_levels():
     settings = preset("paper").training
     settings.check_extent((64, 128))
-    with pytest.raises(InputError, match="60 x 64; this network allows multiples of 16"):
+    with pytest.raises(InputError, match="multiple of 16 in each direction, got 60 x 64"):
         settings.check_extent((60, 64))
 
 

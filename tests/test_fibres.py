@@ -246,10 +246,10 @@ def test_what_cannot_be_placed_is_said_in_one_line(settings, message, monkeypatc
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"volume_fraction": 0.0}, "volume_fraction is 0.0; allowed is 0.001 to 0.9"),
-        ({"shape": "hexagon"}, "allowed are disc, ellipse, rectangle"),
-        ({"min_gap": -1.0}, "min_gap is -1.0"),
-        ({"aspect_ratio": 0.5}, "aspect_ratio is 0.5; allowed is 1.0 to 50.0"),
+        ({"volume_fraction": 0.0}, "volume_fraction must be between 0.001 and 0.9, got 0.0"),
+        ({"shape": "hexagon"}, "shape must be one of disc, ellipse, rectangle"),
+        ({"min_gap": -1.0}, "min_gap must be between 0 and 1e[+]06, got -1.0"),
+        ({"aspect_ratio": 0.5}, "aspect_ratio must be between 1 and 50, got 0.5"),
         ({"colour": "red"}, "unknown FibreSettings colour"),
     ],
 )

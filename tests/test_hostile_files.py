@@ -439,8 +439,8 @@ MEASURES = ("two_point_correlation", "lineal_path")
     Case("patches", lambda: changed_model({"patch_size": 10**9}), "do not fit|describe no network"),
     Case("timesteps", lambda: changed_model({"n_timesteps": 10**13}), "n_timesteps is 1"),
     Case("heads", lambda: changed_model({"n_heads": 7}), "n_heads 7"),
-    Case("channels as text", lambda: changed_model({"channels": "8"}), "channels is '8'; allowed is int"),
-    Case("channels as a fraction", lambda: changed_model({"channels": 8.0}), "channels is '8.0'; allowed is int"),
+    Case("channels as text", lambda: changed_model({"channels": "8"}), "channels must be an integer, got '8'"),
+    Case("channels as a fraction", lambda: changed_model({"channels": 8.0}), "channels must be an integer, got 8.0"),
     Case("multipliers as text", lambda: changed_model({"channel_multipliers": "12"}), "channel_multipliers is '12'"),
     Case(
         "multipliers as an object", lambda: changed_model({"channel_multipliers": {"a": 1}}), "channel_multipliers is"

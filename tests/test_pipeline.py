@@ -283,7 +283,7 @@ def bad_files(folder):
         ({"extent_x": 128, "extent_y": 128}, "smaller than the extent 128 x 128"),
         ({"extent_x": 20}, "multiples of 1?[0-9]"),
         ({"n_samples": 0}, "n_samples is 0"),
-        ({"preset": "best"}, "preset is 'best'; allowed are quick, small, paper"),
+        ({"preset": "best"}, "preset must be one of quick, small, paper, got 'best'"),
         ({"data_folder": "a_file"}, "cannot write"),
         ({"data_folder": "/proc/nothing"}, "cannot write"),
         ({"model": "missing.safetensors"}, "no such model"),

@@ -228,12 +228,15 @@ def test_a_structure_depends_on_its_seed_alone_and_nothing_else_changes(tmp_path
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"size_ratios": (1.0, 2.0)}, "allowed are as many of one as of the other"),
-        ({"size_ratios": (1.0, -2.0), "volume_fractions": (0.5, 0.5)}, "allowed are numbers from 0.01 to 1000"),
-        ({"size_ratios": (1.0, "2"), "volume_fractions": (0.5, 0.5)}, r"allowed is tuple\[float"),
-        ({"size_ratios": (1.0, 2.0), "volume_fractions": (0.5, 0.6)}, "add up to 1.1; allowed is a sum of 1"),
-        ({"boundary_width": -1.0}, "boundary_width is -1.0"),
-        ({"aspect_ratio": 0.5}, "aspect_ratio is 0.5"),
+        ({"size_ratios": (1.0, 2.0)}, "size_ratios and volume_fractions must have the same number"),
+        (
+            {"size_ratios": (1.0, -2.0), "volume_fractions": (0.5, 0.5)},
+            "each of size_ratios must be between 0.01 and 1000, got -2.0",
+        ),
+        ({"size_ratios": (1.0, "2"), "volume_fractions": (0.5, 0.5)}, "each of size_ratios must be a number, got '2'"),
+        ({"size_ratios": (1.0, 2.0), "volume_fractions": (0.5, 0.6)}, "volume_fractions must add up to 1"),
+        ({"boundary_width": -1.0}, "boundary_width must be between"),
+        ({"aspect_ratio": 0.5}, "aspect_ratio must be between 1 and 20, got 0.5"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

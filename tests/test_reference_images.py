@@ -73,8 +73,8 @@ def test_two_point_correlation_is_like_that_of_the_micrograph(microstructures, m
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"material": "wood"}, "allowed are alloy, fibre, carbonate, ceramics, pmma, copolymer"),
-        ({"extent_x": 8}, "extent_x is 8; allowed is a number of at least 64"),
+        ({"material": "wood"}, "material must be one of alloy, fibre, carbonate, ceramics, pmma, copolymer"),
+        ({"extent_x": 8}, "extent_x must be at least 64, got 8"),
     ],
 )
 def test_impossible_settings_are_refused(values, message):

@@ -84,7 +84,7 @@ def test_every_walk_begins_without_an_estimate():
 
 
 def test_a_walk_skips_the_times_that_were_never_trained():
-    skips = model(skip_certain_times=True)
+    skips = model(skip_high_snr=True)
     times = [t for t, _ in skips.walk(SamplingSettings(n_sampling_steps=10))]
     assert times[-1] == skips.schedule.first_uncertain_time > 10
     assert model().walk(SamplingSettings(n_sampling_steps=10))[-1][0] == 0
@@ -113,7 +113,7 @@ def test_only_the_images_that_are_told_get_an_estimate_and_it_has_no_gradient():
 
 
 def test_half_of_the_images_are_told_at_uncertain_times_only():
-    training = run(skip_certain_times=True, batch_size=8)
+    training = run(skip_high_snr=True, batch_size=8)
     first = training.schedule.first_uncertain_time
     drawn = [training.draw_batch(torch.Generator().manual_seed(i)) for i in range(200)]
     times, told = torch.stack([batch[2] for batch in drawn]), torch.stack([batch[3] for batch in drawn])

@@ -60,7 +60,7 @@ class Killed(Exception):
     ("prediction", "conditioned", "winograd", "changes"),
     [
         ("epsilon", False, False, {}),
-        ("log_odds", True, False, {"self_condition": True, "skip_certain_times": True, "loss": "likelihood"}),
+        ("log_odds", True, False, {"self_condition": True, "skip_high_snr": True, "loss": "likelihood"}),
         ("v", False, True, {}),
     ],
 )

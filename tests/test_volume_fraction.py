@@ -132,7 +132,7 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Model:
         schedule="cosine",
         learned_variance=False,
         condition_on_volume_fraction=True,
-        skip_certain_times=skips,
+        skip_high_snr=skips,
     )
     table = [[k / 256] * (n_phases - 1) for k in range(20, 84, 4)]
     info = ModelInfo(settings=settings, n_phases=n_phases, extent=(16, 16), periodic=True, conditions=table)

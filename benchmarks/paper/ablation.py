@@ -67,11 +67,11 @@ CASES = (
     ),
     Case("not_told_estimates", "told its estimate", {"self_condition": False}),
     Case("loss_simple", "loss", {"loss": "simple"}),
-    Case("all_times", "times", {"skip_certain_times": False}),
+    Case("all_times", "times", {"skip_high_snr": False}),
     Case(
         "plain",
         "estimate, loss and times",
-        {"self_condition": False, "loss": "simple", "skip_certain_times": False},
+        {"self_condition": False, "loss": "simple", "skip_high_snr": False},
     ),
     Case("no_condition", "told the volume fraction", {"condition_on_volume_fraction": False}),
     Case("channels_24", "width", {"channels": 24}),

@@ -5,24 +5,20 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from mcrpy_diffusion import __version__
+from mcrpy_diffusion.commands.options import add_settings, fields_of
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.runtime.console import messages_of, run
 from mcrpy_diffusion.settings import (
-    METHODS,
     PRESETS,
     AlloySettings,
     BenchmarkSettings,
     FibreSettings,
     GenerationSettings,
     SamplingSettings,
-    Settings,
-    TrainingSettings,
     preset,
 )
 
@@ -87,24 +83,24 @@ def make_parser() -> Parser:
     p.add_argument("--n_jobs", type=int, help="worker processes (default: one per core)")
     p.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler, whose workers are used instead")
     p.add_argument("--verify", metavar="DIR", help="check a data set instead: status 0 if it is whole, else 2")
-    _add_settings(p, GenerationSettings, aliases={"n_training_samples": "n_samples"})
-    _add_settings(p, FibreSettings, "fibre", skip=(GenerationSettings,))
-    _add_settings(
-        p, AlloySettings, "alloy (aspect_ratio and orientation as above)", skip=(GenerationSettings, FibreSettings)
-    )
+    fibre, alloy = FibreSettings(), AlloySettings()
+    add_settings(p, GenerationSettings(), aliases={"n_training_samples": "n_samples"})
+    add_settings(p, fibre, leave_out=fields_of(GenerationSettings))
+    add_settings(p, alloy, leave_out=(*fields_of(GenerationSettings), *fields_of(FibreSettings)))
 
     p = _command(commands, "train", train, "data set -> model; run again to go on")
     p.add_argument("--dataset", required=True, metavar="DIR")
     p.add_argument("--out", required=True, metavar="RUN", help="folder for model.safetensors and the training state")
     p.add_argument("--preset", choices=PRESETS, help="default: paper")
-    _add_settings(p, TrainingSettings)
+    add_settings(p, preset("paper").training)
 
     p = _command(commands, "sample", sample, "model and seeds -> microstructures")
     p.add_argument("--model", required=True, metavar="MODEL", help=MODEL_HELP)
     p.add_argument("--out", required=True, metavar="DIR")
     p.add_argument("--extent_x", type=int, help="rows (default: those of the training structures)")
     p.add_argument("--extent_y", type=int, help="columns")
-    _add_settings(p, SamplingSettings, rename={"n_sampling_steps": "n_steps"})
+    card = {"sampler": "the model's", "n_sampling_steps": "the model's"}
+    add_settings(p, SamplingSettings(), rename={"n_sampling_steps": "n_steps"}, if_none=card)
 
     p = _command(
         commands,
@@ -178,18 +174,10 @@ def make_parser() -> Parser:
         nargs=2,
         action="append",
         metavar=("METHOD", "N"),
-        help="another number of structures of a slow method; can be repeated",
+        help="another number of structures for one method; can be repeated",
     )
-    p.add_argument("--methods", nargs="+", metavar="METHOD", help=f"out of {', '.join(METHODS)} (all)")
-    meanings = {
-        "max_iter": "iterations of MCRpy's optimizers, at most",
-        "n_ddim_steps": "steps of diffusion_ddim",
-        "n_fast_steps": "steps of diffusion_fast, None: the model's or the preset's",
-        "clock": "seconds that are counted: wall, or cpu, those of the processor, where other work runs beside",
-        "features": "for the Frechet distance, precision and recall: vgg19 or none",
-    }
-    _add_settings(p, BenchmarkSettings, leave_out=("methods", "n_samples_of"), meanings=meanings)
-    _add_settings(p, TrainingSettings, "training", skip=(BenchmarkSettings,))
+    add_settings(p, BenchmarkSettings(), leave_out=("n_samples_of",))
+    add_settings(p, preset("quick").training, leave_out=fields_of(BenchmarkSettings))
     return parser
 
 
@@ -347,39 +335,6 @@ def _command(
     parser = commands.add_parser(name, help=text, description=text)
     parser.set_defaults(function=function, command=None)
     return parser
-
-
-def _add_settings(
-    parser: argparse.ArgumentParser,
-    settings: type[Settings],
-    title: str = "settings",
-    *,
-    rename: dict[str, str] | None = None,
-    aliases: dict[str, str] | None = None,
-    skip: Sequence[type[Settings]] = (),
-    leave_out: Sequence[str] = (),
-    meanings: Mapping[str, str] | None = None,
-) -> None:
-    """Add an option for each field, typed as the field is; defaults stay with the settings.
-
-    Fields of the settings in `skip`, and those in `leave_out`, have their options already. `meanings` are help texts.
-    """
-    hints = typing.get_type_hints(settings)
-    group = parser.add_argument_group(title)
-    there = {f.name for other in skip for f in fields(other)} | set(leave_out)
-    for f in fields(settings):
-        if f.name in there:
-            continue
-        name, kind = (rename or {}).get(f.name, f.name), hints[f.name]
-        kinds = [k for k in typing.get_args(kind) if k is not type(None)] or [kind]
-        text = f"{(meanings or {}).get(name, '')} ({f.default})".strip()
-        if kind is bool:
-            group.add_argument(f"--{name}", action=argparse.BooleanOptionalAction, default=None, help=text)
-            continue
-        many = typing.get_origin(kinds[0]) is tuple or typing.get_origin(kind) is tuple
-        item = typing.get_args(kinds[0])[0] if typing.get_origin(kinds[0]) is tuple else kinds[0]
-        flags = [f"--{name}", *([f"--{aliases[name]}"] if aliases and name in aliases else [])]
-        group.add_argument(*flags, type=item, nargs="*" if many else None, default=None, metavar="X", help=text)
 
 
 if __name__ == "__main__":

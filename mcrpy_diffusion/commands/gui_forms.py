@@ -89,7 +89,7 @@ GROUPS: dict[str, dict[str, tuple[str, ...]]] = {
             "condition_on_volume_fraction",
             "self_condition",
         ),
-        "Diffusion": ("n_timesteps", "schedule", "prediction", "learned_variance", "skip_certain_times", "loss"),
+        "Diffusion": ("n_timesteps", "schedule", "prediction", "learned_variance", "skip_high_snr", "loss"),
         "Saving and speed": (
             "checkpoint_seconds",
             "checkpoint_steps",
@@ -193,7 +193,7 @@ HELP: dict[str, dict[str, str]] = {
         "prediction": "What the network predicts (log_odds: phases only, without learned variance).",
         "learned_variance": "The network predicts the variance of a step too.",
         "self_condition": "Tell the network what it expected one step before.",
-        "skip_certain_times": "Leave out noise levels that hide no phase (log_odds).",
+        "skip_high_snr": "Leave out noise levels that hide no phase (log_odds).",
         "loss": "Weights of the noise levels (likelihood: with log_odds).",
         "checkpoint_seconds": "Save the state every so many seconds.",
         "checkpoint_steps": "And every so many steps. 0: by time alone.",

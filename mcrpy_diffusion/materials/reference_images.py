@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.materials import fibres, polycrystal
-from mcrpy_diffusion.settings import AlloySettings, FibreSettings, Settings
+from mcrpy_diffusion.settings import AlloySettings, ExtentSettings, FibreSettings, option
 
 MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
 
@@ -34,21 +34,12 @@ _GROWTH_RATE, _TIME_STEP, _N_STEPS = 0.1, 0.5, 300  # of the Swift-Hohenberg equ
 
 
 @dataclass(frozen=True)
-class ReferenceSettings(Settings):
+class ReferenceSettings(ExtentSettings):
     """Which reference image, and how large."""
 
-    material: str = "carbonate"
-    extent_x: int = 256
-    extent_y: int = 256
-
-    def __post_init__(self) -> None:
-        self._one_of(MATERIALS, "material")
-        self._at_least(64, "extent_x", "extent_y")
-
-    @property
-    def extent(self) -> tuple[int, int]:
-        """Rows and columns (I, J)."""
-        return (self.extent_x, self.extent_y)
+    material: str = option("carbonate", "material", choices=MATERIALS)
+    extent_x: int = option(256, "rows", unit="pixels", low=64)
+    extent_y: int = option(256, "columns", unit="pixels", low=64)
 
 
 def make(seed: int, settings: ReferenceSettings) -> np.ndarray:

@@ -15,7 +15,7 @@ from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.io.untrusted import parse_json
 from mcrpy_diffusion.models.card_check import check_plain
 from mcrpy_diffusion.models.model_card import ModelCard
-from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, usual_sampling
+from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, default_sampling
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -72,7 +72,7 @@ class ModelInfo:
         return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **card}
 
     def sampling_settings(self, **given: Any) -> SamplingSettings:
-        """How to sample: as given, else as the model's card recommends, else as `usual_sampling` says.
+        """How to sample: as given, else as the model's card recommends, else as `default_sampling` says.
 
         The number of steps that is recommended is that of the sampler; `None` counts as not given.
 
@@ -82,7 +82,7 @@ class ModelInfo:
             If a value is out of range.
         """
         given = {k: v for k, v in given.items() if v is not None}
-        usual = usual_sampling(self.settings).to_dict() if self.card is None else self.card.sampling
+        usual = default_sampling(self.settings).to_dict() if self.card is None else self.card.sampling
         recommended: dict[str, Any] = {key: usual[key] for key in ("sampler", "n_sampling_steps") if key in usual}
         if given.get("eta") and "sampler" not in given:
             given["sampler"] = "ddim"  # which alone adds noise

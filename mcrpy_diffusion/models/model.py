@@ -76,10 +76,10 @@ class Model:
         shape : tuple of int, optional
             Rows and columns, multiples of the network's stride; those of the training images by default.
         n_steps : int, in 1 ... T, optional
-            Network evaluations per structure; what the model's card recommends, without a card as `usual_sampling`.
+            Network evaluations per structure; what the model's card recommends, without a card as `default_sampling`.
         sampler : str, optional
             "ddim"; "ddpm", ancestral sampling; or "dpm_solver", which needs the fewest steps. What the model's card
-            recommends; without a card see `usual_sampling`.
+            recommends; without a card see `default_sampling`.
         seed : int
             Structure i depends on `seed` + i alone, not on n or the batch size.
         eta : float, in [0, 1]

@@ -1,41 +1,47 @@
 """Settings of every stage: frozen dataclasses, checked when made, written to and read from JSON.
 
-The same objects travel from the command line into the checkpoint and the report. Unknown keys are errors.
+The same objects travel from the command line into the checkpoint and the report. Unknown keys are errors. A field is
+the one source of its option: `options_of` gives help, unit, range and choices to command line, forms and docs.
 """
 
-from mcrpy_diffusion.settings.base import Settings
+from mcrpy_diffusion.settings.base import Option, Settings, option, options_of
 from mcrpy_diffusion.settings.benchmark import METHODS, BenchmarkSettings
 from mcrpy_diffusion.settings.generation import (
     ITERATIONS,
     N_CROPS,
     N_RECONSTRUCTIONS,
     AlloySettings,
+    ExtentSettings,
     FibreSettings,
     GenerationSettings,
 )
 from mcrpy_diffusion.settings.presets import PRESETS, SMALL, Preset, preset
-from mcrpy_diffusion.settings.sampling import SAMPLERS, USUAL_STEPS, SamplingSettings, usual_sampling
-from mcrpy_diffusion.settings.training import HOW_TO_TRAIN, MAX_TIMESTEPS, TrainingSettings
+from mcrpy_diffusion.settings.sampling import DEFAULT_STEPS, SAMPLERS, SamplingSettings, default_sampling
+from mcrpy_diffusion.settings.training import MAX_TIMESTEPS, RUNTIME_FIELDS, TrainingSettings
 
 __all__ = [
     "AlloySettings",
     "BenchmarkSettings",
+    "DEFAULT_STEPS",
+    "ExtentSettings",
     "FibreSettings",
     "GenerationSettings",
-    "HOW_TO_TRAIN",
     "ITERATIONS",
     "MAX_TIMESTEPS",
     "METHODS",
     "N_CROPS",
     "N_RECONSTRUCTIONS",
+    "Option",
     "PRESETS",
     "Preset",
+    "RUNTIME_FIELDS",
     "SAMPLERS",
     "SMALL",
     "SamplingSettings",
     "Settings",
     "TrainingSettings",
-    "USUAL_STEPS",
+    "default_sampling",
+    "option",
+    "options_of",
     "preset",
-    "usual_sampling",
 ]

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings.generation import GenerationSettings
-from mcrpy_diffusion.settings.sampling import SamplingSettings, usual_sampling
+from mcrpy_diffusion.settings.sampling import SamplingSettings, default_sampling
 from mcrpy_diffusion.settings.training import TrainingSettings
 
 PRESETS = ("quick", "small", "paper")
-SMALL = {  # what "small" changes of "quick": its network, narrower, trained for longer
+SMALL = {  # changes of "small" to "quick": a narrower network, trained for longer
     "channels": 40,  # 1.8 million weights
     "n_training_steps": 4_000,
     "batch_size": 16,
@@ -35,14 +35,19 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
     Parameters
     ----------
     name : str
-        "quick": minutes on a laptop's CPU. "small": 20 to 35 minutes on a core with bfloat16, weights that fit
-        into 4 MiB as float16. "paper": the published recipe, for a GPU.
+        "quick": minutes on a laptop's CPU. "small": 20 to 35 minutes on a core with bfloat16; the weights take less
+        than 4 MiB as float16. "paper": the published recipe, for a GPU.
     extent : tuple of int
         Rows and columns. The paper's network is made for 64 x 64. For larger structures the preset "paper" folds
-        patches of 2 x 2 (from 128), 4 x 4 (from 256) ... pixels into channels, so that all levels, the attention at
-        16 x 16 and the cost of a step stay those of 64 x 64: at 256 x 256 62 GFLOP an image and 6 GiB for a batch of
-        32 in bfloat16, where seven levels (`channel_multipliers` 1 2 2 2 2 2 2, `attention_levels` 4, `patch_size` 1)
-        take 970 GFLOP and 73 GiB.
+        patches of 2 x 2 (from 128), 4 x 4 (from 256) ... pixels into channels. All levels, the attention at 16 x 16
+        and the cost of a step stay those of 64 x 64.
+
+    Notes
+    -----
+    At 256 x 256, with a batch of 32 in bfloat16:
+
+    - patches of 4 x 4: 62 GFLOP an image, 6 GiB
+    - seven levels instead (`channel_multipliers` 1 2 2 2 2 2 2, `attention_levels` 4): 970 GFLOP an image, 73 GiB
 
     Raises
     ------
@@ -68,7 +73,7 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
         schedule="cosine",
         prediction="log_odds",
         learned_variance=False,
-        skip_certain_times=True,
+        skip_high_snr=True,
         loss="likelihood",
         learning_rate=1e-3,
         learning_rate_schedule="cosine",
@@ -78,9 +83,9 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
         ema_decay=0.995,
         checkpoint_seconds=20.0,
     )
-    quick = Preset(training=training, sampling=usual_sampling(training))
+    quick = Preset(training=training, sampling=default_sampling(training))
     if name == "quick":
         return quick
     if name == "small":
         return replace(quick, training=quick.training.replace(**SMALL))
-    raise InputError(f"preset is {name!r}; allowed are {', '.join(PRESETS)}")
+    raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")

@@ -5,45 +5,62 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings.base import Settings
-from mcrpy_diffusion.settings.training import TrainingSettings
+from mcrpy_diffusion.settings.base import Settings, option
+from mcrpy_diffusion.settings.training import PRECISIONS, TrainingSettings
 
 SAMPLERS = ("ddim", "ddpm", "dpm_solver")
+DEFAULT_STEPS = {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
+"""Default number of sampling steps of each sampler."""
+
+_STRUCTURES, _SAMPLING = "structures", "sampling"
 
 
 @dataclass(frozen=True)
 class SamplingSettings(Settings):
     """Stage 3: how many structures, by which sampler."""
 
-    n_samples: int = 16
-    sampler: str = "ddim"  # or ddpm, dpm_solver
-    n_sampling_steps: int = 150
-    eta: float = 0.0  # noise that ddim adds on the way
-    hold_volume_fraction: bool = True  # to the pixel, where the network is told it and predicts log odds
-    seed: int = 0  # structure i is drawn from seed + i alone
-    batch_size: int = 16
-    precision: str = "auto"  # bfloat16 where the processor has it
+    n_samples: int = option(16, "number of new structures", low=1, beginner=True, group=_STRUCTURES)
+    sampler: str = option(
+        "ddim",
+        "ddim: deterministic for eta 0; ddpm: ancestral sampling; dpm_solver: DPM-Solver++(2M), fewest steps",
+        choices=SAMPLERS,
+        beginner=True,
+        group=_SAMPLING,
+    )
+    n_sampling_steps: int = option(150, "number of denoising steps", low=1, beginner=True, group=_SAMPLING)
+    eta: float = option(
+        0.0, "noise added in each step of ddim: 0 none, 1 as much as ddpm", low=0.0, high=1.0, group=_SAMPLING
+    )
+    hold_volume_fraction: bool = option(
+        True,
+        "give each structure exactly the volume fraction it is conditioned on; models of log odds only",
+        group=_SAMPLING,
+    )
+    seed: int = option(
+        0, "seed of the first structure; structure i uses seed + i", low=0, beginner=True, group=_STRUCTURES
+    )
+    batch_size: int = option(16, "structures sampled at once; more need more memory", low=1, group=_SAMPLING)
+    precision: str = option(
+        "auto",
+        "floating-point precision of the network; auto: bfloat16 where the processor supports it",
+        choices=PRECISIONS,
+        group=_SAMPLING,
+    )
 
     def __post_init__(self) -> None:
-        self._one_of(SAMPLERS, "sampler")
-        self._one_of(("auto", "float32", "bfloat16"), "precision")
-        self._at_least(1, "n_samples", "n_sampling_steps", "batch_size")
-        self._at_least(0, "seed")
-        self._between(0.0, 1.0, "eta")
+        super().__post_init__()
         if self.eta and self.sampler != "ddim":
-            raise InputError(f"eta is {self.eta} with sampler {self.sampler!r}; allowed with it is 0")
+            raise InputError(f"eta must be 0 with the sampler {self.sampler}, got {self.eta}")
 
 
-USUAL_STEPS = {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
-"""Sampling steps of each sampler, if nobody says otherwise."""
+def default_sampling(training: TrainingSettings) -> SamplingSettings:
+    """Return the default sampler and number of steps for a network, by what it predicts.
 
+    - log odds: ancestral sampling in 50 steps, which closes gaps in grain boundaries.
+    - v, used for grey images: DPM-Solver++ in 20 steps, which keeps most of the pixel noise (benchmarks/README.md).
+    - everything else: DDIM in 150 steps, as published.
 
-def usual_sampling(training: TrainingSettings) -> SamplingSettings:
-    """Return how a network that was trained so is sampled, if nobody says otherwise.
-
-    Log odds by ancestral sampling in 50 steps, which mends open boundaries; v, which grey images are trained with, by
-    DPM-Solver++ in 20, which keeps most of their pixel noise (benchmarks/README.md); all else by DDIM in 150, as
-    published. A network of fewer times has as many steps.
+    The number of steps is at most the number of timesteps.
     """
     sampler = {"log_odds": "ddpm", "v": "dpm_solver"}.get(training.prediction, "ddim")
-    return SamplingSettings(sampler=sampler, n_sampling_steps=min(USUAL_STEPS[sampler], training.n_timesteps))
+    return SamplingSettings(sampler=sampler, n_sampling_steps=min(DEFAULT_STEPS[sampler], training.n_timesteps))

@@ -23,7 +23,7 @@ from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, read_info, save_model
 from mcrpy_diffusion.models.model_card import MIB, ModelCard, pick_figures
 from mcrpy_diffusion.runtime import frameworks
-from mcrpy_diffusion.settings import HOW_TO_TRAIN, PRESETS, USUAL_STEPS, GenerationSettings, Settings, preset
+from mcrpy_diffusion.settings import DEFAULT_STEPS, PRESETS, RUNTIME_FIELDS, GenerationSettings, Settings, preset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,8 +73,8 @@ def export(
     limits : sequence of str
         What else a user should know.
     sampler, n_steps : optional
-        What samples shall be drawn with; what the model's card recommends, without one see `usual_sampling`. Another
-        sampler has its own usual number of steps, `config.USUAL_STEPS`.
+        What samples shall be drawn with; what the model's card recommends, without one see `default_sampling`. Another
+        sampler has its own usual number of steps, `settings.DEFAULT_STEPS`.
 
     Returns
     -------
@@ -215,7 +215,7 @@ def _options(given: Settings, usual: Settings) -> list[str]:
     words: list[str] = []
     for f in fields(given):
         value = getattr(given, f.name)
-        if value == getattr(usual, f.name) or value is None or f.name in HOW_TO_TRAIN:
+        if value == getattr(usual, f.name) or value is None or f.name in RUNTIME_FIELDS:
             continue
         if isinstance(value, bool):
             words.append(f"--{f.name}" if value else f"--no-{f.name}")
@@ -254,7 +254,7 @@ def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> d
     if sampler is None or sampler == usual.sampler:
         chosen, steps = usual.sampler, usual.n_sampling_steps
     else:
-        chosen, steps = sampler, min(USUAL_STEPS.get(sampler, usual.n_sampling_steps), info.settings.n_timesteps)
+        chosen, steps = sampler, min(DEFAULT_STEPS.get(sampler, usual.n_sampling_steps), info.settings.n_timesteps)
     return {"sampler": chosen, "n_sampling_steps": steps if n_steps is None else n_steps}
 
 

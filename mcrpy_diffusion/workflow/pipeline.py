@@ -37,8 +37,8 @@ from mcrpy_diffusion.settings import (
     Preset,
     SamplingSettings,
     TrainingSettings,
+    default_sampling,
     preset,
-    usual_sampling,
 )
 
 log = logging.getLogger("mcrpy_diffusion")
@@ -196,7 +196,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if info is not None:
         sampling = info.sampling_settings(**sampling_options)
     else:
-        sampling = usual_sampling(training).replace(**sampling_options)
+        sampling = default_sampling(training).replace(**sampling_options)
     plan = Plan(
         reference=reference,
         generation=generation,
