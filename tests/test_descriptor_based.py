@@ -254,7 +254,7 @@ def test_an_optimisation_ends_early_where_the_structure_is_good_enough() -> None
         return len(shown) == 3
 
     reconstruct = Reconstructor(
-        job.descriptors, n_phases=job.n_phases, shape=job.shape, settings=job.mcrpy_settings, good_enough=third
+        job.descriptors, n_phases=job.n_phases, shape=job.shape, settings=job.mcrpy_settings, stopping_criterion=third
     )
     stopped = reconstruct(0)
     assert stopped.n_iterations == 76
@@ -264,9 +264,9 @@ def test_an_optimisation_ends_early_where_the_structure_is_good_enough() -> None
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"descriptor_types": ["Nonsense"]}, "descriptor type is 'Nonsense'; allowed are"),
-        ({"optimizer_type": "Nonsense"}, "optimizer type is 'Nonsense'; allowed are .*LBFGSB"),
-        ({"loss_type": "Nonsense"}, "loss type is 'Nonsense'; allowed are .*MSE"),
+        ({"descriptor_types": ["Nonsense"]}, "descriptor type must be one of .*, got 'Nonsense'"),
+        ({"optimizer_type": "Nonsense"}, "optimizer type must be one of .*LBFGSB.*, got 'Nonsense'"),
+        ({"loss_type": "Nonsense"}, "loss type must be one of .*MSE.*, got 'Nonsense'"),
         ({"descriptor_weights": [1.0, 2.0]}, "MCRpy cannot reconstruct"),
         ({"limit_to": 12}, "MCRpy cannot reconstruct"),
     ],
@@ -378,5 +378,5 @@ def test_hopeless_settings_end_with_the_reasons(tmp_path: Path) -> None:
 
 
 def test_wrong_settings_are_reported_from_the_worker(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="descriptor type is 'Nonsense'"):
+    with pytest.raises(InputError, match="got 'Nonsense'"):
         grow(tmp_path, blobs(), 2, n_jobs=1, settings=SMALL.replace(descriptor_types=["Nonsense"]))

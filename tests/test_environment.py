@@ -77,7 +77,7 @@ def test_numpy_2_gets_the_names_of_numpy_1_once(monkeypatch: pytest.MonkeyPatch)
             assert environment.supply_numpy_names() == ["product", "bool8"]
         assert vars(np)["product"] is np.prod
         assert vars(np)["bool8"] is np.bool_
-        line = "numpy 2.1.0: names that MCRpy 0.2.0 uses were supplied: np.product = np.prod, np.bool8 = np.bool_"
+        line = "numpy 2.1.0: names that MCRpy 0.2.0 uses were added: np.product = np.prod, np.bool8 = np.bool_"
         assert line in environment.notes()
     finally:
         del vars(np)["product"], vars(np)["bool8"]  # monkeypatch puts back what was there

@@ -30,7 +30,7 @@ def job() -> descriptor_based.Job:
 
 @pytest.fixture(scope="module")
 def mcrpys(job: descriptor_based.Job) -> Reconstructor:
-    return reconstructor(job, gram_twin=False)
+    return reconstructor(job, torch_gram=False)
 
 
 def reconstructor(job: descriptor_based.Job, **options: Any) -> Reconstructor:

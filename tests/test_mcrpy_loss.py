@@ -71,7 +71,7 @@ def test_loss_is_what_mcrpys_optimizer_reports(mcrpy: Any, tmp_path: Path) -> No
 
 def test_what_does_not_fit_is_named(mcrpy: Any) -> None:
     phases, descriptor = characterize(mcrpy, "FFTCorrelations")
-    with pytest.raises(InputError, match=r"shape \(16,\); allowed is \(N, I, J\)"):
+    with pytest.raises(InputError, match=r"\(N, I, J\).*, got \(16,\)"):
         mcrpy_diffusion.mcrpy_loss(phases[0], descriptor)
     settings = mcrpy.ReconstructionSettings(descriptor_types=["Variation"], limit_to=LIMIT)
     with pytest.raises(InputError, match="MCRpy cannot compare"):

@@ -109,13 +109,13 @@ def test_intermediate_structures_on_disk_have_names_of_their_own(
 def test_what_is_wrong_is_named(mcrpy: ModuleType, path: Path) -> None:  # noqa: F811
     descriptor = characterize(mcrpy, grains())
     cases: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-        ({"optimizer_type": "LBFGSB"}, {}, "optimizer_type is 'LBFGSB'"),
-        ({}, {"n_samples": 0}, "n_samples is 0"),
-        ({}, {"n_samples": 2.5}, "n_samples is 2.5"),
-        ({"best_of": 2}, {}, "best_of is set"),
-        ({}, {"desired_shape": (SIZE, SIZE, SIZE)}, "3D is not there yet"),
+        ({"optimizer_type": "LBFGSB"}, {}, "optimizer_type must be 'Diffusion'.*, got 'LBFGSB'"),
+        ({}, {"n_samples": 0}, "n_samples must be .*, got 0"),
+        ({}, {"n_samples": 2.5}, "n_samples must be .*, got 2.5"),
+        ({"best_of": 2}, {}, "best_of must be 1.*, got 2"),
+        ({}, {"desired_shape": (SIZE, SIZE, SIZE)}, "does not support 3D"),
         ({}, {"desired_shape": (15, SIZE)}, "multiples of 2"),
-        ({"use_multigrid_reconstruction": True}, {}, "use_multigrid_reconstruction is set"),
+        ({"use_multigrid_reconstruction": True}, {}, "use_multigrid_reconstruction must be False"),
         ({"descriptor_types": ["Variation"]}, {}, "MCRpy refuses the descriptor or the settings: KeyError"),
         ({"strength": 2}, {}, "strength is 2"),
     ]

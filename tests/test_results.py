@@ -83,9 +83,9 @@ def test_gram_matrices_work(tmp_path: Path) -> None:
 
 
 def test_unknown_descriptors_and_refused_settings_are_named() -> None:
-    with pytest.raises(InputError, match=r"'Nonsense'; allowed are .*FFTCorrelations"):
+    with pytest.raises(InputError, match="FFTCorrelations.*, got 'Nonsense'"):
         results.characterize(blobs(16), GenerationSettings(extent_x=16, extent_y=16, descriptor_types=("Nonsense",)))
-    with pytest.raises(InputError, match="limit_to is 100; allowed is 1 to 8,"):
+    with pytest.raises(InputError, match="limit_to must be between 1 and 8.*, got 100"):
         results.characterize(blobs(16), GenerationSettings(extent_x=16, extent_y=16, limit_to=100))
 
 
@@ -211,7 +211,7 @@ def test_convergence_data_without_losses_or_with_phases(tmp_path: Path) -> None:
     soft = np.linspace(0, 1, 256).reshape(16, 16)  # of two phases, without an axis for the channel
     results.save_convergence_data(path, LOSSES, [(0, 1.0, soft)], SMALL)
     np.testing.assert_array_equal(mcrpy.load(str(path))["raw_data"][0].decode_phases(raw=True), soft)
-    with pytest.raises(ValueError, match="no frame"):
+    with pytest.raises(ValueError, match="frames"):
         results.save_convergence_data(path, LOSSES, [], SMALL)
 
 

@@ -26,7 +26,7 @@ from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
-from mcrpy_diffusion.mcrpy_bridge.safe_loading import guarded_files
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import safe_loading
 from mcrpy_diffusion.runtime import progress
 from mcrpy_diffusion.runtime.console import run
 
@@ -92,7 +92,7 @@ def _run_mcrpys(works: bool) -> int:
         parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it, and leaves it so
         points = commands._single_points() if works else contextlib.nullcontext()  # for View
         try:
-            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, guarded_files():
+            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, safe_loading():
                 _private_copy("mcrpy.gui_mcrpy").call_main()
             return 0
         except commands._Diffusion as chosen:

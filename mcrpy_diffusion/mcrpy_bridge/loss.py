@@ -1,4 +1,4 @@
-"""MCRpy's own loss of structures that are there already, however they were made."""
+"""MCRpy's loss of given structures, whatever method made them."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from mcrpy_diffusion.mcrpy_bridge.registration import register
 
 
 def mcrpy_loss(structures: np.ndarray, characterization: Mapping[str, Any], settings: Any = None) -> np.ndarray:
-    """Return MCRpy's loss of structures against a characterization: what its optimizers make small.
+    """Return MCRpy's loss of structures against a characterization, which its optimizers minimise.
 
     Parameters
     ----------
     structures : (N, I, J) or (I, J) integer
         Phases.
     characterization : mapping
-        What `mcrpy.characterize` returned; it stays as it is (`mcrpy.reconstruct` takes its settings out).
+        As returned by `mcrpy.characterize`. It is not changed; `mcrpy.reconstruct` removes its settings.
     settings : mcrpy.ReconstructionSettings, optional
-        Of which the descriptors, their weights and options, and the loss count. By default the loss is the mean squared
-        difference (MSE), with the characterization's descriptors and settings.
+        Used are the descriptors, their weights and options, and the loss. By default the loss is the mean squared
+        difference (MSE) of all descriptors of the characterization, with its settings.
 
     Returns
     -------
     (N,) float64
-        0 for a structure whose descriptors are those of the characterization.
+        0 for a structure that has the descriptors of the characterization.
 
     Raises
     ------
     InputError
-        If MCRpy refuses the settings, or structures and characterization do not fit together.
+        If MCRpy refuses the settings, or structures and characterization have different shapes or phases.
 
     Notes
     -----
-    Of a multigrid descriptor the first level counts, as in MCRpy's reconstruction without multigrid. With several
-    phases MCRpy weighs each by (1 - volume fraction)^2 + 0.01.
+    Only the first level of a multigrid descriptor is used, as in MCRpy's reconstruction without multigrid. With several
+    phases MCRpy weights each by (1 - volume fraction)^2 + 0.01.
     """
     register()
     import mcrpy
@@ -47,10 +47,10 @@ def mcrpy_loss(structures: np.ndarray, characterization: Mapping[str, Any], sett
     phases = np.asarray(structures)
     phases = phases[None] if phases.ndim == 2 else phases
     if phases.ndim != 3 or phases.size == 0:
-        raise InputError(f"the structures have shape {np.shape(structures)}; allowed is (N, I, J), of at least one")
+        raise InputError(f"structures must have shape (N, I, J) with N of at least 1, got {np.shape(structures)}")
     if "settings" not in characterization:
         raise InputError(
-            "the characterization has no settings, which mcrpy.reconstruct takes out of it; give that function a copy"
+            "the characterization must hold its settings; mcrpy.reconstruct removes them, so give that function a copy"
         )
     own = characterization["settings"]
     if settings is None:
@@ -60,7 +60,7 @@ def mcrpy_loss(structures: np.ndarray, characterization: Mapping[str, Any], sett
             **{key: value for key, value in vars(own).items() if key in known and value is not None}
         )
         settings.descriptor_types = names
-    # of its optimizers the one that needs no gradient, so that all descriptors are allowed; it is never made
+    # the optimizer is never created; with one that needs no gradient, MCRpy accepts every descriptor
     arguments = {**vars(settings), "optimizer_type": "Diffusion", "n_phases": own.n_phases, "save_to": None}
     with refusals_of_mcrpy("MCRpy cannot compare these structures with the characterization"), quiet():
         desired = [np.asarray(characterization[name]) for name in settings.descriptor_types]

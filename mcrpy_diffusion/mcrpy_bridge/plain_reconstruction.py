@@ -1,4 +1,4 @@
-"""MCRpy's own characterize and reconstruct, as its users call them: once for each structure, nothing left out."""
+"""MCRpy's own characterize and reconstruct, called once for each structure as users call them."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ Maker = Callable[[int], np.ndarray]
 
 
 def plain_maker(phases: np.ndarray, settings: GenerationSettings) -> Maker:
-    """Characterize a micrograph; return the function that calls `mcrpy.reconstruct` with a seed.
+    """Characterize a micrograph and return a function that calls `mcrpy.reconstruct` with a seed.
 
     Parameters
     ----------
     phases : (A, B) integer
         The micrograph.
     settings : GenerationSettings
-        Of which the extent and MCRpy's settings count; those that are not there have MCRpy's defaults, among them the
-        convergence data: a copy of the structure every few iterations.
+        Used are the extent and the fields that MCRpy has too. All other settings of MCRpy keep their defaults, such as
+        the convergence data, a copy of the structure every few iterations.
 
     Returns
     -------
     callable
-        seed -> phases (I, J) uint8, rounded as `mcrpy.reconstruct` leaves it to its users. Raises InputError if MCRpy
-        cannot reconstruct with these settings.
+        seed -> phases (I, J) uint8, rounded. It raises InputError if MCRpy cannot reconstruct with these settings.
 
     Raises
     ------
@@ -58,7 +57,7 @@ def plain_maker(phases: np.ndarray, settings: GenerationSettings) -> Maker:
 
 
 def accelerated_maker(phases: np.ndarray, settings: GenerationSettings) -> Maker:
-    """Do as `plain_maker` does, with `Reconstructor`: the same structures, and what can be kept is made once."""
+    """Return the same function as `plain_maker`, but faster: `Reconstructor` reuses descriptors, loss and gradient."""
     register(hide_gpus=True, with_torch=False)
     characterization: Mapping[str, Any] = characterize(phases, settings)
     reconstructor = Reconstructor(
@@ -71,7 +70,7 @@ def accelerated_maker(phases: np.ndarray, settings: GenerationSettings) -> Maker
 
 
 def _mcrpy_settings(settings: GenerationSettings, shape: tuple[int, ...]) -> dict[str, Any]:
-    """Return the fields of `mcrpy.ReconstructionSettings` that are not MCRpy's defaults."""
+    """Return the fields of `mcrpy.ReconstructionSettings` that differ from MCRpy's defaults."""
     return {
         "descriptor_types": list(settings.descriptor_types),
         "limit_to": limit_to(settings, shape),

@@ -1,7 +1,7 @@
-"""Options of this package's plugins on their way through MCRpy, which knows nothing of them.
+"""Passing options to this package's plugins, which MCRpy's settings do not have.
 
-An attribute set on MCRpy's settings reaches a plugin as a keyword of that name. `mcrpy.match` copies only the fields it
-knows, and the commands accept no others: there the options are given for the length of a call, by `plugin_options`.
+An attribute set on MCRpy's settings reaches a plugin as a keyword of that name. `mcrpy.match` and MCRpy's commands pass
+on only their own fields; for them, `plugin_options` sets the options for the length of a call.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ _given: ContextVar[dict[str, Any] | None] = ContextVar("plugin_options", default
 
 @contextlib.contextmanager
 def plugin_options(**options: Any) -> Iterator[dict[str, Any]]:
-    """Give options to the plugins that are made within this context.
+    """Pass options to the plugins that are created within this context.
 
     Parameters
     ----------
     **options
-        See the plugins: `references` of PixelMSE; `model`, `seed`, `n_sampling_steps`, `eta`, `sampler`, `best_of`,
-        `strength` of the optimizer Diffusion.
+        `references` for PixelMSE; `model`, `seed`, `n_sampling_steps`, `eta`, `sampler`, `best_of` and `strength` for
+        the optimizer Diffusion.
 
     Yields
     ------
     dict
-        The options, to which more may be added.
+        The options; more can be added.
 
     Examples
     --------
@@ -42,7 +42,7 @@ def plugin_options(**options: Any) -> Iterator[dict[str, Any]]:
 
 
 def get_option(name: str, keywords: Mapping[str, Any], default: Any = None) -> Any:
-    """Return an option: the keyword of that name, else what `plugin_options` gives, else the default."""
+    """Return the keyword of that name, else the option set by `plugin_options`, else the default."""
     for values in (keywords, _given.get() or {}):
         if values.get(name) is not None:
             return values[name]

@@ -1,11 +1,10 @@
-"""MCRpy's reconstruction, many times over from one descriptor: the same steps, without building them anew each time.
+"""Many reconstructions by MCRpy from one characterization, with less overhead than `mcrpy.reconstruct`.
 
-Measured for one 64 x 64 structure (FFTCorrelations, L-BFGS-B), most of the time of `mcrpy.reconstruct` goes into copies
-of the microstructure for the convergence data, into tracing TensorFlow functions that every call makes anew, and into
-the gaps between TensorFlow's calls. So the convergence data are left out, and descriptors, loss and their gradient
-are made once and kept. The numbers that come out are those of `mcrpy.reconstruct` with the same seed. Gram matrices,
-which take MCRpy a third of a second and 6 GB per evaluation, are computed in single precision instead (`gram_loss`):
-up to rounding the same.
+Measured for one 64 x 64 structure (FFTCorrelations, L-BFGS-B), `mcrpy.reconstruct` spends most of its time on three
+things: copies of the microstructure for the convergence data, tracing TensorFlow functions anew in every call, and the
+gaps between calls of TensorFlow. Here no convergence data are kept, and descriptors, loss and gradient are built once.
+The results equal those of `mcrpy.reconstruct` with the same seed. Gram matrices, which take MCRpy a third of a second
+and 6 GB per evaluation, are computed in single precision (`gram_loss`); they agree up to rounding.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from mcrpy_diffusion.mcrpy_bridge.environment import own_logging, refusals_of_mc
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.runtime import frameworks
 
-_CHECK_EVERY = 25  # iterations; a check costs about as much as one of them
-_NEVER = 10**9
+_CHECK_EVERY = 25  # iterations; a check costs about as much as an iteration
+_NEVER = 10**9  # iterations
 _REFUSAL = "MCRpy cannot reconstruct with these descriptors and settings; try others"
 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """One structure.
+    """A reconstructed structure.
 
     Attributes
     ----------
     phases : (I, J) uint8
     loss : float
-        MCRpy's loss at the end, before rounding.
+        MCRpy's final loss, before the phases are rounded.
     n_iterations : int
-        Evaluations of the loss.
+        Number of evaluations of the loss.
     """
 
     phases: np.ndarray
@@ -52,17 +51,17 @@ class Reconstructor:
     Parameters
     ----------
     descriptors : mapping of str to (n_phases, n_levels, ...) arrays
-        As `mcrpy.characterize` makes them, at least those of `settings["descriptor_types"]`.
+        As returned by `mcrpy.characterize`, at least those of `settings["descriptor_types"]`.
     n_phases : int
-        As in the settings that the characterization carries.
+        As in the settings of the characterization.
     shape : (int, int)
         Rows and columns of a structure.
     settings : mapping
         Fields of `mcrpy.ReconstructionSettings`.
-    good_enough : callable, optional
-        Is shown the rounded structure from time to time; True ends the optimisation before `max_iter`.
-    gram_twin : bool
-        Compute Gram matrices by `gram_loss`, where that is MCRpy's loss.
+    stopping_criterion : callable, optional
+        Called with the rounded structure every 25 iterations; if it returns True, the optimisation ends.
+    torch_gram : bool
+        Compute Gram matrices by PyTorch (`gram_loss`) if that gives MCRpy's loss.
 
     Raises
     ------
@@ -77,11 +76,11 @@ class Reconstructor:
         n_phases: int,
         shape: tuple[int, int],
         settings: Mapping[str, Any],
-        good_enough: Callable[[np.ndarray], bool] | None = None,
-        gram_twin: bool = True,
+        stopping_criterion: Callable[[np.ndarray], bool] | None = None,
+        torch_gram: bool = True,
     ) -> None:
-        gram_twin = gram_twin and gram_loss.is_mcrpys(settings, shape) and vgg19.is_there()
-        register(hide_gpus=True, with_torch=gram_twin)
+        torch_gram = torch_gram and gram_loss.is_mcrpys(settings, shape) and vgg19.is_there()
+        register(hide_gpus=True, with_torch=torch_gram)
         import mcrpy
         from mcrpy.src.descriptor_factory import descriptor_choices
         from mcrpy.src.loss_factory import loss_choices
@@ -98,12 +97,12 @@ class Reconstructor:
             if "VolumeFractions" in descriptors:  # some optimizers start from them
                 arguments["volume_fractions"] = descriptors["VolumeFractions"]
             with own_logging():
-                self._dmcr = _warm_class()(good_enough, arguments)
-            if gram_twin:
+                self._dmcr = _warm_class()(stopping_criterion, arguments)
+            if torch_gram:
                 self._dmcr.use(_gram_loss(self._desired[0], self._dmcr))
 
     def __call__(self, seed: int) -> Reconstruction:
-        """Reconstruct the structure of a seed, which depends on that seed alone.
+        """Reconstruct a structure, which depends on nothing but the seed.
 
         Raises
         ------
@@ -111,7 +110,7 @@ class Reconstructor:
             If MCRpy cannot start from these descriptors and settings.
         """
         np.random.seed(seed % 2**32)  # noqa: NPY002  MCRpy draws the initial structure from numpy's global generator
-        random.seed(seed)  # and its annealing from Python's; TensorFlow's is for 3D only (seeding it costs 0.1 s)
+        random.seed(seed)  # MCRpy's annealing uses Python's generator; TensorFlow's is used in 3D only
         self._dmcr.forget()
         with refusals_of_mcrpy(_REFUSAL), own_logging():
             convergence, microstructure = self._dmcr.reconstruct(self._desired, self._shape)
@@ -127,21 +126,23 @@ def _gram_loss(wanted: np.ndarray, dmcr: Any) -> gram_loss.GramLoss:
 
 
 def _warm_class() -> Any:
-    """Return MCRpy's DMCR with the parts kept that do not change from one structure to the next."""
+    """Return a subclass of MCRpy's DMCR that reuses what does not depend on the structure."""
     import tensorflow as tf
     from mcrpy.src.DMCR import DMCR
 
     class WarmDMCR(DMCR):  # type: ignore[misc]
-        """Keeps descriptors, loss and gradient after the first reconstruction; all else is MCRpy's."""
+        """Keeps descriptors, loss and gradient after the first reconstruction."""
 
-        def __init__(self, good_enough: Callable[[np.ndarray], bool] | None, arguments: Mapping[str, Any]) -> None:
+        def __init__(
+            self, stopping_criterion: Callable[[np.ndarray], bool] | None, arguments: Mapping[str, Any]
+        ) -> None:
             super().__init__(**arguments)
-            self._good_enough = good_enough
+            self._stopping_criterion = stopping_criterion
             self._is_built = False
             self._gradient: Any = None
 
         def use(self, loss: gram_loss.GramLoss) -> None:
-            """Take loss and gradient from a function of numpy arrays, in place of MCRpy's graph."""
+            """Use loss and gradient from a function of numpy arrays instead of MCRpy's graph."""
 
             def gradient(x: Any) -> tuple[Any, Any]:
                 value, slope = loss(x.numpy())
@@ -150,7 +151,7 @@ def _warm_class() -> Any:
             self._gradient, self._is_built = gradient, True
 
         def forget(self) -> None:
-            """Drop the convergence data of the structure before."""
+            """Drop the convergence data of the previous structure."""
             self.convergence_data: dict[str, Any] = {"raw_data": [], "line_data": [], "scatter_data": []}
 
         def setup_descriptor(self) -> None:
@@ -171,16 +172,16 @@ def _warm_class() -> Any:
             self.opt.set_call_loss(self._call_loss)
 
         def _call_loss(self, ms: Any) -> tuple[Any, Sequence[Any]]:
-            """Return the loss and its gradient, as MCRpy's own function for 2D does, from one graph instead of two."""
+            """Return the loss and its gradient; MCRpy's function for 2D evaluates two graphs for them."""
             loss, gradient = self._gradient(ms.x.read_value())
             return loss, [gradient]
 
         def reconstruction_callback(self, n_iter: int, *rest: Any, force_save: bool = False, **options: Any) -> None:
             super().reconstruction_callback(n_iter, *rest, force_save=force_save, **options)
             due = n_iter > 0 and n_iter % _CHECK_EVERY == 0 and not force_save
-            if due and self._good_enough is not None:
-                if self._good_enough(np.rint(self.ms.decode_phases()).astype(np.uint8)):
-                    raise KeyboardInterrupt  # which MCRpy takes as: stop optimising, go on with what is there
+            if due and self._stopping_criterion is not None:
+                if self._stopping_criterion(np.rint(self.ms.decode_phases()).astype(np.uint8)):
+                    raise KeyboardInterrupt  # MCRpy catches it, stops optimising and keeps the structure
 
     return WarmDMCR
 
@@ -199,4 +200,4 @@ def _make_gradient(tf: Any, loss: Callable[[Any], Any]) -> Any:
 def _check_known(kind: str, given: Sequence[str], allowed: Sequence[str]) -> None:
     for name in given:
         if name not in allowed:
-            raise InputError(f"the {kind} is {name!r}; allowed are {', '.join(sorted(allowed))}")
+            raise InputError(f"{kind} must be one of {', '.join(sorted(allowed))}, got {name!r}")

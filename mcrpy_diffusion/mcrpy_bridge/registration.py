@@ -1,4 +1,4 @@
-"""Makes this package's plugins visible to MCRpy, without changing any of its files."""
+"""Registering this package's plugins with MCRpy, without changing any of its files."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FACTORIES = {
 
 
 def plugin_folders() -> list[Path]:
-    """Return where the plugins lie: installed as `mcrpy_diffusion.plugins`, or beside the package in a source tree.
+    """Return the folders of the plugins: `mcrpy_diffusion.plugins`, or `plugins` beside the package in a source tree.
 
     Returns
     -------
     list of Path
-        Existing folders with the sub-folders `descriptors` and `optimizers`; empty if there are none.
+        Existing folders with the sub-folders `descriptors` and `optimizers`; may be empty.
     """
     spec = importlib.util.find_spec("mcrpy_diffusion.plugins")
     found = [Path(place) for place in (spec.submodule_search_locations or [])] if spec is not None else []
@@ -31,15 +31,15 @@ def plugin_folders() -> list[Path]:
 
 
 def register(*, hide_gpus: bool = False, with_torch: bool = True) -> None:
-    """Let MCRpy find this package's descriptors and optimizers by their names, and offer them as choices.
+    """Make this package's descriptors and optimizers available in MCRpy, by their names.
 
-    MCRpy imports a plugin as `mcrpy.descriptors.<Name>`, so the folder is appended to that package's search path (its
-    own plugins come first), and the name to its list of choices, in place. Calling this again changes nothing.
+    MCRpy imports a plugin as `mcrpy.descriptors.<Name>`. The folder is appended to the search path of that package,
+    after MCRpy's own plugins, and the name to MCRpy's list of choices. Repeated calls change nothing.
 
     Parameters
     ----------
     hide_gpus : bool
-        Hide GPUs from TensorFlow, if this call is the one that imports it.
+        Hide GPUs from TensorFlow, if this call imports it.
     with_torch : bool
         Load PyTorch before TensorFlow, for a process that needs both (see `frameworks`).
     """

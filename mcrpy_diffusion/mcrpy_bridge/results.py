@@ -1,4 +1,4 @@
-"""Writes the files that MCRpy opens: characterizations, and convergence data for its viewer."""
+"""Writing the files that MCRpy reads: characterizations, and convergence data for its viewer."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ def characterize(phases: np.ndarray, settings: GenerationSettings) -> dict[str, 
     ----------
     phases : (I, J) integer phases, or grey values in [0, 1]
     settings : GenerationSettings
-        Of which `descriptor_types`, `limit_to` (None: half of the smaller extent), `use_multiphase`, `periodic`,
-        `isotropic`, `grey_values` and `use_multigrid_descriptor` count.
+        Used are `descriptor_types`, `limit_to` (None: half of the smaller extent), `use_multiphase`, `periodic`,
+        `isotropic`, `grey_values` and `use_multigrid_descriptor`.
 
     Returns
     -------
@@ -49,7 +49,7 @@ def characterize(phases: np.ndarray, settings: GenerationSettings) -> dict[str, 
 
     for name in settings.descriptor_types:
         if name not in descriptor_choices:
-            raise InputError(f"the descriptor type is {name!r}; allowed are {', '.join(sorted(descriptor_choices))}")
+            raise InputError(f"descriptor type must be one of {', '.join(sorted(descriptor_choices))}, got {name!r}")
     array = np.array(phases, dtype=np.float64)  # a copy: MCRpy writes into what it is given
     chosen = {
         "descriptor_types": list(settings.descriptor_types),
@@ -67,7 +67,9 @@ def characterize(phases: np.ndarray, settings: GenerationSettings) -> dict[str, 
 
 
 def limit_to(settings: GenerationSettings, shape: tuple[int, ...]) -> int:
-    """Return how far descriptors look, in pixels: as set, else half of the smaller extent, or Gram matrices' 16.
+    """Return the largest distance in the descriptors, in pixels; by default half of the smallest extent.
+
+    Gram matrices need 16 pixels, whatever the extent.
 
     Raises
     ------
@@ -79,8 +81,8 @@ def limit_to(settings: GenerationSettings, shape: tuple[int, ...]) -> int:
         return max(largest, GRAM_LIMIT_TO) if settings.limit_to is None else settings.limit_to
     if settings.limit_to is not None and not 1 <= settings.limit_to <= largest:
         raise InputError(
-            f"limit_to is {settings.limit_to}; allowed is 1 to {largest}, half of the smaller extent of micrograph "
-            "and new structures"
+            f"limit_to must be between 1 and {largest}, half of the smallest extent of micrograph and new structures, "
+            f"got {settings.limit_to}"
         )
     return settings.limit_to or largest
 
@@ -106,32 +108,33 @@ def save_convergence_data(
     frames: Sequence[tuple[int, float, np.ndarray]],
     settings: GenerationSettings,
 ) -> None:
-    """Write what `mcrpy_view` shows as a curve with points, each of which opens a structure.
+    """Write convergence data, which `mcrpy_view` shows as a curve with points; each point opens a structure.
 
     Parameters
     ----------
     path : path
         MCRpy's name is `<name>_convergence_data.pickle`.
     losses : sequence of (step, loss)
-        The curve; where empty, the frames' values are drawn.
+        The curve; if empty, the curve joins the values of the frames.
     frames : sequence of (iteration, value, structure)
-        The points, at least one, in the order of their iterations. A structure is (I, J), phases or values in [0, 1],
-        or (I, J, C) with one channel per phase (or a single one) in [0, 1].
+        The points, at least one, sorted by iteration. A structure has shape (I, J), phases or values in [0, 1], or
+        (I, J, C) with one channel per phase (or a single one) in [0, 1].
     settings : GenerationSettings
-        Written along, as MCRpy's settings.
+        Saved in the file as MCRpy's settings.
 
     Notes
     -----
-    The viewer's axis is logarithmic, so values of 0 and below are lifted to a tenth of the smallest positive one. It
-    scales its colours by the first frame, so leading frames that lack a phase of the last one are left out.
+    The viewer's axis is logarithmic: values that are not positive are replaced by a tenth of the smallest positive
+    value. The viewer takes its colour scale from the first frame: leading frames that lack a phase of the last frame
+    are left out.
     """
     register(hide_gpus=True)
     import mcrpy
     from mcrpy.src.Microstructure import Microstructure
 
     if not frames:
-        raise ValueError("there is no frame; allowed is at least one")
-    channels = _one_kind([np.asarray(structure) for _, _, structure in frames])
+        raise ValueError("frames must have at least one entry, got none")
+    channels = _as_channels([np.asarray(structure) for _, _, structure in frames])
     first = _first_with_all_phases(channels)
     channels = channels[first:]
     points = _positive(np.array([(i, value) for i, value, _ in frames[first:]], dtype=np.float64))
@@ -155,27 +158,27 @@ def save_convergence_data(
 
 
 def result_files(folder: str | os.PathLike[str], name: str, information: str | None = None) -> tuple[Path, Path]:
-    """Find what MCRpy's match or reconstruct left, under the names of either version.
+    """Find the result files of MCRpy's match or reconstruct, by the names that either version uses.
 
     Parameters
     ----------
     folder : path
-        Its --data_folder.
+        `--data_folder` of that command.
     name : str
-        Of the micrograph or characterization, without ending and "_characterization".
+        Name of the micrograph or characterization, without extension and "_characterization".
     information : str, optional
-        Its --information.
+        `--information` of that command.
 
     Returns
     -------
     (Path, Path)
-        The structure and the convergence data: PyPI's MCRpy names them alike for every input, its repository's begins
-        with the name.
+        The structure and the convergence data. The names are the same for every input in MCRpy from PyPI; in MCRpy
+        from its repository they begin with the name of the input.
 
     Raises
     ------
     InputError
-        If they are not there.
+        If one of them is missing.
     """
     suffix = "" if information is None else f"_{information}"
     names = [
@@ -186,18 +189,18 @@ def result_files(folder: str | os.PathLike[str], name: str, information: str | N
         if structure.is_file() and convergence.is_file():
             return structure, convergence
     expected = " or ".join(" with ".join(pair) for pair in names)
-    raise InputError(f"{os.fspath(folder)!r} holds no results of MCRpy for {name}; expected are {expected}")
+    raise InputError(f"{os.fspath(folder)!r} must hold MCRpy's results for {name}: {expected}")
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
-    """Return (step, value) pairs whose values a logarithmic axis can show."""
+    """Return (step, value) pairs with positive values, for a logarithmic axis."""
     positive = values[np.isfinite(values[:, 1]) & (values[:, 1] > 0), 1]
     floor = positive.min() / 10 if positive.size else 1e-12
     values[:, 1] = np.where(values[:, 1] > 0, values[:, 1], floor)
     return values
 
 
-def _one_kind(structures: list[np.ndarray]) -> list[np.ndarray]:
+def _as_channels(structures: list[np.ndarray]) -> list[np.ndarray]:
     """Return all structures as (I, J, C) float64 in [0, 1], C = 1 for two phases."""
     n_phases = 1 + max(int(array.max()) if array.ndim == 2 else 0 for array in structures)
     result = []

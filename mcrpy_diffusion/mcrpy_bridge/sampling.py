@@ -1,4 +1,4 @@
-"""Several structures at once from one descriptor and one model, each as `mcrpy.reconstruct` returns one."""
+"""Several structures at once from one characterization and one model, each in the form of `mcrpy.reconstruct`."""
 
 from __future__ import annotations
 
@@ -29,27 +29,27 @@ def reconstruct_many(
     Parameters
     ----------
     descriptor_dict : dict
-        As `mcrpy.characterize` returns it; it is not changed.
+        As returned by `mcrpy.characterize`; it is not changed.
     desired_shape : (int, int)
         Rows and columns.
     settings : mcrpy.ReconstructionSettings
-        With `optimizer_type = "Diffusion"` and the attribute `model`; further attributes as the optimizer takes them,
-        without `best_of`. They are not changed.
+        With `optimizer_type = "Diffusion"` and the attribute `model`, and any other option of the optimizer as an
+        attribute, except `best_of`. They are not changed.
     n_samples : int
-        Number of structures; structure k comes from the seed `settings.seed` (0 by default) + k.
+        Number of structures; structure k has the seed `settings.seed` (0 by default) + k.
     initial_microstructure : mcrpy.Microstructure, optional
-        Where all of them start from, noised up to `settings.strength`.
+        Start of all structures, with noise according to `settings.strength`.
 
     Returns
     -------
     list of (convergence_data, Microstructure)
-        What `mcrpy.reconstruct` returns for each of the seeds: the loss of structure k is
-        `convergence_data["line_data"][-1, 1]`. MCRpy prints a line of progress for each of them.
+        What `mcrpy.reconstruct` returns, for each seed. The loss of a structure is
+        `convergence_data["line_data"][-1, 1]`. MCRpy prints a line of progress for each structure.
 
     Raises
     ------
     InputError
-        If the optimizer is another one, an option is missing or out of range, or MCRpy refuses the settings.
+        If the optimizer is not Diffusion, an option is missing or out of range, or MCRpy refuses the settings.
 
     Examples
     --------
@@ -63,15 +63,16 @@ def reconstruct_many(
     from mcrpy.src.DMCR import DMCR
 
     if settings.optimizer_type != "Diffusion":
-        raise InputError(f"optimizer_type is {settings.optimizer_type!r}; several at once allows 'Diffusion'")
+        raise InputError(f"optimizer_type must be 'Diffusion' for several structures, got {settings.optimizer_type!r}")
     if not isinstance(n_samples, int) or n_samples < 1:
-        raise InputError(f"n_samples is {n_samples!r}; allowed is a whole number of at least 1")
+        raise InputError(f"n_samples must be an integer of at least 1, got {n_samples!r}")
     if get_option("best_of", vars(settings), 1) != 1:
-        raise InputError("best_of is set; several structures at once allow none: choose among them by their losses")
+        best_of = get_option("best_of", vars(settings))
+        raise InputError(f"best_of must be 1 for several structures, got {best_of}; choose among them by their losses")
     if len(desired_shape) != 2:
-        raise InputError(f"the shape is {desired_shape}; allowed are rows and columns: 3D is not there yet")
+        raise InputError(f"desired_shape must be (rows, columns), got {desired_shape}; Diffusion does not support 3D")
     if settings.use_multigrid_reconstruction:
-        raise InputError("use_multigrid_reconstruction is set; the optimizer Diffusion allows one level")
+        raise InputError("use_multigrid_reconstruction must be False with the optimizer Diffusion, got True")
     records: list[dict[str, Any]] = [{"raw_data": [], "line_data": [], "scatter_data": []} for _ in range(n_samples)]
     with restored_logging():
         with refusals_of_mcrpy("MCRpy refuses the descriptor or the settings"):
@@ -92,7 +93,7 @@ def reconstruct_many(
         last: dict[int, tuple[int, float]] = {}
         drawn = dmcr.opt.sample_many(dmcr.ms, n_samples, record)
         results = []
-        for k, phases in enumerate(drawn):  # and MCRpy's own last record
+        for k, phases in enumerate(drawn):  # the last record, as MCRpy adds it
             dmcr.opt.fill_phases(dmcr.ms, phases)
             record(k, last[k][0] + 1, force_save=True, safe_mode=True)
             results.append((_as_arrays(records[k]), copy.deepcopy(dmcr.ms)))
@@ -102,7 +103,7 @@ def reconstruct_many(
 
 
 def _as_arrays(record: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """Return convergence data as MCRpy leaves them: arrays of (iteration, loss), and of structures."""
+    """Return convergence data in MCRpy's form: arrays of (iteration, loss), and of structures."""
     structures = np.empty(len(record["raw_data"]), dtype=object)
     structures[:] = record["raw_data"]
     return {"raw_data": structures, **{name: np.array(record[name]) for name in ("line_data", "scatter_data")}}

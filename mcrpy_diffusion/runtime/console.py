@@ -1,4 +1,4 @@
-"""From errors to exit statuses, for every command of the package."""
+"""Exit statuses and messages of the commands."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ CONTINUES = "stopped; the same command continues"
 
 
 class CurrentStderr(logging.StreamHandler):
-    """Shows log records on whatever stderr is at the time."""
+    """Writes log records to the current `sys.stderr`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Show a record."""
+        """Write a record."""
         self.stream = sys.stderr
         super().emit(record)
 
 
 @contextlib.contextmanager
 def messages_of(logger_name: str) -> Iterator[None]:
-    """Show on stderr what a stage says of its run, such as the memory it needs."""
+    """Show the log messages of a module on stderr, such as the memory that a training needs."""
     with logged_by(CurrentStderr(), "%(message)s", logging.getLogger(logger_name)):
         yield
 
 
 @contextlib.contextmanager
 def logged_by(handler: logging.Handler, form: str, logger: logging.Logger, level: int = logging.INFO) -> Iterator[None]:
-    """Give a logger a handler, the form of its lines and a level for a while; afterwards the handler is closed."""
+    """Attach a handler to a logger, with a format and a level, within this context; then close the handler."""
     handler.setFormatter(logging.Formatter(form))
     before = logger.level
     logger.addHandler(handler)
@@ -51,16 +51,15 @@ def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:
     Parameters
     ----------
     function : callable
-        Does the work; returns an exit status, or None for done.
+        Returns an exit status, or None for success.
     stopped : str
-        What is said after Ctrl-C.
+        Message after Ctrl-C.
 
     Returns
     -------
     int
-        0 done, 2 wrong input (`InputError`, or a file that the system refuses: its name, the rights, the room on the
-        disk), 130 stopped by Ctrl-C; the latter two with one line on stderr. Any other error is a fault of the program
-        and passes through.
+        0 done; 2 wrong input, an `InputError` or an `OSError` of a file (name, permissions, disk space); 130 stopped by
+        Ctrl-C. With 2 and 130 there is one line on stderr. Any other error is a bug and is raised.
     """
     try:
         return function() or DONE
@@ -78,12 +77,12 @@ def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:
 
 
 def say_error(message: str) -> None:
-    """Print one line on stderr, after everything that went to stdout."""
+    """Print one line on stderr, after flushing stdout."""
     sys.stdout.flush()
     print(printable(" ".join(message.split())), file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
-    """Return one line in which no character steers the terminal; names and values of strangers can hold such ones."""
+    """Escape control characters, which names and values in untrusted files can hold, and shorten long texts."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return shown if len(shown) <= MAX_MESSAGE else f"{shown[: MAX_MESSAGE // 2]} ... {shown[-MAX_MESSAGE // 2 :]}"

@@ -1,9 +1,11 @@
-"""PyTorch and TensorFlow in one process: PyTorch has to be loaded first.
+"""PyTorch and TensorFlow in one process: PyTorch must be loaded first.
 
-Where TensorFlow comes first, PyTorch finds no GPU ("CUDA initialization: Unexpected error from cudaGetDeviceCount()"),
-because it is given TensorFlow's CUDA stubs; and the process ends as soon as one of PyTorch's optimisers loads Triton
-("LLVM ERROR: inconsistency in registered CommandLine options"), because both carry LLVM. Seen with torch 2.15 and
-tensorflow 2.21.
+If TensorFlow is loaded first, two things fail (seen with torch 2.15 and tensorflow 2.21):
+
+- PyTorch finds no GPU ("CUDA initialization: Unexpected error from cudaGetDeviceCount()"), because it gets TensorFlow's
+  CUDA stubs.
+- The process aborts when one of PyTorch's optimisers loads Triton ("LLVM ERROR: inconsistency in registered CommandLine
+  options"), because both libraries contain LLVM.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ TRITON_LIBRARY = "triton._C.libtriton"
 
 
 def before_tensorflow() -> None:
-    """Load PyTorch and Triton, where they are installed, so that TensorFlow can follow."""
+    """Load PyTorch and Triton, if installed; call this before TensorFlow is imported."""
     if "tensorflow" not in sys.modules and "triton" not in sys.modules:
         for library in ("torch", TRITON_LIBRARY):
             with contextlib.suppress(ImportError):
@@ -27,7 +29,7 @@ def before_tensorflow() -> None:
 
 
 def before_torch() -> None:
-    """Keep PyTorch from loading Triton where TensorFlow was imported first: torch.compile is then not to be had."""
+    """Keep PyTorch from loading Triton if TensorFlow was imported first; torch.compile is then not available."""
     if "tensorflow" in sys.modules and TRITON_LIBRARY not in sys.modules and sys.modules.get("triton") is None:
         if "triton" not in sys.modules:
             log.warning("TensorFlow was imported before PyTorch: no torch.compile and no GPU in this process")

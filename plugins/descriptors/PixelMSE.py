@@ -23,12 +23,12 @@ _BLOCK_PIXELS = 2**22  # references are searched in blocks of about this many pi
 class PixelMSE(PhaseDescriptor):
     """Mean squared pixel difference to the nearest reference, eq. (24) of Lee & Yun (2023), for each phase.
 
-    The nearest reference is that of the smallest difference over all phases, and for periodic structures over all
-    shifts. 0 is a copy. In the single-phase encoding, and in the multiphase one of two phases, the value is the
-    fraction of pixels that differ; of more phases, that fraction is half of the sum over the phases.
+    The nearest reference has the smallest difference over all phases, and for periodic structures over all shifts. The
+    value 0 is a copy. With up to two phases the value is the fraction of differing pixels; with more phases that
+    fraction is half of the sum over the phases.
 
-    The references are the option `references`: arrays (M, I, J), or files, or folders of files. References that are
-    2, 4, ... times as large as the structure are averaged over blocks, as MCRpy does at coarser levels.
+    The references are given by the option `references`: arrays (M, I, J), files, or folders of files. References that
+    are 2, 4, ... times as large as the structure are averaged over blocks, as MCRpy does at coarser levels.
     """
 
     is_differentiable = True
@@ -45,20 +45,20 @@ class PixelMSE(PhaseDescriptor):
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function (1, I, J, C) -> (C, levels), TensorFlow in and out.
 
-        The phases are looked at together, where MCRpy's `PhaseDescriptor` would show them one by one.
+        All phases are compared together; MCRpy's `PhaseDescriptor` would pass them one by one.
 
         Raises
         ------
         InputError
-            If there are no references, or they do not fit.
+            If there are no references, or their shapes or values differ from those of the structure.
         """
         if desired_shape_2d is None or desired_shape_extended is None:
-            raise ValueError("desired_shape_2d or desired_shape_extended is missing; both are needed")
+            raise ValueError("desired_shape_2d and desired_shape_extended must be given")
         if kwargs.get("full_3d"):  # of MCRpy's repository
-            raise InputError("full_3d is set; PixelMSE allows 2D structures, and the slices of 3D ones")
+            raise InputError("full_3d must be False with PixelMSE, which describes slices, got True")
         references = get_option("references", kwargs)
         if references is None:
-            raise InputError("PixelMSE has no references; give --references FILE ..., or set settings.references")
+            raise InputError("PixelMSE needs references: give --references FILE ..., or set settings.references")
         kwargs["references"] = _read(references, int(desired_shape_extended[-1]))
         make = cls.make_multigrid_descriptor if use_multigrid_descriptor else cls.make_singlegrid_descriptor
         per_level = make(
@@ -83,7 +83,7 @@ class PixelMSE(PhaseDescriptor):
     ) -> Callable[[tf.Tensor], tf.Tensor]:
         """Return the function (1, I, J, C) -> (C,), for references (M, I, J, C) in [0, 1]."""
         if references is None:
-            raise ValueError("references is missing; allowed is an array (M, I, J, C)")
+            raise ValueError("references must be an array (M, I, J, C), got None")
         shape = int(desired_shape_2d[0]), int(desired_shape_2d[1])
         known = _averaged(references, shape)
         size = max(_BLOCK_PIXELS // known[0].size, 1)
@@ -120,9 +120,9 @@ class PixelMSE(PhaseDescriptor):
 
 
 def _make_search(known: np.ndarray, periodic: bool) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """Return the function (I, J, C) -> smallest sum of squared differences, and the (shifted) reference it is to.
+    """Return the function (I, J, C) -> smallest sum of squared differences, and the nearest (shifted) reference.
 
-    The sum of (x - y)^2 is that of x^2 + y^2 - 2 x y, and the last term, for all shifts, a correlation by FFT.
+    The sum of (x - y)^2 is the sum of x^2 + y^2 - 2 x y. The last term, for all shifts, is a correlation by FFT.
     """
     references = tf.constant(known)
     energy = tf.reduce_sum(references**2, axis=(1, 2, 3))
@@ -155,21 +155,22 @@ def _read(references: Any, n_channels: int) -> np.ndarray:
         images = _images(references, n_channels > 2)
     extents = sorted({np.shape(image) for image in images})
     if len(images) == 0 or len(extents) != 1 or len(extents[0]) != 2:
-        found = ", ".join(map(str, extents)) or "no image at all"
-        raise InputError(f"the references have the shapes {found}; allowed is a set of (I, J) images of one shape")
+        found = ", ".join(map(str, extents)) or "no image"
+        raise InputError(f"the references must be images (I, J) of one shape, got {found}")
     values = np.stack(images)
     is_grey = values.dtype.kind == "f" and not np.isin(values, np.arange(256)).all()
     highest = 1 if is_grey or n_channels == 1 else n_channels - 1
     if values.min() < 0 or values.max() > highest or (is_grey and n_channels > 1):
-        kind = "phases 0 to" if n_channels > 1 else "values of 0 to"
-        raise InputError(f"the references lie in {values.min()} to {values.max()}; allowed are {kind} {highest}")
+        kind = "phases" if n_channels > 1 else "values"
+        found = f"{values.min()} to {values.max()}"
+        raise InputError(f"the references must have {kind} between 0 and {highest}, got {found}")
     if n_channels == 1:
         return values[..., None].astype(np.float64)
     return (values[..., None] == np.arange(n_channels)).astype(np.float64)
 
 
 def _images(references: Any, use_multiphase: bool) -> list[np.ndarray]:
-    """Read files and folders of files; arrays are passed on."""
+    """Read files and folders of files; arrays are returned as they are."""
     paths: Sequence[Any] = [references] if isinstance(references, (str, os.PathLike)) else list(references)
     images = []
     for entry in paths:
@@ -181,7 +182,7 @@ def _images(references: Any, use_multiphase: bool) -> list[np.ndarray]:
         if path.is_dir():
             files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
             if not files:
-                raise InputError(f"{str(path)!r} holds no images; allowed are files {', '.join(SUFFIXES)}")
+                raise InputError(f"{str(path)!r} must hold images ({', '.join(SUFFIXES)}), got none")
         images += [read_micrograph(file, use_multiphase=use_multiphase).phases for file in files]
     return images
 
@@ -192,8 +193,8 @@ def _averaged(references: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     factor = n_rows // shape[0]
     if factor < 1 or factor & (factor - 1) or (n_rows // factor, n_columns // factor) != shape:
         raise InputError(
-            f"the references have {n_rows} x {n_columns} pixels; {shape[0]} x {shape[1]}, or 2, 4, ... times as many "
-            "per axis, are allowed"
+            f"the references must have {shape[0]} x {shape[1]} pixels, or 2, 4, ... times as many per axis, got "
+            f"{n_rows} x {n_columns}"
         )
     cut = references[:, : shape[0] * factor, : shape[1] * factor]
     return cut.reshape(n_images, shape[0], factor, shape[1], factor, n_channels).mean(axis=(2, 4))
