@@ -28,10 +28,13 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.shapes import DIRECTIONS
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.io.provenance import differences
+from mcrpy_diffusion.materials.reference import reference_from_micrographs
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.settings import PRESETS, preset
 from mcrpy_diffusion.workflow import pipeline
+from mcrpy_diffusion.workflow.match_plan import make_plan
+from mcrpy_diffusion.workflow.run_log import read_timings
 
 MEASURES = {"two_point_correlation": "eps_S2", "lineal_path": "eps_L"}
 SIZE = 256
@@ -107,12 +110,12 @@ def study(name: str, file: Path, options: argparse.Namespace, path: Path) -> dic
     if file.suffix == ".npy" and np.load(file, mmap_mode="r", allow_pickle=False).max() > 1:
         asked["use_multiphase"] = True
     key = {k: v for k, v in asked.items() if k not in ("microstructure_filenames", "data_folder")}
-    reference = pipeline.reference_from_micrographs([str(file)], asked)
+    reference = reference_from_micrographs([str(file)], asked)
     key |= {"batch_size": options.batch_size, "sha256": list(reference.sha256)}
     if path.exists() and (there := json.loads(path.read_text()))["key"] == key:
         return there
     print(f"{name}: {file}", flush=True)
-    plan = pipeline.make_plan(asked, reference)
+    plan = make_plan(asked, reference)
     if options.batch_size:
         plan = replace(plan, training=plan.training.replace(batch_size=options.batch_size))
     pipeline.run(plan)
@@ -120,7 +123,7 @@ def study(name: str, file: Path, options: argparse.Namespace, path: Path) -> dic
     changed = differences(preset(options.preset).training.identity(), plan.training.identity())
     result = {"name": name, "key": key, "changed": changed, "n_images": metrics["n_images"], **pick(metrics)}
     result |= {"training_steps": plan.training.n_training_steps, "batch_size": plan.training.batch_size}
-    result |= {"seconds": pipeline.read_timings(plan)}
+    result |= {"seconds": read_timings(plan)}
     write_json(path, result)
     return result
 

@@ -18,9 +18,14 @@ from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
-from mcrpy_diffusion.materials.generate import Reference, generate, generate_material, resolve
+from mcrpy_diffusion.materials.generate import generate, generate_material, resolve
+from mcrpy_diffusion.materials.reference import (
+    Reference,
+    phase_flags,
+    reference_from_characterization,
+    reference_from_micrographs,
+)
 from mcrpy_diffusion.settings import GenerationSettings, preset
-from mcrpy_diffusion.workflow.pipeline import reference_from_characterization, reference_from_micrographs
 
 if TYPE_CHECKING:
     from mcrpy_diffusion.models.model import Model
@@ -178,18 +183,17 @@ def train_model(
 
 def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
     """Return what the source holds, read and checked."""
-    flags: dict[str, Any] = {key: bool(settings.get(key, False)) for key in ("grey_values", "use_multiphase")}
     if isinstance(source, np.ndarray):
-        source = micrograph_from_array(source, **flags)
+        source = micrograph_from_array(source, **phase_flags(settings))
     if isinstance(source, Micrograph):
-        return Reference(source.name, source.n_phases, (source.sha256,), (source,))
+        return Reference.of([source])
     if isinstance(source, Mapping):
         return _reference_from_mapping(source)
     names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not names:
         raise InputError("no file was given; allowed are micrographs, or one characterization (.pickle)")
     if len(names) == 1 and Path(names[0]).suffix == ".pickle":
-        return reference_from_characterization(os.fspath(names[0]), settings)
+        return reference_from_characterization(os.fspath(names[0]))
     return reference_from_micrographs([os.fspath(name) for name in names], settings)
 
 

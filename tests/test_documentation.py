@@ -15,8 +15,9 @@ import pytest
 
 import mcrpy_diffusion
 from mcrpy_diffusion.commands.gui_forms import CHOICES
+from mcrpy_diffusion.materials.reference import reference_from_micrographs
 from mcrpy_diffusion.settings import PRESETS, AlloySettings, FibreSettings, preset
-from mcrpy_diffusion.workflow.pipeline import make_plan, reference_from_micrographs
+from mcrpy_diffusion.workflow.match_plan import make_plan
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks/README.md"]

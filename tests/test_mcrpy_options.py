@@ -18,11 +18,13 @@ from test_pipeline import SMALL, blobs
 
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.materials.reference import reference_from_characterization, reference_from_micrographs
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy
 from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.settings import GenerationSettings
-from mcrpy_diffusion.workflow import pipeline
+from mcrpy_diffusion.workflow import match_plan, pipeline, run_log
+from mcrpy_diffusion.workflow.match_plan import make_plan
 
 COMMANDS = ("match", "reconstruct")
 
@@ -85,10 +87,10 @@ def plan_of(command: str, words: str, received: list, files: Path, monkeypatch: 
     extents = {name: options.get(name, 16) for name in ("extent_x", "extent_y")}
     options = {**options, **extents}
     if command == "match":
-        reference = pipeline.reference_from_micrographs(options["microstructure_filenames"], options)
+        reference = reference_from_micrographs(options["microstructure_filenames"], options)
     else:
-        reference = pipeline.reference_from_characterization(options["descriptor_filename"], options)
-    return pipeline.make_plan(options, reference)
+        reference = reference_from_characterization(options["descriptor_filename"])
+    return make_plan(options, reference)
 
 
 def content(plan: Any) -> dict[str, Any]:
@@ -156,12 +158,12 @@ def test_an_option_that_is_used_changes_the_plan(
 
 
 def test_the_log_file_has_mcrpys_date(received: list, files: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
-    monkeypatch.setattr(pipeline.time, "asctime", lambda: "Tue Nov 24 11:11:04 2026")
+    monkeypatch.setattr(match_plan.time, "asctime", lambda: "Tue Nov 24 11:11:04 2026")
     words = "--microstructure_filenames large.npy --logfile_date --logfile_name log"
     plan = plan_of("match", words, received, files, monkeypatch)
     assert plan.logfile_name == "log-Tue-Nov-24-11-11-04-2026"  # as MCRpy's src/log.py
-    with pipeline.log_file(SimpleNamespace(folder=files, logfile_name=plan.logfile_name, logging_level=logging.INFO)):
-        pipeline.log_environment()
+    with run_log.log_file(SimpleNamespace(folder=files, logfile_name=plan.logfile_name, logging_level=logging.INFO)):
+        run_log.log_environment()
     assert "TF_USE_LEGACY_KERAS=1: TensorFlow uses Keras 2" in (files / f"{plan.logfile_name}.log").read_text()
 
 
@@ -189,8 +191,7 @@ def test_all_that_is_unused_is_named_in_one_warning(
     assert set(options["ignored"]) == {action.option_strings[0] for action in unused}
     assert capsys.readouterr().err == ""  # the pipeline says it, with what it finds itself
     if command == "match":
-        plan = pipeline.make_plan({**options, **SMALL}, pipeline.reference_from_micrographs(["large.npy"], options))
-        monkeypatch.setattr(pipeline, "print", lambda *_, **__: None, raising=False)
+        plan = make_plan({**options, **SMALL}, reference_from_micrographs(["large.npy"], options))
         pipeline.run(plan, dry_run=True)
         (line,) = capsys.readouterr().err.splitlines()
         flags, _, why = line.removeprefix("warning: ").partition(": ")
@@ -211,10 +212,10 @@ def warned(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err
 
 
-def test_what_has_no_meaning_in_this_run_is_named_too(
+def test_options_without_effect_in_this_run_are_named_too(
     files: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Crops make no use of an optimizer, a given model none of what a training would have needed."""
+    """Crops need no optimizer, a given model no training."""
     large, small = ({"microstructure_filenames": [str(files / f"{name}.npy")]} for name in ("large", "small"))
     of_mcrpy = {"max_iter": 5, "loss_type": "RMS", "limit_to": 4}
     crops = "--loss_type, --max_iter: the training data are crops, so that MCRpy reconstructs nothing"
@@ -238,21 +239,21 @@ def test_what_has_no_meaning_in_this_run_is_named_too(
     assert "--non_periodic: the model decides it" in warned({**large, **model, "periodic": True}, capsys)
 
     characterization = {"descriptor_filename": str(files / "one_characterization.pickle")}
-    settled = "settled when the characterization was made"
+    settled = "decided when the characterization was made"
     assert warned({**characterization, "max_iter": 5, "use_multigrid_descriptor": False}, capsys) == (
         f"warning: --no_multigrid_descriptor: {settled}; ignored\n"
     )
     assert "--n_training_steps: a model" in warned({**characterization, **model, "max_iter": 5}, capsys)
 
     few = {name: value for name, value in SMALL.items() if name != "n_training_samples"}
-    reference = pipeline.reference_from_characterization(characterization["descriptor_filename"], {})
+    reference = reference_from_characterization(characterization["descriptor_filename"])
     slow = {**few, **characterization, **model, "descriptor_types": ["Correlations"]}
-    assert pipeline.make_plan({**few, **characterization, **model}, reference).reconstructs_to_compare
+    assert make_plan({**few, **characterization, **model}, reference).reconstructs_to_compare
     for preset in ("quick", "paper"):  # not as many as the preset would train on
-        compared = pipeline.make_plan({**few, **characterization, **model, "preset": preset}, reference)
-        assert compared.generation.n_training_samples == pipeline.N_COMPARED
-    assert not pipeline.make_plan(slow, reference).reconstructs_to_compare
-    assert pipeline.make_plan({**slow, "n_training_samples": 4}, reference).reconstructs_to_compare
+        compared = make_plan({**few, **characterization, **model, "preset": preset}, reference)
+        assert compared.generation.n_training_samples == match_plan.N_COMPARED
+    assert not make_plan(slow, reference).reconstructs_to_compare
+    assert make_plan({**slow, "n_training_samples": 4}, reference).reconstructs_to_compare
     log = (folder / "logfile.log").read_text()
     assert "settings: " in log
     assert json.dumps(str(folder)) in log

@@ -186,7 +186,7 @@ def command(micrograph, folder):
 DURING_TRAINING_DATA, DURING_TRAINING, DURING_SAMPLING = (
     "training_data/samples.jsonl",
     "training_data/dataset.json",
-    "blobs_sampling.json",
+    "blobs_reconstructed_0.npy",
 )
 
 
@@ -212,7 +212,7 @@ def test_a_stopped_command_goes_on_and_gives_the_same_structures(finished, micro
     expected = {k: v for k, v in structures(finished).items() if k in structures(tmp_path)}
     assert len(expected) == 3
     assert structures(tmp_path) == expected
-    assert not list(tmp_path.rglob(".*.tmp"))
+    assert number == signal.SIGKILL or not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_a_dry_run_shows_the_settings_and_writes_nothing(micrograph, tmp_path, capsys):
@@ -288,7 +288,7 @@ def bad_files(folder):
         ({"data_folder": "/proc/nothing"}, "cannot write"),
         ({"model": "missing.safetensors"}, "no such model"),
         ({"model": "good.npy"}, "safetensors"),
-        ({"n_sampling_steps": 5000}, "allowed is 1 to 1000"),
+        ({"n_sampling_steps": 5000}, "between 1 and 1000"),
         ({"microstructure_filenames": []}, "no micrograph"),
         ({"training_data": "crops", "extent_x": 48, "extent_y": 48, "seed": -1}, "seed is -1"),
     ],

@@ -13,7 +13,7 @@ from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES, fast_sampling
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials import recipes
-from mcrpy_diffusion.materials.generate import Reference
+from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, preset
@@ -196,7 +196,7 @@ class Plan:
         InputError
             If there is none in the folder.
         """
-        from mcrpy_diffusion.workflow.pipeline import reference_from_micrographs
+        from mcrpy_diffusion.materials.reference import reference_from_micrographs
 
         if self.references is None or material in recipes.DIRECT:
             return None

@@ -12,7 +12,8 @@ import numpy as np
 
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
+from mcrpy_diffusion.materials.generate import recipe, resolve
+from mcrpy_diffusion.materials.reference import Reference, reference_from_micrographs
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.structure_folder import StructureFolder
 from mcrpy_diffusion.settings import (
@@ -23,7 +24,6 @@ from mcrpy_diffusion.settings import (
     TrainingSettings,
     preset,
 )
-from mcrpy_diffusion.workflow.pipeline import reference_from_micrographs
 
 MODEL_TASK = "model"
 SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}

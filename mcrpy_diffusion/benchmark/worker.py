@@ -68,8 +68,8 @@ def make_structures(task: Mapping[str, Any]) -> None:
 
 def make_model(task: Mapping[str, Any]) -> None:
     """Make the training data and train on them, or go on where that stopped."""
-    from mcrpy_diffusion.data.micrograph import read_micrograph
-    from mcrpy_diffusion.materials.generate import Reference, generate
+    from mcrpy_diffusion.materials.generate import generate
+    from mcrpy_diffusion.materials.reference import reference_from_micrographs
     from mcrpy_diffusion.settings import GenerationSettings, TrainingSettings
     from mcrpy_diffusion.training.train import MODEL_NAME, read_dataset, train
 
@@ -77,8 +77,7 @@ def make_model(task: Mapping[str, Any]) -> None:
     if (folder / MODEL_NAME).exists():
         return
     generation = GenerationSettings.from_dict(task["generation"])
-    micrograph = read_micrograph(task["reference"], use_multiphase=generation.use_multiphase)
-    reference = Reference(micrograph.name, micrograph.n_phases, (micrograph.sha256,), (micrograph,))
+    reference = reference_from_micrographs([task["reference"]], {"use_multiphase": generation.use_multiphase})
     samples, steps = folder / "training_data", [0]
     _write_setup(record, task)
     with Stage(record, "data", "samples", lambda: len(list(samples.glob("samples/*.npy")))):

@@ -197,7 +197,7 @@ def generate(options: dict[str, Any]) -> None:
     """Make a data set."""
     from mcrpy_diffusion.materials.generate import generate as run_generate
     from mcrpy_diffusion.materials.generate import generate_from_images, generate_material, resolve
-    from mcrpy_diffusion.workflow.pipeline import reference_from_characterization, reference_from_micrographs
+    from mcrpy_diffusion.materials.reference import reference_from_characterization, reference_from_micrographs
 
     if "verify" in options:
         verify(options)
@@ -219,7 +219,7 @@ def generate(options: dict[str, Any]) -> None:
         return
     reference = None
     if descriptor is not None:
-        reference = reference_from_characterization(descriptor, options)
+        reference = reference_from_characterization(descriptor)
     elif files is not None:
         reference = reference_from_micrographs(files, options)
     if material:

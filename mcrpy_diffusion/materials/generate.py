@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mcrpy_diffusion.data import dataset_check
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.image_stack import read_images
-from mcrpy_diffusion.data.micrograph import Micrograph
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.provenance import package_versions
 from mcrpy_diffusion.materials import engine, recipes
+from mcrpy_diffusion.materials.reference import Reference, phase_flags
 from mcrpy_diffusion.materials.samples import SEED_RULE, Source, draw_seed
 from mcrpy_diffusion.materials.workers import open_workers
 from mcrpy_diffusion.runtime.console import logged_by
@@ -30,34 +28,6 @@ from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import N_CROPS, N_RECONSTRUCTIONS, AlloySettings, FibreSettings, GenerationSettings
 
 LOG_NAME = "generate.log"
-
-
-@dataclass(frozen=True)
-class Reference:
-    """What new structures shall be like: micrographs, or an MCRpy characterization.
-
-    Attributes
-    ----------
-    name : str
-        First part of the names of all results.
-    n_phases : int
-        0 for grey values.
-    sha256 : tuple of str
-        Hashes of the micrographs or of the characterization.
-    micrographs : tuple of Micrograph
-    characterization : dict or None
-    """
-
-    name: str
-    n_phases: int
-    sha256: tuple[str, ...]
-    micrographs: tuple[Micrograph, ...] = ()
-    characterization: dict[str, Any] | None = None
-
-    @property
-    def images(self) -> list[np.ndarray]:
-        """The micrographs' phases."""
-        return [m.phases for m in self.micrographs]
 
 
 def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSettings:
@@ -316,7 +286,7 @@ def generate_material(
     settings = recipes.descriptor_settings(material, options, paper_recipe=paper_recipe)
     if reference is None:
         image = recipes.built_in_reference(material, settings.extent)
-        reference = Reference(material, image.n_phases, (image.sha256,), (image,))
+        reference = Reference.of([image], name=material)
     return generate(resolve(settings, reference), reference, folder, n_jobs=n_jobs, scheduler=scheduler)
 
 
@@ -337,10 +307,7 @@ def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folde
     InputError
         If the images cannot be used, or are smaller than the extent.
     """
-    flags = {k: bool(options.get(k, False)) for k in ("grey_values", "use_multiphase")}
-    images = read_images(paths, **flags)
-    hashes = tuple(image.sha256 for image in images)
-    reference = Reference(Path(paths[0]).stem, images[0].n_phases, hashes, tuple(images))
+    reference = Reference.of(read_images(paths, **phase_flags(options)), name=Path(paths[0]).stem)
     settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
     n = MicrographSplit.of(reference.images, settings).n_positions
     if n < 2:

@@ -1,0 +1,170 @@
+"""The plan of `match` and `reconstruct`: options -> settings, checked before anything is written."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mcrpy_diffusion.materials.generate import resolve
+from mcrpy_diffusion.materials.reference import Reference
+from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.models.checkpoint import read_info
+from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings, default_sampling, preset
+from mcrpy_diffusion.workflow.plan import ModelPlan, given_fields, ignored_line
+
+N_COMPARED = 64  # MCRpy reconstructions that the structures of a given model are compared with
+QUICK_DESCRIPTORS = {"FFTCorrelations", "VolumeFractions", "Variation"}  # a reconstruction takes seconds, not minutes
+MCRPY_OWN_NAMES = ("batch_size", "learning_rate")  # MCRpy's options of these names mean something else
+
+RECONSTRUCTION_OPTIONS = ("descriptor_weights", "optimizer_type", "loss_type", "max_iter")
+TRAINING_OPTIONS = ("n_training_samples", "n_training_steps")
+REFERENCE_OPTIONS = ("descriptor_types", "limit_to", "isotropic", "use_multiphase")
+CHARACTERIZATION_OPTIONS = ("grey_values", "use_multigrid_descriptor")
+FLAGS = {"periodic": "--non_periodic", "use_multigrid_descriptor": "--no_multigrid_descriptor"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan(ModelPlan):
+    """What a run was asked for.
+
+    Parameters
+    ----------
+    sampling : SamplingSettings
+    information : str or None
+        Added to the names of the results.
+    logfile_name : str
+        Without extension.
+    logging_level : int
+    reconstructs_to_compare : bool
+        Whether MCRpy makes the structures to compare with, where a model and a characterization were given.
+    """
+
+    sampling: SamplingSettings
+    information: str | None = None
+    logfile_name: str = "logfile"
+    logging_level: int = logging.INFO
+    reconstructs_to_compare: bool = True
+
+    @property
+    def suffix(self) -> str:
+        """What --information adds to names."""
+        return "" if self.information is None else f"_{self.information}"
+
+    def path(self, kind: str) -> Path:
+        """Path of a result called <name>_<kind><_information>.<extension>."""
+        stem, extension = kind.rsplit(".", 1)
+        return self.folder / f"{self.reference.name}_{stem}{self.suffix}.{extension}"
+
+    def structure_path(self, i: int) -> Path:
+        """Path of structure i; a single one has no number."""
+        number = "" if self.sampling.n_samples == 1 else f"_{i}"
+        return self.folder / f"{self.reference.name}_reconstructed{self.suffix}{number}.npy"
+
+    def describe(self) -> str:
+        generation, sampling = self.generation, self.sampling
+        extent = f"{generation.extent_x} x {generation.extent_y}"
+        lines = [f"MCRpy-diffusion: {sampling.n_samples} structures of {extent} pixels"]
+        lines += [*self.reference_lines(), *self.model_lines()]
+        if self.model is not None and self.reference.characterization is not None and self.reconstructs_to_compare:
+            lines.append(f"  compared with  {generation.n_training_samples} MCRpy reconstructions")
+        steps = f"{sampling.n_sampling_steps} steps, seeds from {sampling.seed}"
+        lines += [f"  sampling       {sampling.sampler}, {steps}", f"  results        {self.folder}"]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = {**super().to_dict(), "data_folder": str(self.folder), "sampling": self.sampling.to_dict()}
+        if self.card is not None:
+            values |= {f"model's {key}": getattr(self.card, key) for key in ("source", "licence")}
+        if self.reference.is_model_only:
+            values["generation"] = {k: getattr(self.generation, k) for k in ("extent_x", "extent_y", "periodic")}
+        return values
+
+
+def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
+    """Resolve presets and options into settings; nothing is written.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, or model and reference do not fit together.
+    """
+    model = None if options.get("model") is None else pretrained.find(str(options["model"]))
+    info = None if model is None else read_info(model)
+    usual = (64, 64) if info is None or not reference.is_model_only else info.extent
+    extent = (int(options.get("extent_x", usual[0])), int(options.get("extent_y", usual[1])))
+    chosen = preset(str(options.get("preset", "quick")), extent)
+
+    generation = chosen.generation.replace(**given_fields(options, GenerationSettings))
+    generation = generation.replace(extent_x=extent[0], extent_y=extent[1])
+    if reference.n_phases > 2:
+        generation = generation.replace(use_multiphase=True)
+    if not reference.is_model_only:
+        if model is not None and not reference.micrographs and "n_training_samples" not in options:
+            generation = generation.replace(n_training_samples=N_COMPARED)
+        generation = resolve(generation, reference)
+
+    mine = {name: value for name, value in options.items() if name not in MCRPY_OWN_NAMES}
+    training = chosen.training.replace(**given_fields(mine, TrainingSettings))
+    if reference.n_phases == 0 and training.prediction == "log_odds":
+        training = training.replace(prediction="v")  # grey values have no phases
+    asked = given_fields(mine, SamplingSettings)
+    sampling = default_sampling(training).replace(**asked) if info is None else info.sampling_settings(**asked)
+    plan = Plan(
+        reference=reference,
+        generation=generation,
+        training=training,
+        sampling=sampling,
+        folder=Path(str(options.get("data_folder") or "results")),
+        information=options.get("information"),
+        n_jobs=int(options.get("n_jobs", -1)),
+        logfile_name=logfile_name(options),
+        logging_level=int(options.get("logging_level", logging.INFO)),
+        reconstructs_to_compare="n_training_samples" in options or is_quick(generation),
+    )
+    if model is not None and info is not None:
+        plan = plan.with_model(model, info)
+    plan.training.check_extent(generation.extent)
+    plan.check_sampling_steps(sampling.n_sampling_steps)
+    return replace(plan, ignored=unused_options(options, plan))
+
+
+def is_quick(settings: GenerationSettings) -> bool:
+    """Whether MCRpy reconstructs from these descriptors in seconds."""
+    return QUICK_DESCRIPTORS >= set(settings.descriptor_types)
+
+
+def logfile_name(options: Mapping[str, Any]) -> str:
+    """Name of the log file without extension; with `logfile_date` as MCRpy makes it."""
+    name = str(options.get("logfile_name", "logfile"))
+    return f"{name}-{time.asctime().replace(' ', '-').replace(':', '-')}" if options.get("logfile_date") else name
+
+
+def unused_options(options: Mapping[str, Any], plan: Plan) -> str:
+    """Name the given options that have no effect, and why, in one line; empty where there are none."""
+    groups: dict[str, list[str]] = {"used with --method descriptor only": list(options.get("ignored") or [])}
+
+    def add(names: tuple[str, ...], reason: str) -> None:
+        groups.setdefault(reason, []).extend(FLAGS.get(name, f"--{name}") for name in names if name in options)
+
+    has_characterization = plan.reference.characterization is not None
+    uses_descriptors = plan.generation.training_data == "descriptors"
+    if plan.model is not None and not has_characterization:
+        add(RECONSTRUCTION_OPTIONS, "a model was given, so that MCRpy reconstructs nothing")
+    elif not uses_descriptors:
+        add(RECONSTRUCTION_OPTIONS, "the training data are crops, so that MCRpy reconstructs nothing")
+    if plan.model is not None:
+        unused = TRAINING_OPTIONS[1:] if has_characterization else TRAINING_OPTIONS
+        add(unused, "a model was given, so that none is trained")
+        if "periodic" in options and bool(options["periodic"]) != plan.generation.periodic:
+            add(("periodic",), "the model decides it")
+    elif options.get("periodic") and not uses_descriptors:
+        add(("periodic",), "crops are not periodic")
+    if plan.reference.is_model_only:
+        add((*CHARACTERIZATION_OPTIONS, *REFERENCE_OPTIONS), "only a model was given")
+    if has_characterization:
+        add(CHARACTERIZATION_OPTIONS, "decided when the characterization was made")
+    return ignored_line(groups)
