@@ -87,18 +87,12 @@ def ours(
 ) -> tuple[float, float, float, dict[str, int]]:
     """Return the seconds per draw, in all and after each process has begun, the iterations per draw and the counts."""
     ends: list[float] = []
+    source = descriptor_based.Reconstructions(settings, micrographs=(phases,), stop_early=False)
     started = time.monotonic()
     with (
         Dataset.create_or_resume(root / "dataset", {}) as dataset,
-        LocalWorkers(
-            n_jobs,
-            environment=variables(threads=1, hide_gpus=True),
-            worker_bytes=descriptor_based.WORKER_BYTES,
-            recycle_after=descriptor_based.RECYCLE_AFTER,
-        ) as workers,
+        LocalWorkers(n_jobs, source) as workers,
     ):
-        job = workers.call(descriptor_based._job_of_micrograph, phases, settings, [phases])
-        source = descriptor_based.Reconstructions((job,), settings, stop_early=False)
         engine.fill(
             dataset,
             source,

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,17 +22,26 @@ def structure(seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Coin:
-    """Refuses a part of the seeds, some slower than others."""
+    """Rejects a part of the seeds, some slower than others.
+
+    With a folder, each worker waits at its start until `n_workers` of them have started.
+    """
 
     accepted_part: float = 0.5
     seconds: float = 0.0
     name: str = "coins"
+    folder: str = ""
+    n_workers: int = 1
 
     @property
     def environment(self) -> dict[str, str]:
         return {"COIN": "1"}
 
     def start(self) -> Maker:
+        if self.folder:
+            (Path(self.folder) / f"{os.getpid()}").touch()
+            while len(list(Path(self.folder).iterdir())) < self.n_workers:
+                time.sleep(0.01)
         return self.make
 
     def make(self, index: int, seed: int) -> Sample:
@@ -41,16 +51,24 @@ class Coin:
         chance, haste = generator.random(2)
         time.sleep(self.seconds * 2 * haste)
         reason = "" if chance < self.accepted_part else ("edge" if chance > 0.9 else "tails")
-        return Sample(structure(seed), reason, {"chance": chance, "process": os.getpid(), "number": index})
+        facts = {"chance": chance, "process": os.getpid(), "number": index, "environment": os.environ.get("COIN")}
+        return Sample(structure(seed), reason, facts)
 
     def advice(self, reason: str) -> str:
         return f"another coin against {reason}"
 
 
-def who() -> int:
-    """Return the number of this process, after a moment in which others can answer too."""
-    time.sleep(0.05)
-    return os.getpid()
+@dataclass(frozen=True)
+class Sleeper(Coin):
+    """Sleeps for ten minutes over sample 0; says in its folder which samples were begun by which process."""
+
+    def start(self) -> Maker:
+        return self.make
+
+    def make(self, index: int, seed: int) -> Sample:
+        (Path(self.folder) / f"{index} {os.getpid()}").touch()
+        time.sleep(600 if index == 0 else 0)
+        return super().make(index, seed)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from mcrpy_diffusion.materials.acceptance import (
     target_of_characterization,
     target_of_micrograph,
 )
-from mcrpy_diffusion.materials.descriptor_based import AmongSamples, generate, job_of_characterization
+from mcrpy_diffusion.materials.descriptor_based import DuplicateFilter, generate, job_of_characterization
 from mcrpy_diffusion.materials.samples import SEEDS_PER_SET, Sample
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.environment import refusals_of_mcrpy
@@ -108,7 +108,7 @@ def test_settings_of_the_characterization_are_used_but_never_its_file_names(tmp_
     assert not {"gram_weights_filename", "data_folder", "target_folder"} & job.mcrpy_settings.keys()
     expected = {"limit_to": 5, "periodic": False, "use_multigrid_descriptor": True, "threshold_steepness": 7.0}
     assert expected.items() <= job.mcrpy_settings.items()
-    with pytest.raises(InputError, match="holds FFTCorrelations, not Correlations"):
+    with pytest.raises(InputError, match="FFTCorrelations, got 'Correlations'"):
         job_of_characterization(
             {"FFTCorrelations": np.ones((1, 1, 9, 9)), "settings": own},
             SMALL.replace(descriptor_types=["Correlations"]),
@@ -190,7 +190,7 @@ def made(phases: np.ndarray, loss: float = 1.0) -> Sample:
     return Sample(phases, "", facts)
 
 
-def test_losses_and_duplicates_are_judged_where_no_micrograph_is_known(tmp_path: Path) -> None:
+def test_losses_and_duplicates_are_filtered_where_no_micrograph_is_known(tmp_path: Path) -> None:
     """Also after a restart in between, the same samples are accepted."""
     first, second = blobs(seed=0), blobs(seed=1)
     series = [
@@ -205,11 +205,11 @@ def test_losses_and_duplicates_are_judged_where_no_micrograph_is_known(tmp_path:
     for stop in (0, 2, 4):
         for numbers in (range(stop), range(stop, len(series))):
             with Dataset.create_or_resume(tmp_path / str(stop), {}) as dataset:
-                judge = AmongSamples(dataset, SMALL)
+                sample_filter = DuplicateFilter(dataset, SMALL)
                 for number in numbers:
                     sample = series[number]
-                    reason = judge.reason(sample)
-                    judge.record(sample, not reason)
+                    reason = sample_filter.reason(sample)
+                    sample_filter.record(sample, not reason)
                     dataset.append(
                         number, None if reason else sample.phases, reason=reason or "accepted", **sample.facts
                     )
@@ -226,7 +226,7 @@ def test_a_warm_reconstruction_is_mcrpys_own(n_phases: int, optimizer: str) -> N
     settings = GenerationSettings(
         extent_x=16, extent_y=16, use_multiphase=n_phases > 2, optimizer_type=optimizer, max_iter=25
     )
-    job = descriptor_based._job_of_micrograph(phases, settings, [phases])
+    job = descriptor_based._job_of_micrograph(0, [phases], settings)
     arguments = {"n_phases": job.n_phases, "shape": job.shape, "settings": job.mcrpy_settings}
     warm = Reconstructor(job.descriptors, **arguments)
     several = {seed: warm(seed) for seed in (5, 3, 4)}
@@ -246,7 +246,7 @@ def test_a_warm_reconstruction_is_mcrpys_own(n_phases: int, optimizer: str) -> N
 def test_an_optimisation_ends_early_where_the_structure_is_good_enough() -> None:
     phases = blobs((16, 16))
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=100)
-    job = descriptor_based._job_of_micrograph(phases, settings, [phases])
+    job = descriptor_based._job_of_micrograph(0, [phases], settings)
     shown = []
 
     def third(structure: np.ndarray) -> bool:
@@ -274,7 +274,7 @@ def test_an_optimisation_ends_early_where_the_structure_is_good_enough() -> None
 def test_settings_that_mcrpy_refuses(change: dict, message: str) -> None:
     phases = blobs((16, 16))
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=2)
-    job = descriptor_based._job_of_micrograph(phases, settings, [phases])
+    job = descriptor_based._job_of_micrograph(0, [phases], settings)
     with pytest.raises(InputError, match=message) as caught:
         Reconstructor(
             job.descriptors, n_phases=job.n_phases, shape=job.shape, settings={**job.mcrpy_settings, **change}
@@ -368,7 +368,7 @@ def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
 def test_hopeless_settings_end_with_the_reasons(tmp_path: Path) -> None:
     """One iteration does not make a structure; a second call knows that at once."""
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=1)
-    with pytest.raises(InputError, match=r"only 0 of 59 .*refused for: .*what helps: a larger --max_iter"):
+    with pytest.raises(InputError, match=r"only 0 of 59 .*a larger --max_iter"):
         grow(tmp_path, blobs((16, 16)), 5, n_jobs=1, settings=settings)
     assert Dataset.open(tmp_path).n_tried == 59
     started = time.monotonic()

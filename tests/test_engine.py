@@ -1,4 +1,4 @@
-"""The engine of the data factory: seeds decide alone, refused samples are drawn again, processes may be killed."""
+"""Samples from worker processes: seeds alone decide, rejected samples are drawn again, processes may be killed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from coin import CheckedFunction, Coin, structure, who
+from coin import CheckedFunction, Coin, Sleeper, structure
 from scipy.stats import binom
 
 from mcrpy_diffusion.data.dataset import Dataset
@@ -24,9 +25,10 @@ from mcrpy_diffusion.data.dataset_check import verify
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import engine
 from mcrpy_diffusion.materials.acceptance import Target
+from mcrpy_diffusion.materials.dask_workers import DaskWorkers
 from mcrpy_diffusion.materials.engine import fill
-from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Sample, draw_seed
-from mcrpy_diffusion.materials.workers import WORKER_BYTES, DaskWorkers, LocalWorkers, number_of_workers
+from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Draw, Sample, draw_seed
+from mcrpy_diffusion.materials.workers import WORKER_BYTES, LocalWorkers, number_of_workers
 from mcrpy_diffusion.settings import GenerationSettings
 
 ROOT = Path(__file__).parents[1]
@@ -56,11 +58,19 @@ def check_filled(folder: Path, source: Coin, n_samples: int, seed: int) -> Datas
     return dataset
 
 
-def warm_up(workers: LocalWorkers, n_workers: int) -> None:
-    """Wait until so many processes are at work."""
-    seen: set[int] = set()
-    while len(seen) < n_workers:
-        seen |= {future.result() for future in [workers._submit(who) for _ in range(n_workers)]}
+def wait_until(condition: Callable[[], object]) -> None:
+    """Wait for an event; the limit only ends a test that would hang."""
+    deadline = time.monotonic() + 300
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 # --- seeds -----------------------------------------------------------------------------------------------------------
@@ -86,12 +96,12 @@ def test_no_two_draws_of_a_set_share_a_seed() -> None:
 
 @pytest.mark.parametrize("accepted_part", [1.0, 0.3])
 def test_what_is_made_does_not_depend_on_the_number_of_workers(tmp_path: Path, accepted_part: float) -> None:
-    source = Coin(accepted_part, seconds=0.005)
     made = []
     for n_workers in (1, 3):
         folder, seen = tmp_path / str(n_workers), []
-        with Dataset.create_or_resume(folder, {}) as dataset, LocalWorkers(n_workers) as workers:
-            warm_up(workers, n_workers)
+        (tmp_path / f"started_{n_workers}").mkdir()
+        source = Coin(accepted_part, 0.005, folder=str(tmp_path / f"started_{n_workers}"), n_workers=n_workers)
+        with Dataset.create_or_resume(folder, {}) as dataset, LocalWorkers(n_workers, source) as workers:
             fill(
                 dataset,
                 source,
@@ -104,6 +114,8 @@ def test_what_is_made_does_not_depend_on_the_number_of_workers(tmp_path: Path, a
         assert seen[-1] == (40, dataset.n_tried - 40)
         assert [sum(numbers) for numbers in seen] == list(range(1, len(seen) + 1))
         assert len({line["process"] for line in dataset.samples}) == n_workers
+        assert {line["environment"] for line in dataset.samples} == {"1"}
+        assert "COIN" not in os.environ
         assert dataset.counts()["accepted"] == 40
         made.append(dataset.load())
     np.testing.assert_array_equal(*made)
@@ -111,7 +123,7 @@ def test_what_is_made_does_not_depend_on_the_number_of_workers(tmp_path: Path, a
 
 def test_a_set_grows_where_it_stopped(tmp_path: Path) -> None:
     source = Coin(0.5)
-    with LocalWorkers(2) as workers:
+    with LocalWorkers(2, source) as workers:
         for n_samples in (5, 12, 12):
             with Dataset.create_or_resume(tmp_path, {}) as dataset:
                 before = dataset.n_tried
@@ -127,16 +139,64 @@ def test_a_set_grows_where_it_stopped(tmp_path: Path) -> None:
     assert sample.read_bytes() == old
 
 
-def test_ending_while_tasks_wait_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loky's thread fails, with a traceback on the terminal, if it is ended before it has passed all tasks on."""
+def test_closing_ends_tasks_at_once_and_silently(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     failures: list[Any] = []
     monkeypatch.setattr(threading, "excepthook", failures.append)
-    for _ in range(3):
-        with LocalWorkers(1) as workers:
-            warm_up(workers, 1)
-            for _ in range(workers.n_tasks):
-                workers._submit(time.sleep, 0.2)
+    started = time.monotonic()
+    with LocalWorkers(1, Sleeper(folder=str(tmp_path))) as workers:
+        for index in range(workers.n_tasks):
+            workers.submit([Draw(index, 0, index)])
+        wait_until(lambda: list(tmp_path.iterdir()))
+    assert time.monotonic() - started < 600
+    (begun,) = tmp_path.iterdir()
+    assert not is_running(int(begun.name.split()[1]))
     assert failures == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    """The one that makes a sample, and the one that waits for its next task."""
+    code = f"""
+import sys, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from coin import Sleeper
+from mcrpy_diffusion.materials.samples import Draw
+from mcrpy_diffusion.materials.workers import LocalWorkers
+
+with LocalWorkers(2, Sleeper(folder={str(tmp_path)!r})) as workers:
+    tasks = [workers.submit([Draw(index, 0, index)]) for index in (0, 1)]
+    tasks[1].result()
+    print("waiting", flush=True)
+    tasks[0].result()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == "waiting\n"
+    wait_until(lambda: len(list(tmp_path.iterdir())) == 2)
+    workers = [int(path.name.split()[1]) for path in tmp_path.iterdir()]
+    assert len(set(workers)) == 2
+    assert all(map(is_running, workers))
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not any(map(is_running, workers)))
+
+
+def test_a_script_needs_no_guard_of_its_main_part(tmp_path: Path) -> None:
+    """Worker processes do not run the script again."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, mcrpy_diffusion\n"
+        "print('once')\n"
+        "made = mcrpy_diffusion.make_material('fibre', sys.argv[1], n_jobs=2, n_training_samples=3)\n"
+        "print(made.n_accepted)\n"
+    )
+    command = [sys.executable, str(script), str(tmp_path / "set")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    assert (done.returncode, done.stdout) == (0, "once\n3\n")
 
 
 def test_few_samples_that_are_mostly_refused_keep_all_workers_busy(tmp_path: Path) -> None:
@@ -145,24 +205,24 @@ def test_few_samples_that_are_mostly_refused_keep_all_workers_busy(tmp_path: Pat
     class Counting(LocalWorkers):
         n_in_flight = most = 0
 
-        def submit(self, source, draws):  # type: ignore[no-untyped-def]
+        def submit(self, draws):  # type: ignore[no-untyped-def]
             self.n_in_flight += 1
             self.most = max(self.most, self.n_in_flight)
-            return super().submit(source, draws)
+            return super().submit(draws)
 
         def result(self, future):  # type: ignore[no-untyped-def]
             self.n_in_flight -= 1
             return super().result(future)
 
     source = Coin(0.08, seconds=0.02)
-    with Dataset.create_or_resume(tmp_path, {}) as dataset, Counting(2) as workers:
+    with Dataset.create_or_resume(tmp_path, {}) as dataset, Counting(2, source) as workers:
         fill(dataset, source, n_samples=1, seed=5, workers=workers)
     assert check_filled(tmp_path, source, 1, 5).n_tried == 16
     assert workers.most == 5
 
 
 class Alternating:
-    """Refuses every third sample that it is asked about: its answers depend on the order."""
+    """Rejects every third sample that it is asked about: its answers depend on the order."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -174,12 +234,12 @@ class Alternating:
         self.n += 1
 
 
-def test_a_judge_sees_the_samples_in_their_order(tmp_path: Path) -> None:
+def test_a_filter_sees_the_samples_in_their_order(tmp_path: Path) -> None:
     source, orders = Coin(0.6, seconds=0.005), []
     for n_workers in (1, 3):
         folder = tmp_path / str(n_workers)
-        with Dataset.create_or_resume(folder, {}) as dataset, LocalWorkers(n_workers) as workers:
-            fill(dataset, source, n_samples=15, seed=3, workers=workers, judge=Alternating())
+        with Dataset.create_or_resume(folder, {}) as dataset, LocalWorkers(n_workers, source) as workers:
+            fill(dataset, source, n_samples=15, seed=3, workers=workers, sample_filter=Alternating())
         lines = Dataset.open(folder).samples
         orders.append([(line["seed"], line["reason"]) for line in lines])
         assert [line["number"] for line in lines] == sorted(line["number"] for line in lines)
@@ -191,41 +251,35 @@ def test_quick_samples_are_made_several_at_once(tmp_path: Path) -> None:
     class Counting(LocalWorkers):
         sizes: list[int] = []
 
-        def submit(self, source, draws):  # type: ignore[no-untyped-def]
+        def submit(self, draws):  # type: ignore[no-untyped-def]
             self.sizes.append(len(draws))
-            return super().submit(source, draws)
+            return super().submit(draws)
 
-    with Dataset.create_or_resume(tmp_path, {}) as dataset, Counting(1) as workers:
+    with Dataset.create_or_resume(tmp_path, {}) as dataset, Counting(1, Coin(1.0)) as workers:
         fill(dataset, Coin(1.0), n_samples=600, seed=0, workers=workers)
     assert workers.sizes[0] == 1
     assert max(workers.sizes) == 64
     check_filled(tmp_path, Coin(1.0), 600, 0)
 
 
-def test_workers_are_replaced_and_their_output_goes_to_the_log(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    log = tmp_path / "log"
-    source = Coin(0.7, seconds=0.01)
+def test_what_workers_print_goes_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    source = Coin(0.7)
     with (
         Dataset.create_or_resume(tmp_path / "set", {}) as dataset,
-        LocalWorkers(2, log_path=log, environment=source.environment, recycle_after=10) as workers,
+        LocalWorkers(2, source, log_path=tmp_path / "log") as workers,
     ):
         fill(dataset, source, n_samples=30, seed=0, workers=workers)
     assert capfd.readouterr() == ("", "")
-    dataset = check_filled(tmp_path / "set", source, 30, 0)
-    of_process = [line["process"] for line in dataset.samples]
-    assert len(set(of_process)) >= 4
-    assert max(of_process.count(process) for process in of_process) <= 20 + 5  # two workers may share unevenly
-    assert all(f"tossing {seed}" in log.read_text() for seed in dataset.tried)
-    for process in set(of_process):
-        assert not is_running(process)
+    printed = (tmp_path / "log").read_text()
+    for word in ("tossing", "below"):
+        assert all(f"{word} {seed}\n" in printed for seed in dataset.tried)
+    assert not any(is_running(line["process"]) for line in dataset.samples)
 
 
 def test_checked_functions_are_refused_by_the_check(tmp_path: Path) -> None:
     target = Target(2, volume_fraction=np.array([0.5]))
     source = CheckedFunction(structure, target, GenerationSettings(volume_fraction_tolerance=0.06), "structures")
-    with Dataset.create_or_resume(tmp_path, {}) as dataset, LocalWorkers(1) as workers:
+    with Dataset.create_or_resume(tmp_path, {}) as dataset, LocalWorkers(1, source) as workers:
         fill(dataset, source, n_samples=10, seed=0, workers=workers)
         assert np.abs(dataset.load().mean(axis=(1, 2)) - 0.5).max() <= 0.06
         assert set(dataset.counts()) == {"accepted", "volume fraction"}
@@ -237,7 +291,7 @@ def with_map(seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def test_maps_of_a_function_are_kept(tmp_path: Path) -> None:
     source = CheckedFunction(with_map, Target(2), GenerationSettings())
-    with Dataset.create_or_resume(tmp_path, {}) as dataset, LocalWorkers(1) as workers:
+    with Dataset.create_or_resume(tmp_path, {}) as dataset, LocalWorkers(1, source) as workers:
         fill(dataset, source, n_samples=2, seed=0, workers=workers)
     np.testing.assert_array_equal(np.load(tmp_path / "grains" / "000001.npy"), structure(1) + 7)
 
@@ -245,8 +299,8 @@ def test_maps_of_a_function_are_kept(tmp_path: Path) -> None:
 def test_too_many_samples_for_the_seeds(tmp_path: Path) -> None:
     with (
         Dataset.create_or_resume(tmp_path, {}) as dataset,
-        LocalWorkers(1) as workers,
-        pytest.raises(InputError, match="1000001 samples were asked for; allowed are 1000000"),
+        LocalWorkers(1, Coin()) as workers,
+        pytest.raises(InputError, match="at most 1000000, got 1000001"),
     ):
         fill(dataset, Coin(), n_samples=SEEDS_PER_SET + 1, seed=0, workers=workers)
 
@@ -260,27 +314,30 @@ def test_a_recipe_that_hardly_ever_passes_stops_with_the_reasons(tmp_path: Path,
     for _ in range(2):  # run again, it knows
         with (
             Dataset.create_or_resume(tmp_path, {}) as dataset,
-            LocalWorkers(2) as workers,
+            LocalWorkers(2, source) as workers,
             pytest.raises(InputError) as caught,
         ):
             fill(dataset, source, n_samples=1000, seed=0, workers=workers)
         counts = dataset.counts()
-        said = f"only {dataset.n_accepted} of {dataset.n_tried} coins passed their check; refused for: "
-        said += f"tails {counts['tails']}, edge {counts['edge']}; what helps: another coin against tails"
-        assert str(caught.value) == said
+        for said in (
+            f"{dataset.n_accepted} of {dataset.n_tried}",
+            f"tails {counts['tails']}",
+            "another coin against tails",
+        ):
+            assert said in str(caught.value)
     assert sum(counts.values()) == dataset.n_tried < 400
 
 
 def test_a_recipe_stops_only_where_it_surely_passes_too_rarely() -> None:
     """The first numbers of draws, by the binomial distribution summed by hand; chance alone hardly stops 10 %."""
-    assert (engine._draws_to_refuse(0), engine._draws_to_refuse(1), engine._draws_to_refuse(2)) == (59, 93, 124)
+    assert (engine._draws_to_stop(0), engine._draws_to_stop(1), engine._draws_to_stop(2)) == (59, 93, 124)
     for n_accepted in (0, 1, 5, 40):
-        n = engine._draws_to_refuse(n_accepted)
+        n = engine._draws_to_stop(n_accepted)
         assert binom.cdf(n_accepted, n, 0.05) < 0.05 <= binom.cdf(n_accepted, n - 1, 0.05)
     generator, n_stopped = np.random.default_rng(0), 0
     for _ in range(200):
         passed = np.cumsum(generator.random(1000) < 0.1)
-        n_stopped += any(n >= engine._draws_to_refuse(int(k)) for n, k in enumerate(passed, start=1))
+        n_stopped += any(n >= engine._draws_to_stop(int(k)) for n, k in enumerate(passed, start=1))
     assert n_stopped <= 4
 
 
@@ -293,7 +350,7 @@ def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest
     available(2**50)
     assert (n_workers(8, 3), n_workers(2, 100), n_workers(1, 0)) == (3, 2, 1)
     assert n_workers(-1, 10**6) >= 1
-    with pytest.raises(InputError, match="n_jobs is 0"):
+    with pytest.raises(InputError, match="n_jobs .*got 0"):
         n_workers(0, 5)
     available(int(3.5 * WORKER_BYTES))
     assert n_workers(8, 100) == 3
@@ -314,8 +371,9 @@ from mcrpy_diffusion.materials.engine import fill
 from mcrpy_diffusion.materials.workers import LocalWorkers
 
 def main():
-    with Dataset.create_or_resume(sys.argv[1], {{}}) as dataset, LocalWorkers(2) as workers:
-        fill(dataset, Coin(0.5, float(sys.argv[2])), n_samples=60, seed=2, workers=workers,
+    source = Coin(0.5, float(sys.argv[2]))
+    with Dataset.create_or_resume(sys.argv[1], {{}}) as dataset, LocalWorkers(2, source) as workers:
+        fill(dataset, source, n_samples=60, seed=2, workers=workers,
              progress=lambda accepted, rejected: print(accepted, rejected, flush=True))
         dataset.finish()
 
@@ -327,7 +385,9 @@ if __name__ == "__main__":
 def start_filler(folder: Path, seconds: float = 0.01) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     code = [sys.executable, "-c", FILLER.format(tests=str(Path(__file__).parent)), str(folder), str(seconds)]
-    return subprocess.Popen(code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(
+        code, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True
+    )
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no kill -9 here")
@@ -347,15 +407,34 @@ def test_kill_9_in_the_middle_loses_nothing_and_does_nothing_twice(tmp_path: Pat
         assert len(dataset.tried) == dataset.n_tried
         n_tried = dataset.n_tried
     process = start_filler(tmp_path)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert (process.returncode, errors) == (0, "")
     dataset = check_filled(tmp_path, Coin(0.5), 60, 2)
     assert verify(tmp_path).n_tried == len(dataset.tried)
     workers = {line["process"] for line in dataset.samples}
-    deadline = time.monotonic() + 10
-    while any(map(is_running, workers)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert not any(map(is_running, workers))  # those of killed processes too
+    wait_until(lambda: not any(map(is_running, workers)))  # those of killed processes too
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_ctrl_c_ends_all_processes_without_a_traceback(tmp_path: Path) -> None:
+    """A terminal sends it to the workers too, also while they start."""
+    for n_lines in (0, 3):
+        process = start_filler(tmp_path, seconds=0.1)
+        assert process.stdout is not None
+        wait_until(partial(children, process.pid))
+        time.sleep(0.2)  # enough for their interpreter, not for their imports
+        for _ in range(n_lines):
+            process.stdout.readline()
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 130
+        assert "Traceback" not in errors
+    assert Dataset.open(tmp_path).n_tried >= 3
+
+
+def children(pid: int) -> list[int]:
+    """The worker processes of a process, and the one that looks after their semaphores."""
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()][1:]
 
 
 def test_two_processes_on_one_folder_refuse_each_other(tmp_path: Path) -> None:
@@ -364,7 +443,7 @@ def test_two_processes_on_one_folder_refuse_each_other(tmp_path: Path) -> None:
         assert first.stdout is not None
         first.stdout.readline()
         second = start_filler(tmp_path)
-        output, errors = second.communicate(timeout=60)
+        output, errors = second.communicate(timeout=300)
         assert (second.returncode, output) == (2, "")
         assert errors == (
             f"error: {str(tmp_path)!r} is being written by another process (number {first.pid}); "
@@ -380,8 +459,8 @@ def test_two_processes_on_one_folder_refuse_each_other(tmp_path: Path) -> None:
 def test_a_dead_worker_ends_the_work_with_advice(tmp_path: Path) -> None:
     with (
         Dataset.create_or_resume(tmp_path, {}) as dataset,
-        LocalWorkers(1) as workers,
-        pytest.raises(RuntimeError, match="fewer --n_jobs, the same command continues"),
+        LocalWorkers(1, Deadly()) as workers,
+        pytest.raises(RuntimeError, match="fewer --n_jobs"),
     ):
         fill(dataset, Deadly(), n_samples=5, seed=0, workers=workers)
 
@@ -389,13 +468,6 @@ def test_a_dead_worker_ends_the_work_with_advice(tmp_path: Path) -> None:
 class Deadly(Coin):
     def make(self, index: int, seed: int) -> Sample:
         os._exit(9)
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 # --- Dask ------------------------------------------------------------------------------------------------------------
@@ -440,9 +512,8 @@ def test_a_scheduler_and_two_workers(tmp_path: Path, cluster: str, capfd: pytest
 
     with (
         Dataset.create_or_resume(tmp_path / "set", {}) as dataset,
-        DaskWorkers(cluster, log_path=tmp_path / "log") as workers,
+        DaskWorkers(cluster, source, log_path=tmp_path / "log") as workers,
     ):
-        assert workers.call(structure, 3).tolist() == structure(3).tolist()
         fill(dataset, source, n_samples=60, seed=5, workers=workers, progress=kill_one)
     assert killed
     assert capfd.readouterr().out == ""
@@ -458,7 +529,7 @@ def test_a_local_cluster(tmp_path: Path) -> None:
     with (
         distributed.LocalCluster(n_workers=1, threads_per_worker=3, processes=False, dashboard_address=None) as cluster,
         Dataset.create_or_resume(tmp_path, {}) as dataset,
-        DaskWorkers(cluster.scheduler_address) as workers,
+        DaskWorkers(cluster.scheduler_address, source) as workers,
     ):
         fill(dataset, source, n_samples=20, seed=0, workers=workers)
     check_filled(tmp_path, source, 20, 0)
@@ -466,41 +537,16 @@ def test_a_local_cluster(tmp_path: Path) -> None:
 
 def test_schedulers_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
-    monkeypatch.setattr("mcrpy_diffusion.materials.workers._DASK_TIMEOUT", 0.5)
+    monkeypatch.setattr("mcrpy_diffusion.materials.dask_workers._DASK_TIMEOUT", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense", "foo://bar"):
         with pytest.raises(InputError, match=f"no Dask scheduler answers at '{address}'") as caught:
-            DaskWorkers(address)
+            DaskWorkers(address, Coin())
         assert "\n" not in str(caught.value)
     with (
         distributed.LocalCluster(n_workers=0, processes=False, dashboard_address=None) as cluster,
         pytest.raises(InputError, match="has no workers; start some: dask worker"),
     ):
-        DaskWorkers(cluster.scheduler_address)
+        DaskWorkers(cluster.scheduler_address, Coin())
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match=r"Dask is not installed; install mcrpy-diffusion\[dask\]"):
-        DaskWorkers("tcp://127.0.0.1:8786")
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
-def test_a_worker_ends_when_its_parent_is_killed() -> None:
-    code = (
-        "import os, subprocess, sys, time\n"
-        "child = 'import os; from mcrpy_diffusion.materials.workers import _end_with_parent; '\n"
-        "child += '_end_with_parent(os.getppid())'\n"
-        "print(subprocess.Popen([sys.executable, '-c', child]).pid, flush=True)\n"
-        "time.sleep(60)\n"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
-    assert parent.stdout is not None
-    child = int(parent.stdout.readline())
-    time.sleep(2)  # the child has asked for its parent by now
-    os.kill(child, 0)
-    parent.send_signal(signal.SIGKILL)
-    parent.wait()
-    for _ in range(100):
-        if not is_running(child):
-            return
-        time.sleep(0.1)
-    os.kill(child, signal.SIGKILL)
-    pytest.fail("the child outlived its parent")
+        DaskWorkers("tcp://127.0.0.1:8786", Coin())

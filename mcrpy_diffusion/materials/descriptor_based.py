@@ -1,11 +1,12 @@
-"""Training structures by MCRpy's own characterize and reconstruct, in worker processes, each checked after rounding.
+"""Training structures by MCRpy's own characterize and reconstruct, in worker processes.
 
-An optimised structure is rounded to phases at the end, and not every optimisation converges, so each one is measured
-against what it was made from and refused where it is off, or where it is a copy.
+An optimised structure is rounded to phases at the end, and not every optimisation converges. So each structure is
+compared with its reference, and rejected if it deviates too much or is a copy.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -32,82 +33,86 @@ from mcrpy_diffusion.metrics.copying import nearest_distance
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 from mcrpy_diffusion.settings import GenerationSettings
 
-MAX_LOSS_RATIO = 10.0  # to the median so far, where nothing else is known to check
-N_COMPARED = 64  # accepted structures a new one must not be a copy of, where there is no micrograph
-RECYCLE_AFTER = 1000  # samples of a worker; over so many its memory did not grow (64 x 64, FFTCorrelations)
-# of a worker with TensorFlow and MCRpy, measured; with VGG-19 on PyTorch; with VGG-19 as MCRpy's graph
+MAX_LOSS_RATIO = 10.0  # to the median so far; the criterion of convergence if no S2 is known
+N_COMPARED = 64  # accepted structures that a new one must not duplicate, if there is no micrograph
+# measured, of a worker with TensorFlow and MCRpy; with VGG-19 on PyTorch; with VGG-19 as MCRpy's graph
 WORKER_BYTES, WORKER_BYTES_TWIN, WORKER_BYTES_GRAM = 0.8e9, 2.2e9, 6.6e9
-_EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.2  # parts of the tolerances below which the optimisation ends early
+_EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.2  # of the tolerances; below both the optimisation stops early
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to reconstruct from one reference."""
+    """The input of MCRpy's reconstruction from one reference."""
 
     descriptors: dict[str, np.ndarray]
     n_phases: int  # as MCRpy counts: 1 for two phases in one indicator function
     shape: tuple[int, int]
     mcrpy_settings: dict[str, Any]
     target: Target
-    settings: GenerationSettings
 
 
 @dataclass(frozen=True)
 class Reconstructions:
-    """Samples by MCRpy's reconstruction (a `samples.Source`); sample i is made from job i modulo their number.
+    """Samples by MCRpy's reconstruction (a `samples.Source`); sample i has reference i modulo their number.
 
     Attributes
     ----------
-    jobs : tuple of Job
     settings : GenerationSettings
+    jobs : tuple of Job
+        One for each characterization.
+    micrographs : tuple of (A, B) integer phases
+        Instead of jobs; workers characterize them, so that no other process needs TensorFlow.
     stop_early : bool
-        Whether an optimisation ends once its structure would pass the check with room to spare.
+        Whether an optimisation stops once its structure passes the check by a wide margin.
     """
 
-    jobs: tuple[Job, ...]
     settings: GenerationSettings
+    jobs: tuple[Job, ...] = ()
+    micrographs: tuple[np.ndarray, ...] = ()
     stop_early: bool = True
     name: str = "MCRpy reconstructions"
 
     @property
     def environment(self) -> Mapping[str, str]:
         """One TensorFlow thread, no GPU."""
-        return _environment()
+        from mcrpy_diffusion.mcrpy_bridge.environment import variables
+
+        return variables(threads=1, hide_gpus=True)
 
     def start(self) -> Maker:
-        """Return the function that makes samples; each job's graphs are built when it is first used, and kept."""
+        """Return the function that makes samples; it builds the graphs of a reference at first use and keeps them."""
         from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 
-        reconstructors: dict[int, Reconstructor] = {}
+        @functools.cache
+        def prepared(number: int) -> tuple[Job, Reconstructor]:
+            job = self.jobs[number] if self.jobs else _job_of_micrograph(number, self.micrographs, self.settings)
+            return job, Reconstructor(
+                job.descriptors,
+                n_phases=job.n_phases,
+                shape=job.shape,
+                settings=job.mcrpy_settings,
+                stopping_criterion=_stopping_criterion(job.target, self.settings) if self.stop_early else None,
+            )
 
         def make(index: int, seed: int) -> Sample:
-            number = index % len(self.jobs)
-            job = self.jobs[number]
-            if number not in reconstructors:
-                reconstructors[number] = Reconstructor(
-                    job.descriptors,
-                    n_phases=job.n_phases,
-                    shape=job.shape,
-                    settings=job.mcrpy_settings,
-                    stopping_criterion=_stopping_criterion(job.target, job.settings) if self.stop_early else None,
-                )
-            made = reconstructors[number](seed)
-            reason, facts = check(made.phases, job.target, job.settings)
+            job, reconstruct = prepared(index % (len(self.jobs) or len(self.micrographs)))
+            made = reconstruct(seed)
+            reason, facts = check(made.phases, job.target, self.settings)
             return Sample(made.phases, reason, {**facts, "loss": made.loss, "n_iterations": made.n_iterations})
 
         return make
 
     def advice(self, reason: str) -> str:
-        """Return which settings help against a reason for refusal."""
+        """Return a remedy for a reason of rejection."""
         settings = self.settings
         half = min(settings.extent) // 2
         limit_to = "" if settings.limit_to in (None, half) else f"--limit_to {half} (now {settings.limit_to}), "
         advice = {
             "volume fraction": "a larger --max_iter, or FFTCorrelations with --optimizer_type LBFGSB",
             "two-point correlation": f"{limit_to}a larger --max_iter, or --descriptor_types FFTCorrelations",
-            "lineal path": "further --descriptor_types that hold connected phases, or a larger micrograph to crop",
-            "copy": "a larger micrograph to crop, or a smaller --limit_to: these descriptors allow one structure only",
-            "duplicate": "a characterization of a larger micrograph, or a smaller limit_to: it allows one structure",
+            "lineal path": "further --descriptor_types that describe connectivity, or a larger micrograph to crop",
+            "copy": "a larger micrograph to crop, or a smaller --limit_to: these descriptors fix the structure",
+            "duplicate": "a characterization of a larger micrograph, or a smaller limit_to: it fixes the structure",
             "phases": "a larger --max_iter, or --descriptor_types FFTCorrelations",
             "loss": "a larger --max_iter, or another --optimizer_type",
         }
@@ -126,70 +131,68 @@ def generate(
     log_path: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Fill a dataset with reconstructions that pass their check, or go on where an earlier call stopped.
+    """Fill a data set with reconstructions that pass their check, or resume an interrupted call.
 
     Parameters
     ----------
     dataset : Dataset
-        Opened for writing. It gets `n_samples` structures, and a line for each one refused.
+        Opened for writing; receives `n_samples` structures, and a line for each rejected one.
     settings : GenerationSettings
     references : sequence of (A, B) integer phases, optional
         Micrographs; sample k is made from micrograph k modulo their number.
     characterizations : sequence of dict, optional
-        Instead of micrographs, what `mcrpy_bridge.pickles.read_characterization` returns. What MCRpy must know of them
-        (`limit_to`, multigrid, periodic ...) is taken from their own settings.
+        Instead of micrographs, what `mcrpy_bridge.pickles.read_characterization` returns. `limit_to`, multigrid,
+        periodic and similar settings are taken from their own settings.
     n_samples : int
-        How many the dataset shall hold in the end.
+        Number of structures in the complete data set.
     n_jobs : int
         Worker processes, counted as joblib does: -1 one per core, -2 all but one.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers are used instead.
     log_path : path, optional
-        Gets what MCRpy and TensorFlow print; None drops it.
+        Receives what MCRpy and TensorFlow print; None drops it.
     progress : callable, optional
-        Called with the numbers of accepted and refused samples after each of them.
+        Called with the numbers of accepted and rejected samples after each of them.
 
     Raises
     ------
     InputError
-        If MCRpy refuses the settings, or surely less than 5 % of the samples pass the check.
+        If MCRpy rejects the settings, or the acceptance rate is significantly below 5 %.
     """
     if (references is None) == (characterizations is None):
         raise ValueError("give either references or characterizations")
     if dataset.n_accepted >= n_samples:
         return
-    engine.check_acceptance(dataset, Reconstructions((), settings))  # before TensorFlow is started
-    judge = None if references is not None else AmongSamples(dataset, settings)
+    engine.check_acceptance(dataset, Reconstructions(settings))  # before TensorFlow is started
+    source = Reconstructions(
+        settings,
+        jobs=tuple(job_of_characterization(each, settings) for each in characterizations or ()),
+        micrographs=tuple(np.asarray(phases) for phases in references or ()),
+    )
     with open_workers(
-        _environment(),
+        source,
         n_samples=n_samples - dataset.n_accepted,
         n_jobs=n_jobs,
         scheduler=scheduler,
         log_path=log_path,
         worker_bytes=_worker_bytes(settings),
-        recycle_after=RECYCLE_AFTER,
     ) as workers:
-        if references is not None:
-            jobs = [workers.call(_job_of_micrograph, np.asarray(phases), settings, references) for phases in references]
-        else:
-            jobs = [job_of_characterization(each, settings) for each in characterizations or ()]
-        source = Reconstructions(tuple(jobs), settings)
         engine.fill(
             dataset,
             source,
             n_samples=n_samples,
             seed=settings.seed,
             workers=workers,
-            judge=judge,
+            sample_filter=None if references is not None else DuplicateFilter(dataset, settings),
             progress=progress,
         )
 
 
-class AmongSamples:
-    """Refuses what only shows across samples, where no micrograph is known (a `samples.Judge`).
+class DuplicateFilter:
+    """Rejects duplicates, and outliers of the loss, where no micrograph is known (a `samples.SampleFilter`).
 
-    A sample that is nearly the same as one of the first accepted ones is a duplicate; where nothing but MCRpy's loss
-    tells good from bad, one far above the median so far has not converged.
+    A duplicate is nearly equal to one of the first accepted samples. If no S2 is known, a loss far above the median so
+    far means that the optimisation has not converged.
     """
 
     def __init__(self, dataset: Dataset, settings: GenerationSettings) -> None:
@@ -198,7 +201,7 @@ class AmongSamples:
         self._first = [dataset.sample(index) for index in dataset.accepted[:N_COMPARED]]
 
     def reason(self, sample: Sample) -> str:
-        """Return "loss", "duplicate" or nothing; note the distance to the nearest of the first accepted samples."""
+        """Return "loss", "duplicate" or ""; record the distance to the nearest of the first accepted samples."""
         facts = sample.facts
         if "two_point_correlation" not in facts["discrepancies"]:
             if facts["loss"] > MAX_LOSS_RATIO * float(np.median([*self._losses, facts["loss"]])):
@@ -211,7 +214,7 @@ class AmongSamples:
         return ""
 
     def record(self, sample: Sample, accepted: bool) -> None:
-        """Take note of a sample."""
+        """Record the loss of a sample, and its structure if it is among the first accepted ones."""
         self._losses.append(sample.facts["loss"])
         if accepted and len(self._first) < N_COMPARED:
             self._first.append(sample.phases)
@@ -226,17 +229,11 @@ def _worker_bytes(settings: GenerationSettings) -> float:
     return WORKER_BYTES_TWIN if twin else WORKER_BYTES_GRAM
 
 
-def _environment() -> dict[str, str]:
-    from mcrpy_diffusion.mcrpy_bridge.environment import variables
-
-    return variables(threads=1, hide_gpus=True)
-
-
 # --- jobs ------------------------------------------------------------------------------------------------------------
 
 
 def job_of_characterization(characterization: Mapping[str, Any], settings: GenerationSettings) -> Job:
-    """Prepare the reconstruction from a characterization; raise InputError where it lacks a descriptor.
+    """Prepare the reconstruction from a characterization; raise InputError if it lacks a descriptor.
 
     Notes
     -----
@@ -247,8 +244,7 @@ def job_of_characterization(characterization: Mapping[str, Any], settings: Gener
     for name in settings.descriptor_types:
         if name not in there:
             raise InputError(
-                f"the characterization holds {', '.join(there)}, not {name}; allowed is "
-                f"--descriptor_types {' '.join(there)}"
+                f"descriptor_types must be among those of the characterization, {', '.join(there)}, got {name!r}"
             )
     half = min(settings.extent) // 2
     limit_to = min(int(own.limit_to), half if settings.limit_to is None else min(settings.limit_to, half))
@@ -264,13 +260,14 @@ def job_of_characterization(characterization: Mapping[str, Any], settings: Gener
     }
     descriptors = {name: np.asarray(characterization[name], dtype=np.float64) for name in there}
     target = target_of_characterization(characterization, settings)
-    return Job(descriptors, int(own.n_phases), settings.extent, _mcrpy_settings(settings, chosen), target, settings)
+    return Job(descriptors, int(own.n_phases), settings.extent, _mcrpy_settings(settings, chosen), target)
 
 
-def _job_of_micrograph(phases: np.ndarray, settings: GenerationSettings, references: Sequence[np.ndarray]) -> Job:
-    """Characterize a micrograph (in a worker, so that no other process needs TensorFlow)."""
+def _job_of_micrograph(number: int, micrographs: Sequence[np.ndarray], settings: GenerationSettings) -> Job:
+    """Characterize a micrograph; a structure must not be a copy of any of them."""
     from mcrpy_diffusion.mcrpy_bridge.results import characterize, limit_to
 
+    phases = micrographs[number]
     characterization = characterize(phases, settings)
     n_phases = int(characterization.pop("settings").n_phases)
     chosen = {
@@ -279,8 +276,8 @@ def _job_of_micrograph(phases: np.ndarray, settings: GenerationSettings, referen
         "use_multigrid_descriptor": settings.use_multigrid_descriptor,
         "use_multiphase": settings.use_multiphase,
     }
-    target = target_of_micrograph(phases, settings, references)
-    return Job(characterization, n_phases, settings.extent, _mcrpy_settings(settings, chosen), target, settings)
+    target = target_of_micrograph(phases, settings, micrographs)
+    return Job(characterization, n_phases, settings.extent, _mcrpy_settings(settings, chosen), target)
 
 
 def _mcrpy_settings(settings: GenerationSettings, chosen: dict[str, Any]) -> dict[str, Any]:
@@ -296,7 +293,7 @@ def _mcrpy_settings(settings: GenerationSettings, chosen: dict[str, Any]) -> dic
 
 
 def _stopping_criterion(target: Target, settings: GenerationSettings) -> Callable[[np.ndarray], bool] | None:
-    """Return the test that lets an optimisation end early: volume fraction and S2 well within their tolerances."""
+    """Return the criterion for an early stop: volume fraction and S2 well within their tolerances."""
     fraction, curves = target.volume_fraction, target.two_point
     if fraction is None or curves is None:
         return None

@@ -1,4 +1,4 @@
-"""The engine of the data factory: workers fill a dataset with checked samples, until too many are refused."""
+"""Worker processes fill a data set with checked samples, unless too many are rejected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Draw, Judge, Sample, Source, draw_seed
+from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Draw, Sample, SampleFilter, Source, draw_seed
 from mcrpy_diffusion.materials.workers import Workers
 
 MIN_ACCEPTANCE, CONFIDENCE = 0.05, 0.95
@@ -26,53 +26,64 @@ def fill(
     n_samples: int,
     seed: int,
     workers: Workers,
-    judge: Judge | None = None,
+    sample_filter: SampleFilter | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make the samples 0 ... n_samples - 1 that are not there yet.
+    """Make those of the samples 0 ... n_samples - 1 that the data set lacks.
 
     Parameters
     ----------
     dataset : Dataset
-        Opened for writing; it gets each sample as soon as it is made, and a line for each one refused.
+        Opened for writing; receives each sample as soon as it is made, and a line for each rejected one.
     source : Source
     n_samples : int
     seed : int
         Of the set.
     workers : Workers
-    judge : Judge, optional
-        With one, samples are recorded in the order of their numbers.
+        Of the same source.
+    sample_filter : SampleFilter, optional
+        If given, samples are recorded in the order of their numbers.
     progress : callable, optional
-        Called with the numbers of accepted and refused samples after each of them.
+        Called with the numbers of accepted and rejected samples after each of them.
 
     Raises
     ------
     InputError
-        If the source refuses its settings, or surely less than 5 % of the samples pass their check.
+        If the source rejects its settings, or the acceptance rate is significantly below 5 %.
     """
     if n_samples > SEEDS_PER_SET:
-        raise InputError(f"{n_samples} samples were asked for; allowed are {SEEDS_PER_SET} of one seed")
+        raise InputError(f"n_samples must be at most {SEEDS_PER_SET}, got {n_samples}")
     check_acceptance(dataset, source)
     if dataset.n_accepted < n_samples:
-        _Filling(dataset, source, n_samples, seed, workers, judge, progress).run()
+        SampleQueue(dataset, source, n_samples, seed, workers, sample_filter, progress).run()
 
 
 @dataclass
-class _Open:
-    """A sample that is not accepted yet: the attempt to hand out next, the one to judge next, and what has arrived."""
+class PendingSample:
+    """A sample without an accepted attempt.
 
-    handed_out: int
-    judged: int
-    arrived: dict[int, Sample] = field(default_factory=dict)
+    Attributes
+    ----------
+    next_attempt : int
+        The attempt to submit next.
+    next_decision : int
+        The attempt to accept or reject next.
+    results : dict of int to Sample
+        Attempts that were made, without a decision.
+    """
+
+    next_attempt: int
+    next_decision: int
+    results: dict[int, Sample] = field(default_factory=dict)
 
     @property
-    def passed(self) -> bool:
-        """Whether something arrived that passed its own check."""
-        return any(not sample.reason for sample in self.arrived.values())
+    def has_candidate(self) -> bool:
+        """Whether an attempt passed its own check."""
+        return any(not sample.reason for sample in self.results.values())
 
 
-class _Filling:
-    """The state of `fill`: attempts at one sample are judged in their order, whenever they arrive."""
+class SampleQueue:
+    """The samples that `fill` has to make; attempts at one sample are decided in their order, whenever they finish."""
 
     def __init__(
         self,
@@ -81,62 +92,58 @@ class _Filling:
         n_samples: int,
         seed: int,
         workers: Workers,
-        judge: Judge | None,
+        sample_filter: SampleFilter | None,
         progress: Callable[[int, int], None] | None,
     ) -> None:
         self._dataset, self._source, self._workers = dataset, source, workers
-        self._seed, self._judge, self._progress = seed, judge, progress
-        tried, there = dataset.tried, set(dataset.accepted)
-        self._new = deque(index for index in range(n_samples) if index not in there)
-        self._tried = tried
-        self._open: dict[int, _Open] = {}  # in the order of their numbers
-        self._again: deque[int] = deque()
+        self._seed, self._filter, self._progress = seed, sample_filter, progress
+        self._tried, accepted = dataset.tried, set(dataset.accepted)
+        self._new = deque(index for index in range(n_samples) if index not in accepted)
+        self._open: dict[int, PendingSample] = {}  # in the order of their numbers
+        self._retry: deque[int] = deque()
         self._n_left = len(self._new)
-        self._n_tried = len(dataset.tried)
+        self._n_tried = len(self._tried)
         self._seconds = _TASK_SECONDS  # per sample, so far
 
     def run(self) -> None:
-        """Keep the workers busy until all samples are there."""
+        """Keep the workers busy until the data set is complete."""
         pending: dict[Future[Any], list[Draw]] = {}
-        try:
-            while self._n_left:
-                while len(pending) < self._workers.n_tasks and (draws := self._next_draws()):
-                    pending[self._workers.submit(self._source, draws)] = draws
-                done, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
-                for future in done:
-                    draws = pending.pop(future)
-                    self._take(draws, *self._workers.result(future))
-        finally:
-            self._workers.abandon(list(pending))
+        while self._n_left:
+            while len(pending) < self._workers.n_tasks and (draws := self._next_draws()):
+                pending[self._workers.submit(draws)] = draws
+            done, _ = wait(pending, timeout=1.0, return_when=FIRST_COMPLETED)
+            for future in done:
+                draws = pending.pop(future)
+                self._take(draws, *self._workers.result(future))
 
     def _next_draws(self) -> list[Draw]:
-        """Return what a task shall draw: refused samples again, then new ones, then further attempts in advance."""
+        """Return the draws of the next task: rejected samples, then new ones, then further attempts in advance."""
         n = max(1, min(_MAX_BATCH, round(_TASK_SECONDS / max(self._seconds, 1e-6))))
         n = max(1, min(n, -(-self._n_left // self._workers.n_tasks)))
-        return [self._hand_out(index) for _, index in zip(range(n), self._indices())]
+        return [self._draw(index) for _, index in zip(range(n), self._indices())]
 
     def _indices(self) -> Iterator[int]:
-        while self._again:
-            if (index := self._again.popleft()) in self._open:
+        while self._retry:
+            if (index := self._retry.popleft()) in self._open:
                 yield index
         while self._new:
             index = self._new.popleft()
             attempt = next(a for a in range(MAX_DRAWS) if draw_seed(self._seed, index, a) not in self._tried)
-            self._open[index] = _Open(attempt, attempt)
+            self._open[index] = PendingSample(attempt, attempt)
             yield index
-        while waiting := [index for index, state in self._open.items() if not state.passed]:
-            ahead = {index: self._open[index].handed_out - self._open[index].judged for index in waiting}
+        while waiting := [index for index, state in self._open.items() if not state.has_candidate]:
+            ahead = {index: self._open[index].next_attempt - self._open[index].next_decision for index in waiting}
             index = min(waiting, key=ahead.__getitem__)
             if ahead[index] >= self._workers.n_tasks:
                 return
             yield index
 
-    def _hand_out(self, index: int) -> Draw:
+    def _draw(self, index: int) -> Draw:
         state = self._open[index]
-        if state.handed_out >= MAX_DRAWS:
-            raise InputError(f"sample {index} was refused {MAX_DRAWS} times; {_reasons(self._dataset)}")
-        state.handed_out += 1
-        return Draw(index, state.handed_out - 1, draw_seed(self._seed, index, state.handed_out - 1))
+        if state.next_attempt >= MAX_DRAWS:
+            raise InputError(f"sample {index} was rejected {MAX_DRAWS} times; {_reasons(self._dataset)}")
+        state.next_attempt += 1
+        return Draw(index, state.next_attempt - 1, draw_seed(self._seed, index, state.next_attempt - 1))
 
     def _take(self, draws: Sequence[Draw], samples: Sequence[Sample], seconds: float) -> None:
         self._seconds += 0.3 * (seconds / len(draws) - self._seconds)
@@ -144,35 +151,35 @@ class _Filling:
             state = self._open.get(draw.index)
             if state is None:  # accepted by an earlier attempt in the meantime
                 continue
-            state.arrived[draw.attempt] = sample
-            if self._judge is None:
-                self._settle(draw.index)
+            state.results[draw.attempt] = sample
+            if self._filter is None:
+                self._decide(draw.index)
             else:
-                if sample.reason and state.handed_out == draw.attempt + 1:
-                    self._again.append(draw.index)
-                while self._open and self._settle(next(iter(self._open))):
+                if sample.reason and state.next_attempt == draw.attempt + 1:
+                    self._retry.append(draw.index)
+                while self._open and self._decide(next(iter(self._open))):
                     pass
 
-    def _settle(self, index: int) -> bool:
-        """Judge what has arrived of a sample, in the order of the attempts; return whether one is accepted."""
+    def _decide(self, index: int) -> bool:
+        """Accept or reject the finished attempts at a sample, in their order; return whether one is accepted."""
         state = self._open[index]
-        while state.judged in state.arrived:
-            sample, attempt = state.arrived.pop(state.judged), state.judged
-            state.judged += 1
+        while state.next_decision in state.results:
+            sample, attempt = state.results.pop(state.next_decision), state.next_decision
+            state.next_decision += 1
             accepted = self._record(Draw(index, attempt, draw_seed(self._seed, index, attempt)), sample)
             if accepted:
                 del self._open[index]
                 self._n_left -= 1
                 return True
-            if state.handed_out == state.judged and index not in self._again:
-                self._again.append(index)
+            if state.next_attempt == state.next_decision and index not in self._retry:
+                self._retry.append(index)
         return False
 
     def _record(self, draw: Draw, sample: Sample) -> bool:
         reason = sample.reason
-        if self._judge is not None:
-            reason = reason or self._judge.reason(sample)
-            self._judge.record(sample, not reason)
+        if self._filter is not None:
+            reason = reason or self._filter.reason(sample)
+            self._filter.record(sample, not reason)
         if reason:
             self._dataset.append(draw.seed, None, reason=reason, **sample.facts)
         else:
@@ -186,25 +193,25 @@ class _Filling:
 
 
 def check_acceptance(dataset: Dataset, source: Source) -> None:
-    """Raise InputError where surely less than 5 % of the draws pass, and say why they do not.
+    """Raise InputError, with the reasons for rejection, if the acceptance rate is significantly below 5 %.
 
     Notes
     -----
-    "Surely" is a test at the level of 5 %: that few or fewer of n draws would be accepted with a probability below 5 %
-    if each were with 5 %. That takes at least 59 draws; of 59, none passed, of 93 one at most, and so on.
+    One-sided binomial test at the level of 5 %: with an acceptance rate of 5 %, as few accepted draws or fewer would
+    have a probability below 5 %. It needs at least 59 draws: none of 59 accepted, at most one of 93, and so on.
     """
     n_accepted, n_tried = dataset.n_accepted, dataset.n_tried
-    if n_tried < _draws_to_refuse(n_accepted):
+    if n_tried < _draws_to_stop(n_accepted):
         return
-    message = f"only {n_accepted} of {n_tried} {source.name} passed their check; {_reasons(dataset)}"
+    message = f"only {n_accepted} of {n_tried} {source.name} passed the check; {_reasons(dataset)}"
     ranking = [reason for reason, _ in _ranking(dataset)]
     advice = source.advice(ranking[0]) if ranking else ""
-    raise InputError(message + (f"; what helps: {advice}" if advice else ""))
+    raise InputError(message + (f"; try {advice}" if advice else ""))
 
 
 @cache
-def _draws_to_refuse(n_accepted: int) -> int:
-    """Return the smallest number of draws of which so few accepted ones are too few."""
+def _draws_to_stop(n_accepted: int) -> int:
+    """Return the smallest number of draws for which this number of accepted ones is significantly too small."""
     from scipy.stats import binom
 
     low, high = 1, 100 + round(2 * n_accepted / MIN_ACCEPTANCE)
@@ -223,4 +230,4 @@ def _ranking(dataset: Dataset) -> list[tuple[str, int]]:
 
 
 def _reasons(dataset: Dataset) -> str:
-    return "refused for: " + ", ".join(f"{reason} {n}" for reason, n in _ranking(dataset))
+    return "rejected for: " + ", ".join(f"{reason} {n}" for reason, n in _ranking(dataset))

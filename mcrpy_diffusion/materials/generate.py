@@ -184,7 +184,7 @@ def _fill(dataset: Dataset, source: Source, settings: GenerationSettings, run: R
     """Fill the dataset from a source of samples."""
     n_samples = settings.n_training_samples or N_RECONSTRUCTIONS
     with open_workers(
-        source.environment,
+        source,
         n_samples=n_samples - dataset.n_accepted,
         n_jobs=run.n_jobs,
         scheduler=run.scheduler,

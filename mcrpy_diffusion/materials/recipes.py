@@ -112,8 +112,8 @@ class DirectSource:
         return self._make
 
     def advice(self, reason: str) -> str:
-        """Say what helps where most seeds are refused."""
-        return "try a smaller volume fraction, gap or size"
+        """Return a remedy if most seeds are rejected."""
+        return "a smaller volume fraction, gap or size"
 
     def check_settings(self, seed: int) -> None:
         """Make one structure, so that settings that cannot work raise their InputError at once."""

@@ -1,7 +1,7 @@
-"""What the data factory makes, and what makes it: samples, their seeds, and the sources that are sent to workers.
+"""Samples of a data set, their seeds, and the sources that make them in worker processes.
 
-Sample i is drawn from seed i. Where the check refuses it, it is drawn again from further seeds that belong to i alone,
-so that what a dataset holds depends neither on the number of workers, nor on their timing, nor on stops in between.
+Sample i is drawn from seed i. If it is rejected, it is drawn again from further seeds that belong to i alone. So the
+data set depends neither on the number of workers, nor on their timing, nor on interruptions.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_
 
 @dataclass(frozen=True)
 class Sample:
-    """What a worker made of one seed.
+    """The structure of one seed.
 
     Attributes
     ----------
     phases : (I, J) integers
     reason : str
-        Why it is refused; empty if nothing speaks against it.
+        Reason for its rejection; empty if it passed the check.
     facts : dict
-        What was measured, for samples.jsonl.
+        Measured quantities, for samples.jsonl.
     maps : dict of str to arrays
-        Further arrays that are kept beside the phases, such as the map of grains.
+        Further arrays that are stored with the phases, such as the map of grains.
     """
 
     phases: np.ndarray
@@ -41,15 +41,15 @@ class Sample:
 
 
 Maker = Callable[[int, int], Sample]
-"""Called with the number of a sample and the seed of this draw of it."""
+"""Called with the number of a sample and the seed of this attempt."""
 
 
 class Source(Protocol):
-    """What samples are made by: sent to each worker process, and started there once."""
+    """A generator of samples, which is sent to each worker process and started there once."""
 
     @property
     def name(self) -> str:
-        """What the samples are called in messages."""
+        """Name of the samples in messages."""
 
     @property
     def environment(self) -> Mapping[str, str]:
@@ -59,7 +59,7 @@ class Source(Protocol):
         """Return the function that makes samples (in a worker)."""
 
     def advice(self, reason: str) -> str:
-        """Return what helps where most samples are refused for this reason; empty if that is not known."""
+        """Return a remedy if most samples are rejected for this reason; empty if none is known."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +71,14 @@ class Draw:
     seed: int
 
 
-class Judge(Protocol):
-    """Decides what only shows across samples; is asked in the order of the samples' numbers."""
+class SampleFilter(Protocol):
+    """A check that compares samples with each other; called in the order of their numbers."""
 
     def reason(self, sample: Sample) -> str:
-        """Return why a sample is refused that passed its own check; empty if it is not."""
+        """Return the reason for rejecting a sample that passed its own check; empty if it is accepted."""
 
     def record(self, sample: Sample, accepted: bool) -> None:
-        """Take note of a sample, refused ones included."""
+        """Record a sample, whether accepted or rejected."""
 
 
 def draw_seed(seed: int, index: int, attempt: int) -> int:
