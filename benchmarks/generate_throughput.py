@@ -24,7 +24,7 @@ import numpy as np
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.materials import descriptor_based, engine
-from mcrpy_diffusion.materials.workers import LocalWorkers
+from mcrpy_diffusion.materials.local_workers import LocalWorkers
 from mcrpy_diffusion.mcrpy_bridge.environment import variables
 from mcrpy_diffusion.settings import GenerationSettings
 

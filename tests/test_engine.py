@@ -27,8 +27,9 @@ from mcrpy_diffusion.materials import engine
 from mcrpy_diffusion.materials.acceptance import Target
 from mcrpy_diffusion.materials.dask_workers import DaskWorkers
 from mcrpy_diffusion.materials.engine import fill
+from mcrpy_diffusion.materials.local_workers import LocalWorkers
 from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Draw, Sample, draw_seed
-from mcrpy_diffusion.materials.workers import WORKER_BYTES, LocalWorkers, number_of_workers
+from mcrpy_diffusion.materials.workers import WORKER_BYTES, number_of_workers
 from mcrpy_diffusion.settings import GenerationSettings
 
 ROOT = Path(__file__).parents[1]
@@ -164,7 +165,7 @@ import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from coin import Sleeper
 from mcrpy_diffusion.materials.samples import Draw
-from mcrpy_diffusion.materials.workers import LocalWorkers
+from mcrpy_diffusion.materials.local_workers import LocalWorkers
 
 with LocalWorkers(2, Sleeper(folder={str(tmp_path)!r})) as workers:
     tasks = [workers.submit([Draw(index, 0, index)]) for index in (0, 1)]
@@ -368,7 +369,7 @@ from coin import Coin
 from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.materials.engine import fill
-from mcrpy_diffusion.materials.workers import LocalWorkers
+from mcrpy_diffusion.materials.local_workers import LocalWorkers
 
 def main():
     source = Coin(0.5, float(sys.argv[2]))

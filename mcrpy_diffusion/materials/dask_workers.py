@@ -14,8 +14,7 @@ from concurrent.futures import CancelledError, Future
 from typing import IO, Any
 
 from mcrpy_diffusion.errors import InputError, one_line
-from mcrpy_diffusion.materials.samples import Draw, Maker, Sample, Source
-from mcrpy_diffusion.materials.workers import plain_draws, timed_samples
+from mcrpy_diffusion.materials.samples import Draw, Maker, Sample, Source, plain_draws, timed_samples
 
 _DASK_TIMEOUT = 20.0  # seconds
 _COUNT_SECONDS = 5.0  # between two looks at the number of workers

@@ -6,7 +6,8 @@ data set depends neither on the number of workers, nor on their timing, nor on i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -99,3 +100,15 @@ def draw_seed(seed: int, index: int, attempt: int) -> int:
     2**32 / (sqrt(5) m) apart (Hurwitz), which is more than `SEEDS_PER_SET` for m = `MAX_DRAWS`.
     """
     return (seed * SEEDS_PER_SET + index + attempt * SEED_STEP) % 2**32
+
+
+def timed_samples(maker: Maker, draws: Sequence[tuple[int, int]]) -> tuple[list[Sample], float]:
+    """Make the samples (index, seed); return them and the seconds that they took."""
+    started = time.monotonic()
+    samples = [maker(index, seed) for index, seed in draws]
+    return samples, time.monotonic() - started
+
+
+def plain_draws(draws: Sequence[Draw]) -> list[tuple[int, int]]:
+    """Return (index, seed) of each draw: what a worker needs."""
+    return [(draw.index, draw.seed) for draw in draws]
