@@ -1,7 +1,7 @@
 """The package's own layers against PyTorch's, forward and backward, with channels in the last place.
 
-Both run in this one process, in turns; the best of the repetitions, and the ratio. `--dtype` is bfloat16 or float32, in
-which the convolution is Winograd's. Beside other work, `--clock cpu --threads 1` counts the processor's time.
+Both run in this one process, in turns; the best of the repetitions, and the ratio. `--dtype` is bfloat16 or
+float32. Beside other work, `--clock cpu --threads 1` counts the processor's time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion import winograd
-from mcrpy_diffusion.diffusion.fast_layers import circular_pad, dropout, group_norm_silu
+from mcrpy_diffusion.diffusion.layers import circular_pad, dropout, group_norm_silu
 from mcrpy_diffusion.diffusion.unet import n_groups
 
 
@@ -67,11 +66,6 @@ def main() -> None:
         },
         "dropout": {"torch": lambda x: functional.dropout(x, 0.1), "ours": lambda x: dropout(x, 0.1, training=True)},
     }
-    if dtype == torch.float32:
-        pairs["convolution, 3 x 3"] = {
-            "torch": lambda x: functional.conv2d(x, weight, padding=1),
-            "ours": lambda x: winograd.convolve(x, weight, None, circular=False),
-        }
     shape, threads = tuple(options.shape), torch.get_num_threads()
     print(f"torch {torch.__version__}, {threads} threads, {shape}, {options.dtype}, milliseconds")
     for name, layers in pairs.items():

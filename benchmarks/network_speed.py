@@ -3,10 +3,9 @@
 All run in this one process, in turns, on the same machine: medians of the repetitions after warm-up, and their ratio.
 The peer is what its users run by default: float32, contiguous memory, Adam, its own DDIM step. Ours is what this
 package runs by default: channels last, fused Adam, the EMA update included, and autocast where the processor multiplies
-bfloat16 matrices, else Winograd's convolution where that pays ("direct" is ours without); `--compile` adds
-torch.compile. Beside other work, `--clock cpu --threads 1` counts the processor's time instead of the wall's. On a
-graphics card the peer runs in float32 (with TF32, as is the default of its training scripts) and images per second,
-memory and the fraction of the measured matrix product ceiling are printed as well. Run
+bfloat16 matrices; `--compile` adds torch.compile. Beside other work, `--clock cpu --threads 1` counts the processor's
+time instead of the wall's. On a graphics card the peer runs in float32 (with TF32, as is the default of its training
+scripts) and images per second, memory and the fraction of the measured matrix product ceiling are printed as well. Run
 `python benchmarks/network_speed.py --help`.
 """
 
@@ -16,14 +15,13 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable
-from unittest import mock
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from mcrpy_diffusion.diffusion import convolution
+from mcrpy_diffusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from mcrpy_diffusion.diffusion.ema import ExponentialMovingAverage
 from mcrpy_diffusion.diffusion.losses import hybrid_loss, simple_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
@@ -97,25 +95,15 @@ def training_step(
     return step
 
 
-def sampling_step(network: Callable[..., torch.Tensor], device: torch.device, batch: int) -> Callable[[], None]:
+def sampling_step(denoise: Denoiser, device: torch.device, batch: int) -> Callable[[], None]:
     """One DDIM step."""
     schedule = NoiseSchedule.named("linear", 4000)
     x = torch.randn(batch, 1, EXTENT, EXTENT, device=device)
 
     def step() -> None:
-        ddim.sample(network, x, schedule, [(2000, 1970)])
+        ddim.sample(denoise, x, schedule, [(2000, 1970)])
 
     return step
-
-
-def direct(step: Callable[[], None]) -> Callable[[], None]:
-    """The same step with PyTorch's convolutions alone."""
-
-    def run() -> None:
-        with mock.patch.object(convolution, "winograd_pays", return_value=False):
-            step()
-
-    return run
 
 
 def medians(
@@ -193,19 +181,14 @@ def main() -> None:
         "diffusers": training_step(peer, peer, device, batch, ours=False),
         "ours": training_step(predict, ours, device, batch, ours=True),
     }
-    with_winograd = device.type == "cpu" and not has_bfloat16(device) and not options.compile
-    if with_winograd:
-        steps["direct"] = direct(steps["ours"])
     report("training step", medians(steps, options.repeats, options.warm_up, device, clock), 3 * gflop, batch, device)
 
     peer.eval()
     model = Model(ours, info, device=str(device))
     steps = {
-        "diffusers": sampling_step(peer, device, batch),
-        "ours": sampling_step(model.conditioned_network(None), device, batch),
+        "diffusers": sampling_step(NetworkDenoiser(peer, model.schedule), device, batch),
+        "ours": sampling_step(model.denoiser(None), device, batch),
     }
-    if with_winograd:
-        steps["direct"] = direct(steps["ours"])
     report("sampling step", medians(steps, options.repeats, options.warm_up, device, clock), gflop, batch, device)
 
 

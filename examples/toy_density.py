@@ -14,10 +14,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from mcrpy_diffusion.diffusion.denoiser import Network, NetworkDenoiser
 from mcrpy_diffusion.diffusion.losses import simple_loss
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 from mcrpy_diffusion.diffusion.samplers import ddim, ddpm, dpm_solver
-from mcrpy_diffusion.diffusion.sampling import Network, timestep_pairs
+from mcrpy_diffusion.diffusion.timesteps import timestep_pairs
 from mcrpy_diffusion.diffusion.unet import timestep_embedding
 
 N_MODES, RADIUS, STD = 8, 1.0, 0.08
@@ -106,7 +107,7 @@ def main(n_points: int = 10_000, n_training_steps: int = 4000) -> dict[str, floa
     for name, network in (("exact", exact_noise(schedule)), ("learned", learn(schedule, n_training_steps))):
         for row, sample, n_steps, exponent in walks:
             pairs = timestep_pairs(1000, n_steps, exponent=exponent)
-            points = sample(network, noise, schedule, pairs, clip=False, generator=generator)
+            points = sample(NetworkDenoiser(network, schedule, clip=False), noise, schedule, pairs, generator=generator)
             table[f"{name} score, {row}"] = sliced_wasserstein(points, truth)
     table["two sets of draws"] = sliced_wasserstein(draw(n_points, generator), truth)
     print(f"sliced Wasserstein distance of {n_points} points to as many draws of the density")

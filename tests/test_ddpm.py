@@ -7,22 +7,26 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from mcrpy_diffusion.diffusion.denoiser import NetworkDenoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 from mcrpy_diffusion.diffusion.samplers import ddim, ddpm
-from mcrpy_diffusion.diffusion.sampling import noise_like, timestep_pairs
+from mcrpy_diffusion.diffusion.timesteps import noise_like, timestep_pairs
 
 MEAN, STD = 0.3, 0.5
 
 
-def gaussian(schedule, v=None):
-    """The exact E[eps | x_t] where x_0 ~ N(MEAN, STD^2), with a constant variance interpolation v."""
+def gaussian(schedule, v=None, *, clip=False):
+    """The exact E[x_0 | x_t] where x_0 ~ N(MEAN, STD^2), with a variance interpolation v, one for all times or each."""
 
     def network(x, t):
         a = schedule.alpha_bar[t].to(x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
         eps = (1 - a).sqrt() * (x - a.sqrt() * MEAN) / (a * STD**2 + 1 - a)
-        return eps if v is None else torch.cat([eps, torch.full_like(eps, v)], dim=1)
+        if v is None:
+            return eps
+        values = torch.as_tensor(v, dtype=x.dtype).expand(schedule.num_timesteps)[t]
+        return torch.cat([eps, values.reshape(a.shape).expand_as(eps)], dim=1)
 
-    return network
+    return NetworkDenoiser(network, schedule, clip=clip)
 
 
 def optimal_v(schedule):
@@ -37,15 +41,11 @@ def optimal_v(schedule):
 def test_all_steps_with_the_right_variance_give_the_gaussian():
     """Unlike with beta_tilde (see test_ddim), the learned variance can be exact: no discretisation error is left."""
     schedule = NoiseSchedule.named("linear", 100)
-    v = optimal_v(schedule)
-
-    def network(x, t):
-        eps = gaussian(schedule)(x, t)
-        return torch.cat([eps, v[t].reshape(-1, 1).expand_as(eps)], dim=1)
-
     generator = torch.Generator().manual_seed(1)
     x_T = torch.randn(100_000, 1, generator=generator, dtype=torch.float64)
-    x = ddpm.sample(network, x_T, schedule, timestep_pairs(100, 100), clip=False, generator=generator)
+    x = ddpm.sample(
+        gaussian(schedule, optimal_v(schedule)), x_T, schedule, timestep_pairs(100, 100), generator=generator
+    )
     # the last step adds no noise, which lacks the posterior variance of x_0 at t = 0
     lacking = STD**2 * (1 - schedule.alpha_bar[0]) / (schedule.alpha_bar[0] * STD**2 + 1 - schedule.alpha_bar[0])
     np.testing.assert_allclose(x.mean(), MEAN, atol=0.006)
@@ -57,11 +57,13 @@ def test_without_a_learned_variance_it_is_ddim_with_eta_one(steps):
     schedule = NoiseSchedule.named("cosine", 100)
     x_T = torch.randn(6, 1, 3, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     pairs = timestep_pairs(100, steps)
-    walks = [
-        sampler(gaussian(schedule), x_T, schedule, pairs, generator=torch.Generator().manual_seed(3), **options)
+    found = [
+        sampler(
+            gaussian(schedule, clip=True), x_T, schedule, pairs, generator=torch.Generator().manual_seed(3), **options
+        )
         for sampler, options in ((ddpm.sample, {}), (ddim.sample, {"eta": 1.0}))
     ]
-    torch.testing.assert_close(*walks, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(*found, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("v", [-1.0, 0.3, 1.0])
@@ -71,7 +73,12 @@ def test_a_step_has_the_variance_between_beta_tilde_and_beta_of_its_pair(v):
     pairs = [(60, 20), (20, -1)]
     seen = []
     ddpm.sample(
-        gaussian(schedule, v), x, schedule, pairs, generator=torch.Generator().manual_seed(2), callback=seen.append
+        gaussian(schedule, v, clip=True),
+        x,
+        schedule,
+        pairs,
+        generator=torch.Generator().manual_seed(2),
+        callback=seen.append,
     )
     a, b = (float(schedule.alpha_bar[t]) for t in (60, 20))
     beta = 1 - a / b
@@ -96,7 +103,8 @@ def test_all_steps_equal_those_of_diffusers():
     for t in theirs.timesteps:
         output = network(expected, torch.full((3,), int(t)))
         expected = theirs.step(output, int(t), expected, generator=generator).prev_sample
-    found = ddpm.sample(network, x, schedule, timestep_pairs(40, 40), generator=torch.Generator().manual_seed(5))
+    denoise = NetworkDenoiser(network, schedule)
+    found = ddpm.sample(denoise, x, schedule, timestep_pairs(40, 40), generator=torch.Generator().manual_seed(5))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
@@ -107,6 +115,8 @@ def test_an_image_does_not_depend_on_its_batch():
     def run(seeds):
         generators = [torch.Generator().manual_seed(s) for s in seeds]
         x_T = noise_like(template[: len(seeds)], generators)
-        return ddpm.sample(gaussian(schedule, 0.2), x_T, schedule, timestep_pairs(50, 10), generator=generators)
+        return ddpm.sample(
+            gaussian(schedule, 0.2, clip=True), x_T, schedule, timestep_pairs(50, 10), generator=generators
+        )
 
     torch.testing.assert_close(run([7, 8, 9])[2], run([9])[0], rtol=0, atol=0)

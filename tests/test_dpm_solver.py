@@ -7,21 +7,22 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler
 
+from mcrpy_diffusion.diffusion.denoiser import NetworkDenoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 from mcrpy_diffusion.diffusion.samplers import ddim, dpm_solver
-from mcrpy_diffusion.diffusion.sampling import timestep_pairs
+from mcrpy_diffusion.diffusion.timesteps import timestep_pairs
 
 MEAN, STD = 0.3, 0.5
 
 
-def exact_x_0_of_a_gaussian(schedule):
+def gaussian(schedule, *, clip=False):
     """E[x_0 | x_t] where x_0 ~ N(MEAN, STD^2)."""
 
     def network(x, t):
         a = schedule.alpha_bar[t].to(x.dtype).reshape(-1, *([1] * (x.ndim - 1)))
         return MEAN + a.sqrt() * STD**2 * (x - a.sqrt() * MEAN) / (a * STD**2 + 1 - a)
 
-    return network
+    return NetworkDenoiser(network, schedule, "x_0", clip=clip)
 
 
 def flow(x, schedule, t, t_next):
@@ -43,7 +44,7 @@ def test_error_on_a_gaussian_falls_as_one_over_the_steps_squared():
     for steps in (10, 20, 40, 80, 160):
         times = [first + (last - first) * i // steps for i in range(steps + 1)]
         pairs = list(zip(times[:-1], times[1:]))
-        found = dpm_solver.sample(exact_x_0_of_a_gaussian(schedule), x, schedule, pairs, clip=False, prediction="x_0")
+        found = dpm_solver.sample(gaussian(schedule), x, schedule, pairs)
         errors.append(float((found - flow(x, schedule, first, last)).abs().max()))
     ratios = np.array(errors[:-1]) / np.array(errors[1:])
     assert np.all(ratios[1:] > 3.4), (errors, ratios)
@@ -52,10 +53,9 @@ def test_error_on_a_gaussian_falls_as_one_over_the_steps_squared():
 def test_it_needs_fewer_steps_than_ddim():
     schedule = NoiseSchedule.named("cosine", 1000)
     x = torch.linspace(-2, 2, 41, dtype=torch.float64).reshape(-1, 1)
-    network, exact = exact_x_0_of_a_gaussian(schedule), flow(x, schedule, 999, -1)
-    options = {"clip": False, "prediction": "x_0"}
-    fast = dpm_solver.sample(network, x, schedule, timestep_pairs(1000, 100), **options)
-    slow = ddim.sample(network, x, schedule, timestep_pairs(1000, 200), **options)
+    exact = flow(x, schedule, 999, -1)
+    fast = dpm_solver.sample(gaussian(schedule), x, schedule, timestep_pairs(1000, 100))
+    slow = ddim.sample(gaussian(schedule), x, schedule, timestep_pairs(1000, 200))
     assert float((fast - exact).abs().max()) < 0.6 * float((slow - exact).abs().max())
 
 
@@ -64,7 +64,7 @@ def test_log_odds_of_two_coupled_pixels_need_half_the_steps_of_ddim():
     schedule = NoiseSchedule.named("cosine", 4000)
 
     def network(x, t):
-        # evidence of the other pixel, passed through the coupling; half the log odds, as in `phase_log_odds`
+        # evidence of the other pixel, passed through the coupling; half the log odds, as in `LogOdds.context`
         a = schedule.alpha_bar[t].reshape(-1, 1, 1, 1)
         evidence = 2 * a.sqrt() / (1 - a) * x.flip(-1)
         same, other = 0.9, 0.1
@@ -73,14 +73,14 @@ def test_log_odds_of_two_coupled_pixels_need_half_the_steps_of_ddim():
 
     x = torch.tensor([[0.3, -0.8], [1.1, 0.2], [-0.4, 0.45]], dtype=torch.float64).reshape(3, 1, 1, 2)
 
-    def walk(sampler, steps):
+    def run(sampler, steps):
         first, last = 3200, 800
         times = [first + (last - first) * i // steps for i in range(steps + 1)]
-        return sampler(network, x, schedule, list(zip(times[:-1], times[1:])), prediction="log_odds")
+        return sampler(NetworkDenoiser(network, schedule, "log_odds"), x, schedule, list(zip(times[:-1], times[1:])))
 
-    exact = walk(ddim.sample, 2400)
+    exact = run(ddim.sample, 2400)
     errors = {
-        name: [float((walk(sampler, s) - exact).abs().max()) for s in (10, 20, 40)]
+        name: [float((run(sampler, s) - exact).abs().max()) for s in (10, 20, 40)]
         for name, sampler in (("ddim", ddim.sample), ("dpm", dpm_solver.sample))
     }
     assert np.all(np.array(errors["dpm"]) < 0.5 * np.array(errors["ddim"])), errors
@@ -88,11 +88,11 @@ def test_log_odds_of_two_coupled_pixels_need_half_the_steps_of_ddim():
 
 def test_the_first_and_the_last_step_are_those_of_ddim():
     schedule = NoiseSchedule.named("linear", 100)
-    network = exact_x_0_of_a_gaussian(schedule)
+    denoise = gaussian(schedule, clip=True)
     x = torch.randn(5, 1, 2, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for pair in ((80, 40), (10, -1)):
-        found = dpm_solver.sample(network, x, schedule, [pair], prediction="x_0")
-        torch.testing.assert_close(found, ddim.sample(network, x, schedule, [pair], prediction="x_0"))
+        found = dpm_solver.sample(denoise, x, schedule, [pair])
+        torch.testing.assert_close(found, ddim.sample(denoise, x, schedule, [pair]))
 
 
 @pytest.mark.parametrize("clip", [True, False])
@@ -128,15 +128,14 @@ def test_steps_equal_those_of_diffusers(clip, steps):
     expected = x
     for t in theirs.timesteps:
         expected = theirs.step(predicts_x_0(expected, torch.full((3,), int(t))), t, expected).prev_sample
-    found = dpm_solver.sample(network, x, schedule, pairs, clip=clip)
+    found = dpm_solver.sample(NetworkDenoiser(network, schedule, clip=clip), x, schedule, pairs)
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_callback_sees_every_step():
     schedule, seen = NoiseSchedule.named("cosine", 50), []
-    final = dpm_solver.sample(
-        lambda x, t: 0 * x, torch.ones(1, 1), schedule, timestep_pairs(50, 4), callback=seen.append
-    )
+    denoise = NetworkDenoiser(lambda x, t: 0 * x, schedule)
+    final = dpm_solver.sample(denoise, torch.ones(1, 1), schedule, timestep_pairs(50, 4), callback=seen.append)
     assert [(s["i"], s["t"]) for s in seen] == [(0, 49), (1, 33), (2, 16), (3, 0)]
     torch.testing.assert_close(seen[-1]["x"], final)
 
@@ -157,11 +156,12 @@ def test_log_odds_are_carried_on_to_the_middle_of_each_step():
     def at_the_middle(x, t):
         return linear(x, torch.full(t.shape, middle[int(t[0])], dtype=torch.float64))
 
-    found = dpm_solver.sample(linear, x_T, schedule, pairs[:3], prediction="log_odds")
-    expected = ddim.sample(at_the_middle, x_T, schedule, pairs[:3], prediction="log_odds")
+    denoise, denoise_middle = (NetworkDenoiser(f, schedule, "log_odds") for f in (linear, at_the_middle))
+    found = dpm_solver.sample(denoise, x_T, schedule, pairs[:3])
+    expected = ddim.sample(denoise_middle, x_T, schedule, pairs[:3])
     torch.testing.assert_close(found, expected)
     seen = []
-    dpm_solver.sample(linear, x_T, schedule, pairs, prediction="log_odds", callback=seen.append)
+    dpm_solver.sample(denoise, x_T, schedule, pairs, callback=seen.append)
     ddim_seen = []
-    ddim.sample(at_the_middle, x_T, schedule, pairs, prediction="log_odds", callback=ddim_seen.append)
+    ddim.sample(denoise_middle, x_T, schedule, pairs, callback=ddim_seen.append)
     torch.testing.assert_close(seen[-1]["x"], ddim_seen[-1]["x"])

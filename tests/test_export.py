@@ -23,7 +23,7 @@ from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
 from mcrpy_diffusion.models.model import load_model
 from mcrpy_diffusion.models.model_card import ModelCard, pick_figures
-from mcrpy_diffusion.settings import DEFAULT_STEPS, GenerationSettings, TrainingSettings, default_sampling, preset
+from mcrpy_diffusion.settings import SAMPLERS, GenerationSettings, TrainingSettings, default_sampling, preset
 from mcrpy_diffusion.training.train import read_dataset, train
 from mcrpy_diffusion.workflow.export import commands, export
 
@@ -189,7 +189,7 @@ def test_the_usual_steps_are_those_of_default_sampling() -> None:
         default_sampling(TrainingSettings(prediction=p, learned_variance=False)) for p in ("log_odds", "v", "epsilon")
     ]
     found = {each.sampler: each.n_sampling_steps for each in usual}
-    assert found == DEFAULT_STEPS == {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
+    assert found == {k: s.n_sampling_steps for k, s in SAMPLERS.items()} == {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
 
 
 def test_the_commands_in_the_card_make_the_same_data_and_settings(work: Path, exported: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mcrpy_diffusion.diffusion.denoiser import NetworkDenoiser
 from mcrpy_diffusion.diffusion.likelihood import prior_term, variational_bound
 from mcrpy_diffusion.diffusion.losses import vlb_term
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
@@ -36,7 +37,8 @@ def test_the_exact_posterior_leaves_the_prior_and_the_decoder():
         eps = schedule.predict_noise(x_0, x, t)
         return torch.cat([eps, -torch.ones_like(eps)], dim=1)
 
-    bound = variational_bound(network, x_0, schedule, generator=torch.Generator().manual_seed(0))
+    denoise = NetworkDenoiser(network, schedule, clip=False)
+    bound = variational_bound(denoise, x_0, schedule, generator=torch.Generator().manual_seed(0))
     assert bound.times == tuple(range(50))
     np.testing.assert_allclose(bound.terms[:, 1:], 0, atol=1e-9)
     inside = math.erf(GREY_LEVEL / 2 / math.sqrt(2 * float(schedule.posterior_variance[1])))
@@ -63,7 +65,8 @@ def test_the_bound_of_a_gaussian_is_its_entropy(name):
         eps = (1 - a).sqrt() * x / (a * std**2 + 1 - a)
         return torch.cat([eps, v[t].reshape(-1, 1, 1, 1).expand_as(eps)], dim=1)
 
-    bound = variational_bound(network, x_0, schedule, generator=generator)
+    denoise = NetworkDenoiser(network, schedule, clip=False)
+    bound = variational_bound(denoise, x_0, schedule, generator=generator)
     entropy = 0.5 * math.log2(2 * math.pi * math.e * std**2) - math.log2(GREY_LEVEL)
     np.testing.assert_allclose(bound.total.mean(), entropy, atol=0.02)
 
@@ -74,8 +77,15 @@ def test_a_subset_of_the_times_estimates_the_whole():
     def network(x, t):
         return 0.5 * x
 
-    whole = variational_bound(network, x_0, schedule, generator=torch.Generator().manual_seed(0))
-    some = variational_bound(network, x_0, schedule, generator=torch.Generator().manual_seed(0), times=[7])
+    denoise = NetworkDenoiser(network, schedule, clip=False)
+    whole = variational_bound(denoise, x_0, schedule, generator=torch.Generator().manual_seed(0))
+    some = variational_bound(
+        NetworkDenoiser(network, schedule, clip=False),
+        x_0,
+        schedule,
+        generator=torch.Generator().manual_seed(0),
+        times=[7],
+    )
     np.testing.assert_allclose(some.total, some.prior + 40 * some.terms[:, 0])
     np.testing.assert_allclose(whole.total, whole.prior + whole.terms.sum(1))
     x_t = schedule.add_noise(
@@ -83,12 +93,18 @@ def test_a_subset_of_the_times_estimates_the_whole():
         torch.randn(x_0.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
         torch.full((4,), 7),
     )
-    expected = vlb_term(0.5 * x_t, x_0, x_t, torch.full((4,), 7), schedule)
+    expected = vlb_term(
+        NetworkDenoiser(network, schedule, clip=False)(x_t, torch.full((4,), 7)),
+        x_0,
+        x_t,
+        torch.full((4,), 7),
+        schedule,
+    )
     np.testing.assert_allclose(some.terms[:, 0], expected)
 
 
 def test_impossible_times_are_refused():
     schedule, x_0 = NoiseSchedule.named("linear", 40), images()
     for times in ([], [40], [-1]):
-        with pytest.raises(ValueError, match="0 to 39"):
-            variational_bound(lambda x, t: x, x_0, schedule, times=times)
+        with pytest.raises(ValueError, match="between 0 and 39"):
+            variational_bound(NetworkDenoiser(lambda x, t: x, schedule), x_0, schedule, times=times)

@@ -9,6 +9,8 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from mcrpy_diffusion.diffusion.denoiser import from_output
+from mcrpy_diffusion.diffusion.log_odds import LogOdds
 from mcrpy_diffusion.diffusion.losses import (
     discretised_gaussian_nll,
     hybrid_loss,
@@ -19,13 +21,18 @@ from mcrpy_diffusion.diffusion.losses import (
     vlb_term,
 )
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
-from mcrpy_diffusion.diffusion.samplers.ddpm import reverse_distribution
+from mcrpy_diffusion.diffusion.reverse_process import reverse_distribution
 
 
 def draw(n=6, channels=1, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x_0 = torch.rand(n, channels, 4, 5, generator=generator, dtype=torch.float64) * 2 - 1
     return x_0, torch.randn(x_0.shape, generator=generator, dtype=torch.float64)
+
+
+def denoised(output, x_t, t, schedule, *, clip=False):
+    """What a network of this output, which predicts the noise, answers."""
+    return from_output(output, x_t, t, schedule, prediction="epsilon", clip=clip)
 
 
 def test_kl_equals_its_integral():
@@ -53,9 +60,11 @@ def test_the_bound_of_the_exact_posterior_is_zero(t):
     times = torch.full((len(x_0),), t)
     x_t = schedule.add_noise(x_0, noise, times)
     output = torch.cat([noise, -torch.ones_like(noise)], dim=1)
-    np.testing.assert_allclose(vlb_term(output, x_0, x_t, times, schedule), 0, atol=1e-9)
+    np.testing.assert_allclose(
+        vlb_term(denoised(output, x_t, times, schedule), x_0, x_t, times, schedule), 0, atol=1e-9
+    )
     wrong = torch.cat([noise + 0.1, -torch.ones_like(noise)], dim=1)
-    assert float(vlb_term(wrong, x_0, x_t, times, schedule).min()) > 1e-4
+    assert float(vlb_term(denoised(wrong, x_t, times, schedule), x_0, x_t, times, schedule).min()) > 1e-4
 
 
 def test_the_bound_at_zero_is_the_decoder_in_bits_per_dimension():
@@ -64,9 +73,12 @@ def test_the_bound_at_zero_is_the_decoder_in_bits_per_dimension():
     times = torch.zeros(len(x_0), dtype=torch.long)
     x_t = schedule.add_noise(x_0, noise, times)
     output = torch.cat([noise, torch.zeros_like(noise)], dim=1)
-    mean, log_variance, _ = reverse_distribution(output, x_t, times, schedule, clip=False)
+    answer = denoised(output, x_t, times, schedule)
+    mean, log_variance = reverse_distribution(answer, x_t, times, schedule)
     expected = discretised_gaussian_nll(x_0, mean, log_variance).flatten(1).mean(1) / math.log(2)
-    np.testing.assert_allclose(vlb_term(output, x_0, x_t, times, schedule), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        vlb_term(denoised(output, x_t, times, schedule), x_0, x_t, times, schedule), expected, rtol=1e-12
+    )
 
 
 def test_exact_noise_has_no_simple_loss_and_the_total_is_equation_12():
@@ -102,9 +114,10 @@ def test_reverse_distribution_equals_that_of_diffusers(t):
     schedule = NoiseSchedule(theirs.betas.double())
     x_t, output = draw(channels=1, seed=3)[1], draw(channels=2, seed=4)[1].clamp(-1, 1)
     times = torch.full((len(x_t),), t)
-    mean, log_variance, x_0 = reverse_distribution(output, x_t, times, schedule)
+    answer = denoised(output, x_t, times, schedule, clip=True)
+    mean, log_variance = reverse_distribution(answer, x_t, times, schedule)
     step = theirs.step(output, t, x_t, generator=torch.Generator().manual_seed(6))
-    torch.testing.assert_close(x_0, step.pred_original_sample, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(answer.x_0, step.pred_original_sample, rtol=1e-5, atol=1e-5)
     noise = torch.randn(x_t.shape, generator=torch.Generator().manual_seed(6), dtype=x_t.dtype)
     expected = mean if t == 0 else mean + (0.5 * log_variance).exp() * noise
     torch.testing.assert_close(expected, step.prev_sample, rtol=1e-5, atol=1e-5)
@@ -116,7 +129,7 @@ def test_the_variance_runs_from_beta_tilde_to_beta():
     t = torch.tensor([50])
     for v, expected in ((-1, schedule.posterior_variance[50]), (1, schedule.betas[50])):
         output = torch.cat([x_t, torch.full_like(x_t, v)], dim=1)
-        _, log_variance, _ = reverse_distribution(output, x_t, t, schedule)
+        _, log_variance = reverse_distribution(denoised(output, x_t, t, schedule), x_t, t, schedule)
         np.testing.assert_allclose(log_variance.exp(), float(expected), rtol=1e-12)
 
 
@@ -131,9 +144,10 @@ def test_without_surroundings_the_phase_probabilities_are_bayes_rule(channels):
     likelihood = np.exp(-((x_t - a**0.5 * codes) ** 2).sum(1) / (2 * (1 - a)))
     expected = likelihood / likelihood.sum()
     x = torch.from_numpy(x_t).reshape(1, channels, 1, 1)
-    found = schedule.phase_probabilities(torch.zeros_like(x), x, t)[0, :, 0, 0].numpy()
+    log_odds = LogOdds.from_output(torch.zeros_like(x), x, t, schedule)
+    found = log_odds.probabilities()[0, :, 0, 0].numpy()
     np.testing.assert_allclose(found, expected[1:] if channels == 1 else expected, rtol=1e-9)
-    x_0 = schedule.predict_x_0(torch.zeros_like(x), x, t, "log_odds")[0, :, 0, 0].numpy()
+    x_0 = log_odds.expected_x_0()[0, :, 0, 0].numpy()
     np.testing.assert_allclose(x_0, (expected[:, None] * codes).sum(0), rtol=1e-9)
 
 
@@ -169,5 +183,5 @@ def test_the_likelihood_loss_of_independent_pixels_is_their_entropy():
     x_0 = torch.randint(2, (1000, 1, 16, 16), generator=generator).double() * 2 - 1
     t = torch.arange(1000)
     x_t = schedule.add_noise(x_0, torch.randn(x_0.shape, generator=generator, dtype=torch.float64), t)
-    predicted = schedule.predict_x_0(torch.zeros_like(x_t), x_t, t, "log_odds")
+    predicted = LogOdds.from_output(torch.zeros_like(x_t), x_t, t, schedule).expected_x_0()
     assert abs(likelihood_loss(predicted, x_0, t, schedule).mean() - math.log(2)) < 0.01

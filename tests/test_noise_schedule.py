@@ -104,25 +104,25 @@ def test_a_subset_keeps_alpha_bar_and_is_the_marginal_process():
 
 @pytest.mark.parametrize("times", [[], [3, 3], [5, 2], [-1, 4]])
 def test_impossible_subsets_are_refused(times):
-    with pytest.raises(ValueError, match="rising"):
+    with pytest.raises(ValueError, match="rise"):
         NoiseSchedule.named("linear", 100).subset(times)
 
 
 @pytest.mark.parametrize(("name", "steps"), [("cosine", 1000), ("linear", 4000), ("cosine", 30)])
-def test_before_the_first_uncertain_time_next_to_no_pixel_is_misread(name, steps):
+def test_before_min_timestep_next_to_no_pixel_is_misread(name, steps):
     schedule = NoiseSchedule.named(name, steps)
-    first = schedule.first_uncertain_time
+    first = schedule.min_timestep
     share = [0.5 * math.erfc((float(a) / (1 - float(a)) / 2) ** 0.5) for a in schedule.alpha_bar]
     assert 0 < first < steps / 2
     assert share[first - 1] < 0.00136 <= share[first]
-    assert NoiseSchedule(torch.tensor([0.9, 0.9])).first_uncertain_time == 0
-    assert NoiseSchedule(torch.tensor([1e-4, 1e-4])).first_uncertain_time == 1
+    assert NoiseSchedule(torch.tensor([0.9, 0.9])).min_timestep == 0
+    assert NoiseSchedule(torch.tensor([1e-4, 1e-4])).min_timestep == 1
 
 
 @pytest.mark.parametrize("name", ["linear", "cosine"])
-def test_after_the_last_telling_time_the_noise_has_ten_times_the_variance_of_the_image(name):
+def test_after_self_cond_max_timestep_the_noise_has_ten_times_the_variance_of_the_image(name):
     schedule = NoiseSchedule.named(name, 1000)
-    last = schedule.last_telling_time
+    last = schedule.self_cond_max_timestep
     snr = schedule.alpha_bar / (1 - schedule.alpha_bar)
     assert snr[last] >= 0.1 > snr[last + 1]
-    assert NoiseSchedule(torch.tensor([0.99, 0.5])).last_telling_time == 0
+    assert NoiseSchedule(torch.tensor([0.99, 0.5])).self_cond_max_timestep == 0

@@ -216,10 +216,10 @@ def test_an_initial_microstructure_is_left_by_its_strength(mcrpy: ModuleType, pa
         convergence, phases = reconstruct(mcrpy, path, initial=initial, strength=strength, n_sampling_steps=20)
         differing.append((phases != initial).mean())
         steps.append(len(convergence["line_data"]) - 2)
-    assert steps == [2, 10, 20]  # those of the walk at or below strength * 99
+    assert steps == [2, 10, 20]  # those at or below strength * 99
     assert differing[0] < 0.02
     assert differing[0] < differing[1] < differing[2]
-    # at the end of the noise process nothing is left of it but its volume fraction, which the network is told
+    # at the end of the noise process nothing is left of it but its volume fraction, which conditions the network
     _, again = reconstruct(mcrpy, path, initial=np.roll(initial, 5, axis=1), strength=1.0, n_sampling_steps=20)
     assert (again != phases).mean() < 0.03
     _, default = reconstruct(mcrpy, path, initial=initial, n_sampling_steps=20)
@@ -238,7 +238,7 @@ def test_an_initial_microstructure_stays_where_noise_hides_no_phase(mcrpy: Modul
 def test_an_initial_microstructure_is_noised_and_denoised_towards_its_volume_fraction(
     mcrpy: ModuleType, path: Path, model: Model
 ) -> None:
-    """Step by step, by hand: the steps of the second half of the walk, from eq. (3) at the first of them."""
+    """Step by step, by hand: the second half of the steps, from eq. (3) at the first of them."""
     initial = grains()
     options = {"strength": 0.5, "n_sampling_steps": 12, "seed": 7, "convergence_data_steps": 1}
     convergence, phases = reconstruct(mcrpy, path, initial=initial, **options)
@@ -249,7 +249,8 @@ def test_an_initial_microstructure_is_noised_and_denoised_towards_its_volume_fra
     fraction = torch.tensor([[initial.mean()]])
     for frame, t, t_next in zip(convergence["raw_data"], times, [*times[1:], None]):
         with torch.no_grad():
-            output = model.conditioned_network(fraction, hold=True)(x.float(), torch.tensor([t]))
+            denoise = model.denoiser(fraction, {"volume_fraction": fraction})
+            output = denoise(x.float(), torch.tensor([t])).log_odds.context
         x_0 = 2 * torch.sigmoid(2 * (alpha_bar[t].sqrt() / (1 - alpha_bar[t]) * x + output)) - 1
         np.testing.assert_allclose(frame.numpy()[..., 0], (x_0[0, 0] + 1) / 2, atol=1e-5)
         if t_next is not None:
@@ -272,25 +273,25 @@ def test_an_initial_microstructure_of_several_phases(mcrpy: ModuleType, tmp_path
 def test_what_is_wrong_is_named(mcrpy: ModuleType, path: Path, tmp_path: Path) -> None:
     three = make_model(tmp_path, 3)
     cases: list[tuple[Path | None, dict[str, Any], str]] = [
-        (None, {}, "has no model; give --model FILE"),
+        (None, {}, "needs a model; give --model FILE"),
         (tmp_path / "missing.safetensors", {}, "missing.safetensors: no such model"),
-        (path, {"strength": 0}, "strength is 0; allowed is above 0"),
-        (path, {"strength": "much"}, "strength is 'much'"),
+        (path, {"strength": 0}, "strength must be above 0"),
+        (path, {"strength": "much"}, "strength must be .* got 'much'"),
         (path, {"best_of": 0}, "n_samples is 0"),
         (path, {"sampler": "euler"}, "sampler is 'euler'"),
-        (path, {"n_sampling_steps": 101}, "this model allows 1 to 100"),
+        (path, {"n_sampling_steps": 101}, "n_sampling_steps must be between 1 and 100"),
         (path, {"shape": (15, 16)}, "multiples of 2"),
-        (three, {}, "the model makes 3 phases; 2 phases are wanted"),
-        (path, {"desired": grains(3), "use_multiphase": True}, "the model makes 2 phases; 3 phases are wanted"),
+        (three, {}, "must make 2 phases.* got one that makes 3 phases"),
+        (path, {"desired": grains(3), "use_multiphase": True}, "must make 3 phases.* got one that makes 2 phases"),
     ]
     for file, settings, message in cases:
         with pytest.raises(InputError, match=message):
             reconstruct(mcrpy, file, **settings)
-    with pytest.raises(InputError, match="orientations and 3D are not there yet"):
+    with pytest.raises(InputError, match="3D and orientations are not supported"):
         reconstruct(mcrpy, path, shape=(SIZE, SIZE, SIZE))
     descriptor = characterize(mcrpy, grains(), use_multigrid_descriptor=True)
     levels = {"use_multigrid_descriptor": True, "use_multigrid_reconstruction": True}
-    with pytest.raises(InputError, match="use_multigrid_reconstruction is set"):
+    with pytest.raises(InputError, match="use_multigrid_reconstruction must be off"):
         mcrpy.reconstruct(descriptor, (SIZE, SIZE), settings_of(mcrpy, path, **levels))
 
 

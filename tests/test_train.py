@@ -21,9 +21,11 @@ from mcrpy_diffusion.models.model import load_model
 from mcrpy_diffusion.runtime.parallel import make_accelerator
 from mcrpy_diffusion.settings import TrainingSettings
 from mcrpy_diffusion.training import train as training
+from mcrpy_diffusion.training.data import TrainingData, all_volume_fractions
 from mcrpy_diffusion.training.log import COLUMNS, read_log
+from mcrpy_diffusion.training.run import TrainingRun, learning_rate, stratified_timesteps
 from mcrpy_diffusion.training.state import read_state, states
-from mcrpy_diffusion.training.train import TrainingData, learning_rate, read_history, stratified_timesteps, train
+from mcrpy_diffusion.training.train import read_history, train
 
 TINY = TrainingSettings(
     channels=8,
@@ -57,17 +59,14 @@ class Killed(Exception):
 
 
 @pytest.mark.parametrize(
-    ("prediction", "conditioned", "winograd", "changes"),
+    ("prediction", "conditioned", "changes"),
     [
-        ("epsilon", False, False, {}),
-        ("log_odds", True, False, {"self_condition": True, "skip_high_snr": True, "loss": "likelihood"}),
-        ("v", False, True, {}),
+        ("epsilon", False, {}),
+        ("log_odds", True, {"self_condition": True, "skip_high_snr": True, "loss": "likelihood"}),
+        ("v", False, {}),
     ],
 )
-def test_a_killed_run_continued_equals_an_uninterrupted_one_bit_for_bit(
-    tmp_path, prediction, conditioned, winograd, changes, monkeypatch
-):
-    monkeypatch.setattr("mcrpy_diffusion.diffusion.convolution.winograd_pays", lambda *_: winograd)
+def test_a_killed_run_continued_equals_an_uninterrupted_one_bit_for_bit(tmp_path, prediction, conditioned, changes):
     settings = replace(
         TINY,
         prediction=prediction,
@@ -157,7 +156,7 @@ def test_the_model_carries_its_settings(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_a_hint(tmp_path, monkeypatch):
-    class Exploding(training.TrainingRun):
+    class Exploding(TrainingRun):
         def loss(self, *batch):
             return super().loss(*batch) * (float("inf") if self.step == 3 else 1.0)
 
@@ -345,7 +344,7 @@ def test_a_compiled_network_learns_the_same(tmp_path):
 
 
 def test_the_memory_is_named_before_the_run(tmp_path, caplog):
-    with caplog.at_level("INFO", logger="mcrpy_diffusion.training.train"):
+    with caplog.at_level("INFO", logger="mcrpy_diffusion.training"):
         train(data(), TINY, tmp_path)
     line = next(r.getMessage() for r in caplog.records if r.getMessage().startswith("memory: "))
     assert re.fullmatch(r"memory: training needs about 0\.\d\d GiB, \d+\.\d GiB are free", line)
@@ -356,7 +355,7 @@ def test_too_little_memory_is_warned_of_and_running_out_is_one_line_with_advice(
     train(data(), TINY, tmp_path)
     assert "may be too much: try gradient_accumulation 2" in caplog.text
     (tmp_path / "other").mkdir()
-    monkeypatch.setattr(training.TrainingRun, "do_step", lambda self, stop: torch.empty(2**60, dtype=torch.uint8))
+    monkeypatch.setattr(TrainingRun, "do_step", lambda self, stop: torch.empty(2**60, dtype=torch.uint8))
     with pytest.raises(InputError, match="out of memory: try gradient_accumulation 2 .* below 4"):
         train(data(), TINY, tmp_path / "other")
 
@@ -366,8 +365,8 @@ def test_without_augmentation_every_batch_holds_training_images_as_they_are(tmp_
     for augmentation in (True, False):
         settings = replace(TINY, augmentation=augmentation, batch_size=32)
         info = ModelInfo(settings, n_phases=2, extent=(8, 8), periodic=True)
-        fractions = training.all_volume_fractions(images)
-        run = training.TrainingRun(images, info, make_accelerator("cpu"), fractions)
+        fractions = all_volume_fractions(images)
+        run = TrainingRun(images, info, make_accelerator("cpu"), fractions)
         x_0 = run.draw_batch(torch.Generator().manual_seed(0))[0]
         there = (x_0[:, None, 0] > 0).eq(torch.from_numpy(images.phases > 0)[None]).all(dim=(2, 3)).any(dim=1)
         assert bool(there.all()) != augmentation

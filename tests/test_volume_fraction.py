@@ -10,8 +10,9 @@ import pytest
 import torch
 from test_train import TINY
 
+from mcrpy_diffusion.diffusion.denoiser import NetworkDenoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
-from mcrpy_diffusion.diffusion.volume_fraction import exact_phases, holding, shifts
+from mcrpy_diffusion.diffusion.volume_fraction import constrain_volume_fraction, exact_phases, tilt_log_odds
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
 from mcrpy_diffusion.models.model import Model, load_model
 
@@ -24,28 +25,30 @@ def logit(p: torch.Tensor | float) -> torch.Tensor:
 def test_the_probabilities_have_the_wanted_means(n_phases: int) -> None:
     log_odds = 3 * torch.randn(4, 1 if n_phases == 2 else n_phases, 16, 12, generator=torch.Generator().manual_seed(0))
     wanted = torch.tensor([[0.02], [0.3], [0.5], [0.97]]) * torch.ones(n_phases - 1) / (n_phases - 1)
-    shifted = log_odds + shifts(log_odds, wanted)
+    shifted = log_odds + tilt_log_odds(log_odds, wanted)
     shown = shifted.sigmoid() if n_phases == 2 else shifted.softmax(1)[:, 1:]
     torch.testing.assert_close(shown.mean((2, 3)), wanted, atol=2e-5, rtol=0)
 
 
 def test_even_log_odds_become_those_of_the_fraction() -> None:
-    one = shifts(torch.full((1, 1, 8, 8), -1.5, dtype=torch.float64), torch.tensor([[0.2]]))
+    one = tilt_log_odds(torch.full((1, 1, 8, 8), -1.5, dtype=torch.float64), torch.tensor([[0.2]]))
     assert float(one) == pytest.approx(float(logit(0.2)) + 1.5, abs=1e-5)
-    several = shifts(torch.tensor([1.0, 0.0, -1.0])[None, :, None, None].expand(1, 3, 8, 8), torch.tensor([[0.2, 0.3]]))
+    several = tilt_log_odds(
+        torch.tensor([1.0, 0.0, -1.0])[None, :, None, None].expand(1, 3, 8, 8), torch.tensor([[0.2, 0.3]])
+    )
     ratio = (torch.tensor([1.0, 0.0, -1.0]) + several[0, :, 0, 0]).softmax(0)
     torch.testing.assert_close(ratio, torch.tensor([0.5, 0.2, 0.3]), atol=1e-5, rtol=0)
 
 
 def test_what_keeps_the_fractions_is_left_as_it_is() -> None:
     log_odds = 2 * torch.randn(2, 1, 32, 32, generator=torch.Generator().manual_seed(1))
-    assert float(shifts(log_odds, log_odds.sigmoid().mean((2, 3))).abs().max()) < 1e-4
+    assert float(tilt_log_odds(log_odds, log_odds.sigmoid().mean((2, 3))).abs().max()) < 1e-4
 
 
 def test_no_fraction_turns_pixels_that_are_certain() -> None:
     log_odds = torch.tensor([-40.0] * 8 + [40.0] * 8, dtype=torch.float64).reshape(1, 1, 4, 4)
     for fraction in (0.0, 0.5, 1.0):
-        probability = (log_odds + shifts(log_odds, torch.tensor([[fraction]]))).sigmoid()
+        probability = (log_odds + tilt_log_odds(log_odds, torch.tensor([[fraction]]))).sigmoid()
         assert bool((probability.round() == (log_odds > 0)).all())
 
 
@@ -57,7 +60,7 @@ def test_it_is_what_follows_from_knowing_the_number_of_pixels(n: int) -> None:
     images = images[images.sum(1) == n / 4]
     exact = (images @ log_odds).softmax(0) @ images
     grid = log_odds.reshape(1, 1, 2, -1)
-    tilted = (grid + shifts(grid, torch.tensor([[0.25]]))).sigmoid().flatten()
+    tilted = (grid + tilt_log_odds(grid, torch.tensor([[0.25]]))).sigmoid().flatten()
     assert float((tilted - exact).abs().max()) < 0.6 / n
     assert float((log_odds.sigmoid() - exact).abs().max()) > 0.2
 
@@ -66,11 +69,13 @@ def test_the_expected_image_keeps_the_fractions_at_all_times() -> None:
     schedule = NoiseSchedule.named("cosine", 100)
     generator = torch.Generator().manual_seed(0)
     fractions = torch.tensor([[0.1], [0.6]])
-    network = holding(lambda x, t: torch.randn(x.shape, generator=generator), schedule, fractions)
+    denoise = constrain_volume_fraction(
+        NetworkDenoiser(lambda x, t: torch.randn(x.shape, generator=generator), schedule, "log_odds"), fractions
+    )
     for time in (99, 70, 40):
         t = torch.full((2,), time)
         x = torch.randn(2, 1, 16, 16, generator=generator)
-        x_0 = schedule.predict_x_0(network(x, t), x, t, "log_odds")
+        x_0 = denoise(x, t).x_0
         torch.testing.assert_close((x_0.mean((2, 3)) + 1) / 2, fractions, atol=1e-5, rtol=0)
 
 

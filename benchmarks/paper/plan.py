@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES, fast_sampling
+from mcrpy_diffusion.benchmark.plan import fast_sampling
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials import recipes
 from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 from mcrpy_diffusion.models import pretrained
-from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.settings import SAMPLERS, SamplingSettings, TrainingSettings, preset
 
 SCALES = ("small", "paper")  # presets of the package
 EXTENTS = {64: MATERIALS, 256: ("alloy", "carbonate", "fibre")}  # what the paper has of each
@@ -214,4 +214,4 @@ def sampler_key(settings: SamplingSettings) -> str:
 
 def sampler_name(sampler: str, n_steps: int) -> str:
     """Name of a sampler and its steps for readers, such as DDIM 150."""
-    return f"{SAMPLER_NAMES[sampler]} {n_steps}"
+    return f"{SAMPLERS[sampler].title} {n_steps}"

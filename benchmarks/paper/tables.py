@@ -13,10 +13,10 @@ from typing import Any
 
 from benchmarks.paper.plan import EXTENTS, STUDY_NAME, sampler_name
 from benchmarks.paper.published import PAPER, SAMPLING_STEPS
-from mcrpy_diffusion.benchmark.plan import SAMPLER_NAMES
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically
 from mcrpy_diffusion.materials.reference_images import MATERIALS
+from mcrpy_diffusion.settings import SAMPLERS
 
 Metrics = Mapping[str, Any]
 TARGETS = {"volume_fraction": 0.005, "grain_size_percent": 3.0, "copying_z": 2.0}
@@ -58,7 +58,7 @@ def write_tables(folder: Path) -> list[Path]:
 def read_metrics(folder: Path) -> list[Metrics]:
     """The metrics of every material and sampler, in the paper's order, its own sampler first."""
     found = [_read(file) for file in (folder / "metrics").glob("*.json")]
-    order = [*SAMPLER_NAMES]
+    order = [*SAMPLERS]
     return sorted(
         found, key=lambda m: (MATERIALS.index(m["run"]["material"]), order.index(m["run"]["sampler"]), _steps(m))
     )

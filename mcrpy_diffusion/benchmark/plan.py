@@ -17,6 +17,7 @@ from mcrpy_diffusion.materials.reference import Reference, reference_from_microg
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.structure_folder import StructureFolder
 from mcrpy_diffusion.settings import (
+    SAMPLERS,
     BenchmarkSettings,
     GenerationSettings,
     SamplingSettings,
@@ -26,7 +27,6 @@ from mcrpy_diffusion.settings import (
 )
 
 MODEL_TASK = "model"
-SAMPLER_NAMES = {"ddim": "DDIM", "ddpm": "DDPM", "dpm_solver": "DPM-Solver++"}
 FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where nothing else than the paper's sampler is recommended
 
 
@@ -146,7 +146,7 @@ class Plan:
         if not METHODS[method].is_diffusion:
             return METHODS[method].title
         sampling = self.sampling(method)
-        return f"{METHODS[method].title}: {SAMPLER_NAMES[sampling.sampler]}, {sampling.n_sampling_steps} steps"
+        return f"{METHODS[method].title}: {SAMPLERS[sampling.sampler].title}, {sampling.n_sampling_steps} steps"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the resolved settings, for the console and the report."""

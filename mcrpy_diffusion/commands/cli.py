@@ -253,7 +253,7 @@ def train(options: dict[str, Any]) -> None:
 
     data = read_dataset(folder)
     settings = preset(name, (data.phases.shape[1], data.phases.shape[2])).training.replace(**options)
-    shown = messages_of("mcrpy_diffusion.training.train") if parallel.is_main_process() else contextlib.nullcontext()
+    shown = messages_of("mcrpy_diffusion.training") if parallel.is_main_process() else contextlib.nullcontext()
     if parallel.num_processes() > 1 and parallel.is_main_process():
         print(f"{parallel.num_processes()} processes share each batch", flush=True)
     with shown:

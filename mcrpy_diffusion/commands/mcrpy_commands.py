@@ -363,7 +363,7 @@ def _add_options(parser: argparse.ArgumentParser, command: str) -> list[str]:
         },
         "n_training_samples": {"type": int, "metavar": "N", "help": "training structures (default: the preset's)"},
         "n_training_steps": {"type": int, "metavar": "N", "help": "training steps (default: the preset's)"},
-        "sampler": {"choices": SAMPLERS, "help": "default: the preset's"},
+        "sampler": {"choices": tuple(SAMPLERS), "help": "default: the preset's"},
         "n_sampling_steps": {"type": int, "metavar": "N", "help": "denoising steps (default: the preset's)"},
         "eta": {"type": float, "metavar": "ETA", "help": "noise while sampling, 0 to 1 (default: 0)"},
         "n_jobs": {"type": int, "metavar": "N", "help": "worker processes for training data, -1: all cores (default)"},

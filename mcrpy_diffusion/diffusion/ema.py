@@ -20,7 +20,7 @@ class ExponentialMovingAverage:
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         if not 0 <= decay < 1:
-            raise ValueError(f"decay is {decay}; allowed is 0 up to, not including, 1")
+            raise ValueError(f"decay must be at least 0 and below 1, got {decay}")
         self.decay = decay
         self.num_updates = 0
         self.weights: dict[str, Tensor] = {k: v.detach().clone() for k, v in module.state_dict().items()}

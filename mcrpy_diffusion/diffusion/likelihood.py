@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mcrpy_diffusion.diffusion.denoiser import Denoiser
 from mcrpy_diffusion.diffusion.losses import mean_per_image, normal_kl, vlb_term
-from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
-from mcrpy_diffusion.diffusion.sampling import Generators, Network, noise_like
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.timesteps import Generators, batch_of, noise_like
 
 
 @dataclass(frozen=True)
@@ -46,20 +47,20 @@ def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
 
 @torch.no_grad()
 def variational_bound(
-    network: Network,
+    denoise: Denoiser,
     x_0: Tensor,
     schedule: NoiseSchedule,
     *,
     generator: Generators = None,
     times: Sequence[int] | None = None,
-    prediction: Prediction = "epsilon",
     callback: Callable[[int], None] | None = None,
 ) -> VariationalBound:
     """Bound minus log likelihood of images, with one draw of x_t for each term.
 
     Parameters
     ----------
-    network : callable (x_t (B, C, ...), t (B,)) -> (B, C, ...) or (B, 2 C, ...)
+    denoise : Denoiser
+        Without clipping.
     x_0 : Tensor, shape (B, C, ...), in [-1, 1]
         The likelihood is that of 256 levels: the decoder integrates over intervals of 2 / 255.
     generator : torch.Generator, one per image, or None
@@ -75,13 +76,12 @@ def variational_bound(
     """
     chosen = tuple(range(schedule.num_timesteps)) if times is None else tuple(times)
     if not chosen or min(chosen) < 0 or max(chosen) >= schedule.num_timesteps:
-        raise ValueError(f"times are {chosen}; allowed are numbers in 0 to {schedule.num_timesteps - 1}")
+        raise ValueError(f"times must be between 0 and {schedule.num_timesteps - 1}, got {chosen}")
     terms = []
     for done, time in enumerate(chosen, 1):
-        t = torch.full((len(x_0),), time, dtype=torch.long, device=x_0.device)
+        t = batch_of(time, x_0)
         x_t = schedule.add_noise(x_0, noise_like(x_0, generator), t)
-        output = network(x_t, t).to(x_0.dtype)
-        terms.append(vlb_term(output, x_0, x_t, t, schedule, prediction=prediction))
+        terms.append(vlb_term(denoise(x_t, t), x_0, x_t, t, schedule))
         if callback is not None:
             callback(done)
     stacked, prior = torch.stack(terms, dim=1), prior_term(x_0, schedule)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from mcrpy_diffusion.diffusion.denoiser import Denoised, from_output
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction, at
-from mcrpy_diffusion.diffusion.samplers.ddpm import reverse_distribution
+from mcrpy_diffusion.diffusion.reverse_process import reverse_distribution
 
 VLB_WEIGHT = 0.001  # lambda of eq. (12)
 
@@ -45,9 +46,9 @@ def likelihood_loss(predicted_x_0: Tensor, x_0: Tensor, t: Tensor, schedule: Noi
     """Term L_t of L_vlb times T, eq. (9), in nats per channel where the variance is beta_tilde_t. Shape (B,).
 
     |x_0 - x_0_hat|^2 (SNR_{t-1} - SNR_t) T / 2 with SNR = alpha_bar / (1 - alpha_bar) (Kingma et al. 2021,
-    arXiv:2107.00630, section 4). Its mean over all t is the bound on minus log likelihood, but for the decoder, in
-    whose place t = 0 has the weight of t = 1. It counts the noisiest times, at which little can be known, less than the
-    velocity loss does.
+    arXiv:2107.00630, section 4). Its mean over all t is the bound on minus log likelihood without the decoder;
+    t = 0 has the weight of t = 1. The noisiest times, at which little can be known, count less than in the velocity
+    loss.
     """
     return mean_per_image((predicted_x_0 - x_0) ** 2 * at(schedule.likelihood_weights, t, x_0))
 
@@ -73,20 +74,12 @@ def discretised_gaussian_nll(x_0: Tensor, mean: Tensor, log_variance: Tensor) ->
     return -torch.log((0.5 * (upper - lower)).clamp(min=1e-12))
 
 
-def vlb_term(
-    model_output: Tensor,
-    x_0: Tensor,
-    x_t: Tensor,
-    t: Tensor,
-    schedule: NoiseSchedule,
-    *,
-    prediction: Prediction = "epsilon",
-) -> Tensor:
+def vlb_term(denoised: Denoised, x_0: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule) -> Tensor:
     """The term of L_vlb at time t in bits per dimension: L_0 (8) at t = 0, else the KL L_{t-1} (9). Shape (B,).
 
-    x_0 is not clipped, as in the published code.
+    The expected x_0 is not clipped, as in the published code: `denoised` comes from a denoiser without clipping.
     """
-    mean, log_variance, _ = reverse_distribution(model_output, x_t, t, schedule, clip=False, prediction=prediction)
+    mean, log_variance = reverse_distribution(denoised, x_t, t, schedule)
     true_mean, true_log_variance = schedule.posterior(x_0, x_t, t)
     kl = mean_per_image(normal_kl(true_mean, true_log_variance, mean, log_variance))
     decoder = mean_per_image(discretised_gaussian_nll(x_0, mean, log_variance))
@@ -117,8 +110,23 @@ def hybrid_loss(
     -------
     HybridLoss
     """
-    predicted, v = model_output.chunk(2, dim=1)
-    simple = simple_loss(predicted, schedule.target(x_0, noise, t, prediction))
-    frozen = torch.cat([predicted.detach(), v], dim=1)
-    vlb = vlb_term(frozen, x_0, x_t, t, schedule, prediction=prediction)
+    denoised = from_output(model_output, x_t, t, schedule, prediction=prediction, clip=False)
+    return hybrid_loss_of(denoised, x_0, x_t, t, noise, schedule, prediction=prediction)
+
+
+def hybrid_loss_of(
+    denoised: Denoised,
+    x_0: Tensor,
+    x_t: Tensor,
+    t: Tensor,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    prediction: Prediction,
+) -> HybridLoss:
+    """`hybrid_loss` of what a denoiser without clipping answers at x_t."""
+    if denoised.output is None or denoised.variance is None:
+        raise ValueError("the hybrid loss must have a network with learned variance, got one without")
+    simple = simple_loss(denoised.output, schedule.target(x_0, noise, t, prediction))
+    vlb = vlb_term(replace(denoised, x_0=denoised.x_0.detach()), x_0, x_t, t, schedule)
     return HybridLoss(simple, vlb, simple + VLB_WEIGHT * schedule.num_timesteps * vlb)

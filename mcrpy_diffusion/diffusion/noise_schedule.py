@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 Prediction = Literal["epsilon", "v", "x_0", "log_odds"]
-TELLING_SNR = 0.1  # below it an estimate of x_0 is little more than what the network likes best
-CERTAIN_SNR = 9.0  # 1 pixel in 740 lies nearer to another phase than to its own
+SELF_COND_MIN_SNR = 0.1  # below it an estimate of x_0 is little more than the network's preference
+MAX_SNR = 9.0  # above it fewer than 1 pixel in 740 lies nearer to another phase than to its own
 
 
 def linear_beta_schedule(num_timesteps: int) -> Tensor:
@@ -33,7 +33,7 @@ def linear_beta_schedule(num_timesteps: int) -> Tensor:
     Tensor, shape (T,), float64, in (0, 1)
     """
     if num_timesteps <= 20:
-        raise ValueError(f"num_timesteps is {num_timesteps}; the linear schedule allows more than 20")
+        raise ValueError(f"num_timesteps must be above 20 for the linear schedule, got {num_timesteps}")
     scale = 1000 / num_timesteps
     return torch.linspace(1e-4 * scale, 0.02 * scale, num_timesteps, dtype=torch.float64)
 
@@ -89,7 +89,7 @@ class NoiseSchedule:
     def named(cls, name: str, num_timesteps: int) -> NoiseSchedule:
         """Make the schedule "linear" or "cosine" of T steps."""
         if name not in SCHEDULES:
-            raise ValueError(f"schedule is {name!r}; allowed are {', '.join(SCHEDULES)}")
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {name!r}")
         return cls(SCHEDULES[name](num_timesteps))
 
     @property
@@ -108,15 +108,22 @@ class NoiseSchedule:
         """alpha_bar_t as a number; 1 at t = -1, the clean image."""
         return float(self.alpha_bar[t]) if t >= 0 else 1.0
 
-    @property
-    def first_uncertain_time(self) -> int:
-        """The first time whose noise hides phases, which are -1 and 1: from there on SNR <= 9, three deviations."""
-        return min(int((self.alpha_bar > CERTAIN_SNR / (1 + CERTAIN_SNR)).sum()), self.num_timesteps - 1)
+    def half_log_snr(self, t: int) -> float:
+        """lambda_t = log(sqrt(alpha_bar_t) / sqrt(1 - alpha_bar_t)); infinite at t = -1, the clean image."""
+        if t < 0:
+            return math.inf
+        alpha_bar = self.alpha_bar_at(t)
+        return 0.5 * (math.log(alpha_bar) - math.log1p(-alpha_bar))
 
     @property
-    def last_telling_time(self) -> int:
-        """The last time whose noise lets something of x_0 through, SNR >= 0.1."""
-        return max(int((self.alpha_bar >= TELLING_SNR / (1 + TELLING_SNR)).sum()) - 1, 0)
+    def min_timestep(self) -> int:
+        """The first time at which noise hides phases (-1 and 1): SNR <= 9, three standard deviations."""
+        return min(int((self.alpha_bar > MAX_SNR / (1 + MAX_SNR)).sum()), self.num_timesteps - 1)
+
+    @property
+    def self_cond_max_timestep(self) -> int:
+        """The last time at which an estimate of x_0 is informative, SNR >= 0.1."""
+        return max(int((self.alpha_bar >= SELF_COND_MIN_SNR / (1 + SELF_COND_MIN_SNR)).sum()) - 1, 0)
 
     def subset(self, times: Sequence[int]) -> NoiseSchedule:
         """The process that visits some of the time steps only: its step i leads to time times[i].
@@ -129,7 +136,7 @@ class NoiseSchedule:
         times : sequence of int, rising, in 0 ... T-1
         """
         if list(times) != sorted(set(times)) or not times or times[0] < 0:
-            raise ValueError(f"times are {list(times)}; allowed are rising numbers of at least 0")
+            raise ValueError(f"times must rise from at least 0, got {list(times)}")
         alpha_bar = self.alpha_bar[list(times)]
         previous = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
         return NoiseSchedule(1 - alpha_bar / previous)
@@ -154,7 +161,7 @@ class NoiseSchedule:
         return mean, at(self.posterior_log_variance, t, x_t)
 
     def target(self, x_0: Tensor, noise: Tensor, t: Tensor, prediction: Prediction = "epsilon") -> Tensor:
-        """What the network is asked to predict: eps, x_0, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0.
+        """What the network predicts: eps, x_0, or v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0.
 
         v is Salimans & Ho (2022), appendix D.
         """
@@ -163,34 +170,19 @@ class NoiseSchedule:
         if prediction == "x_0":
             return x_0
         if prediction != "v":
-            raise ValueError(f"prediction is {prediction!r}; a target have epsilon, v, x_0")
+            raise ValueError(f"prediction must be one of epsilon, v, x_0, got {prediction!r}")
         return at(self.alpha_bar.sqrt(), t, x_0) * noise - at((1 - self.alpha_bar).sqrt(), t, x_0) * x_0
 
     def predict_x_0(self, output: Tensor, x_t: Tensor, t: Tensor, prediction: Prediction = "epsilon") -> Tensor:
-        """Expected x_0, given what the network predicted at x_t: eq. (3) solved for it, or `phase_probabilities`."""
+        """Expected x_0, given the network's prediction of epsilon, v or x_0 at x_t: eq. (3) solved for x_0."""
         signal, sigma = at(self.alpha_bar.sqrt(), t, x_t), at((1 - self.alpha_bar).sqrt(), t, x_t)
         if prediction == "epsilon":
             return (x_t - sigma * output) / signal
         if prediction == "x_0":
             return output
-        if prediction == "log_odds":
-            return 2 * self.phase_probabilities(output, x_t, t) - 1
-        return signal * x_t - sigma * output
-
-    def phase_log_odds(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Log odds of the phases of each pixel, where the network predicts what its surroundings say (`log_odds`).
-
-        Phases are -1 and 1 in each channel, so eq. (3) gives each pixel's own evidence exactly, by Bayes' rule:
-        2 sqrt(alpha_bar) x_t / (1 - alpha_bar). The network adds the log odds that follow from everything else; it
-        need not learn the first part.
-        """
-        evidence = at(self.alpha_bar.sqrt() / (1 - self.alpha_bar), t, x_t) * x_t
-        return 2 * (evidence + output)
-
-    def phase_probabilities(self, output: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
-        """Probability of each phase, shape (B, C, ...): of phase 1 where there is one channel, else of phase c."""
-        log_odds = self.phase_log_odds(output, x_t, t)
-        return log_odds.sigmoid() if x_t.shape[1] == 1 else log_odds.softmax(dim=1)
+        if prediction == "v":
+            return signal * x_t - sigma * output
+        raise ValueError(f"prediction must be one of epsilon, v, x_0, got {prediction!r}")
 
     def predict_noise(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> Tensor:
         """Solve eq. (3) for the noise."""

@@ -1,65 +1,48 @@
-"""Networks that are told what they expected one step before (Chen et al. 2023, "Analog bits", arXiv:2208.04202).
+"""Self-conditioning on the previous estimate of x_0 (Chen et al. 2023, "Analog bits", arXiv:2208.04202).
 
-The steps of a walk share most of what they have to find out. A network that sees its last estimate of x_0 corrects that
-one in place of beginning anew, so that a small network goes through its layers many times on the way.
+Consecutive steps share most of what they have to find out. A network that sees its previous estimate corrects it in
+place of starting anew, so that a small network passes through its layers many times during sampling.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
-from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
-from mcrpy_diffusion.diffusion.sampling import Network, split_output
+from mcrpy_diffusion.diffusion.denoiser import Denoised, Denoiser
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 
 
-def remembering(
-    network: Callable[[Tensor, Tensor, Tensor | None], Tensor], schedule: NoiseSchedule, prediction: Prediction
-) -> Network:
-    """Make the network of one walk: each call is told what the call before expected x_0 to be.
+class SelfConditioned:
+    """A denoiser for one batch from noise to images: each call is given the x_0 that the previous call estimated.
 
-    Not so at the walk's beginning, `schedule.last_telling_time`: an estimate from noise alone is what the network likes
-    best, say one direction of lamellae, and fed back from step to step that would grow into all structures.
+    No estimate is given at the noisiest times, above `schedule.self_cond_max_timestep`. An estimate from noise alone is
+    the network's preference, such as one direction of lamellae; feedback would amplify it in all structures.
 
     Parameters
     ----------
-    network : callable (x_t (B, C, I, J), t (B,), estimate (B, C, I, J) or None) -> (B, C or 2 C, I, J)
+    denoise : Denoiser
     schedule : NoiseSchedule
-    prediction : str
-
-    Returns
-    -------
-    callable (x_t, t) -> (B, C or 2 C, I, J)
-        For one batch from noise to images; the next one needs another.
-    """
-    estimate: Tensor | None = None
-    first_told = schedule.last_telling_time
-
-    def walking(x: Tensor, t: Tensor) -> Tensor:
-        nonlocal estimate
-        output = network(x, t, estimate if int(t.max()) <= first_told else None)
-        estimate = estimate_of(output, x, t, schedule, prediction)
-        return output
-
-    return walking
-
-
-def twice(
-    network: Callable[[Tensor, Tensor, Tensor | None], Tensor], schedule: NoiseSchedule, prediction: Prediction
-) -> Network:
-    """Make a network of single calls, without a walk: each is told what a call before it, told nothing, expected.
-
-    That is what it learns from, and a function of (x_t, t) alone. Parameters and result as in `remembering`.
     """
 
-    def told(x: Tensor, t: Tensor) -> Tensor:
-        return network(x, t, estimate_of(network(x, t, None), x, t, schedule, prediction))
+    def __init__(self, denoise: Denoiser, schedule: NoiseSchedule) -> None:
+        self.denoise, self.max_timestep = denoise, schedule.self_cond_max_timestep
+        self.estimate: Tensor | None = None
 
-    return told
+    def __call__(self, x_t: Tensor, t: Tensor, estimate: Tensor | None = None, /) -> Denoised:
+        denoised = self.denoise(x_t, t, self.estimate if int(t.max()) <= self.max_timestep else None)
+        self.estimate = as_estimate(denoised)
+        return denoised
 
 
-def estimate_of(output: Tensor, x_t: Tensor, t: Tensor, schedule: NoiseSchedule, prediction: Prediction) -> Tensor:
-    """The expected x_0 in [-1, 1] that an output stands for, shape of x_t."""
-    predicted, _ = split_output(output, x_t)
-    return schedule.predict_x_0(predicted.to(x_t.dtype), x_t, t, prediction).clamp(-1, 1)
+def two_pass_self_conditioning(denoise: Denoiser) -> Denoiser:
+    """Give each call the estimate of a first call without one: a function of (x_t, t) alone, as in training."""
+
+    def two_pass(x_t: Tensor, t: Tensor, estimate: Tensor | None = None, /) -> Denoised:
+        return denoise(x_t, t, as_estimate(denoise(x_t, t)))
+
+    return two_pass
+
+
+def as_estimate(denoised: Denoised) -> Tensor:
+    """x_0 in [-1, 1], as a network is given it."""
+    return denoised.x_0.clamp(-1, 1)

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion.convolution import Convolution
-from mcrpy_diffusion.diffusion.fast_layers import dropout, group_norm, group_norm_silu
+from mcrpy_diffusion.diffusion.layers import circular_pad, dropout, group_norm, group_norm_silu
 
 
 def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> Tensor:
@@ -30,17 +29,28 @@ def timestep_embedding(t: Tensor, dim: int, *, max_period: float = 10000.0) -> T
 Padding = Literal["zeros", "circular"]
 
 
+class Convolution(nn.Conv2d):
+    """Convolution with a 3 x 3 kernel that keeps the extent, or divides it by the stride."""
+
+    def __init__(self, n_in: int, n_out: int, padding: Padding, *, stride: int = 1) -> None:
+        super().__init__(n_in, n_out, 3, stride=stride, padding=0 if padding == "circular" else 1)
+        self.circular = padding == "circular"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(circular_pad(x) if self.circular else x)
+
+
 class ResidualBlock(nn.Module):
     """GroupNorm, SiLU, convolution, twice; the embedding scales and shifts the second norm."""
 
     def __init__(self, n_in: int, n_out: int, n_embedding: int, dropout: float, padding: Padding) -> None:
         super().__init__()
         self.norm_1 = nn.GroupNorm(n_groups(n_in), n_in)
-        self.conv_1 = convolution(n_in, n_out, padding)
+        self.conv_1 = Convolution(n_in, n_out, padding)
         self.embedding = nn.Linear(n_embedding, 2 * n_out)
         self.norm_2 = nn.GroupNorm(n_groups(n_out), n_out)
         self.dropout = dropout
-        self.conv_2 = zeroed(convolution(n_out, n_out, padding))
+        self.conv_2 = zeroed(Convolution(n_out, n_out, padding))
         self.skip = nn.Conv2d(n_in, n_out, 1) if n_in != n_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
@@ -75,7 +85,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
-        self.conv = convolution(channels, channels, padding, stride=2)
+        self.conv = Convolution(channels, channels, padding, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)
@@ -86,7 +96,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int, padding: Padding) -> None:
         super().__init__()
-        self.conv = convolution(channels, channels, padding)
+        self.conv = Convolution(channels, channels, padding)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(functional.interpolate(x, scale_factor=2.0, mode="nearest"))
@@ -129,7 +139,7 @@ class UNet(nn.Module):
     n_conditions : int
         Numbers per image that condition the prediction.
     self_condition : bool
-        An estimate of the clean image comes with x_t, as so many channels more.
+        Whether an estimate of the clean image joins x_t as further channels.
     time_scale : float
         Multiplies t before its embedding; 1000 / T makes embeddings independent of T.
     """
@@ -168,7 +178,7 @@ class UNet(nn.Module):
             return Level(block, Attention(n_out, n_heads) if attend else None)
 
         width = channels * channel_multipliers[0]
-        self.first = convolution((1 + self_condition) * in_channels * patch_size**2, width, padding)
+        self.first = Convolution((1 + self_condition) * in_channels * patch_size**2, width, padding)
         self.down = nn.ModuleList()
         skips = [width]
         for i, multiplier in enumerate(channel_multipliers):
@@ -188,7 +198,7 @@ class UNet(nn.Module):
             if i > 0:
                 self.up.append(Upsample(width, padding))
         self.last_norm = nn.GroupNorm(n_groups(width), width)
-        self.last = zeroed(convolution(width, out_channels * patch_size**2, padding))
+        self.last = zeroed(Convolution(width, out_channels * patch_size**2, padding))
 
     def forward(self, x: Tensor, t: Tensor, conditions: Tensor | None = None, estimate: Tensor | None = None) -> Tensor:
         """Predict.
@@ -200,23 +210,23 @@ class UNet(nn.Module):
         t : Tensor, shape (B,)
         conditions : Tensor, shape (B, n_conditions), where the network was made with some
         estimate : Tensor, shape of x, optional
-            Of the clean image, where the network was made with `self_condition`; without one 0.
+            Estimate of the clean image, where the network was made with `self_condition`; 0 by default.
 
         Returns
         -------
         Tensor, shape (B, out_channels, I, J)
         """
         if x.shape[-1] % self.stride or x.shape[-2] % self.stride:
-            raise ValueError(f"images are {tuple(x.shape[-2:])}; allowed are multiples of {self.stride}")
+            raise ValueError(f"rows and columns must be multiples of {self.stride}, got {tuple(x.shape[-2:])}")
         embedding = self.time(timestep_embedding(t * self.time_scale, self.channels))
         if self.condition is not None:
             if conditions is None:
-                raise ValueError("this network needs its conditions; none were given")
+                raise ValueError(f"conditions must have {self.n_conditions} numbers per image, got none")
             embedding = embedding + self.condition(conditions)
         embedding = functional.silu(embedding)
         if self.self_condition:
             x = torch.cat([x, torch.zeros_like(x) if estimate is None else estimate], dim=1)
-            x = x.to(memory_format=torch.channels_last)
+        x = x.to(memory_format=torch.channels_last)
         h = self.first(functional.pixel_unshuffle(x, self.patch_size).to(self.first.weight.dtype))
         skips = [h]
         for module in self.down:
@@ -241,11 +251,6 @@ def with_convolutions_in(network: UNet, dtype: torch.dtype) -> UNet:
         if isinstance(module, nn.Conv2d):
             module.to(dtype)
     return network
-
-
-def convolution(n_in: int, n_out: int, padding: Padding, *, stride: int = 1) -> Convolution:
-    """A 3 x 3 convolution that keeps the extent, or divides it by the stride."""
-    return Convolution(n_in, n_out, circular=padding == "circular", stride=stride)
 
 
 def n_groups(channels: int) -> int:

@@ -1,106 +1,106 @@
-"""Samples that keep the volume fractions the network was told, where it predicts log odds of the phases."""
+"""Samples that keep given volume fractions, where the log odds of the phases are predicted."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
-from mcrpy_diffusion.diffusion.sampling import Network
+from mcrpy_diffusion.diffusion.denoiser import Denoised, Denoiser
 
-LARGEST_SHIFT = 8.0  # turns even odds into 1 : 3000; a pixel whose own evidence says more stays as it is
+MAX_TILT = 8.0  # turns even odds into 1 : 3000; more confident pixels are left unchanged
 N_BISECTIONS = 22  # to 4e-6 of the log odds
 N_SWEEPS = 8  # over the phases, where there are several
-CERTAIN = 0.99  # E[x_0] in [-1, 1] that no rounding turns: odds of 200 : 1
+CONFIDENT = 0.99  # |E[x_0]| that no rounding changes: odds of 200 : 1
 
 
-def holding(network: Network, schedule: NoiseSchedule, fractions: Tensor) -> Network:
-    """Make a network's expected x_0 keep the volume fractions exactly at each time.
+def constrain_volume_fraction(denoise: Denoiser, fractions: Tensor) -> Denoiser:
+    """Make the expected x_0 keep the volume fractions exactly at each time.
 
-    All images x_0 with the fractions f that a conditioned network is told have the mean f, so E[x_0 | x_t, f] has it
-    too, at each t. The network's estimate misses that by a little, always to the same side, and the errors add up
-    over the walk. Of all distributions with independent pixels, the one of that mean which is nearest to the
-    network's (least Kullback-Leibler divergence) has log odds that are shifted by one number per phase: exponential
-    tilting (Csiszar 1975, doi:10.1214/aop/1176996454).
+    All images x_0 with the volume fractions f that condition a network have the mean f, so E[x_0 | x_t, f] has it too,
+    at each t. The network's estimate misses that slightly, always to the same side, and the errors add up during
+    sampling. Of all distributions with independent pixels and that mean, the one closest to the network's (least
+    Kullback-Leibler divergence) has log odds that are shifted by one number per phase: exponential tilting
+    (Csiszar 1975, doi:10.1214/aop/1176996454).
 
     Parameters
     ----------
-    network : callable (x_t (B, C, I, J), t (B,)) -> (B, C, I, J)
-        Its outputs are those of the prediction `log_odds`.
-    schedule : NoiseSchedule
+    denoise : Denoiser
+        Predicts log odds.
     fractions : Tensor, shape (B, max(C - 1, 1)), in [0, 1]
-        Of phases 1, 2, ...
+        Of phases 1, 2, ...; of the whole image or volume.
 
     Returns
     -------
-    callable
-        As `network`.
+    Denoiser
     """
 
-    def held(x: Tensor, t: Tensor) -> Tensor:
-        output = network(x, t)
-        return output + shifts(schedule.phase_log_odds(output, x, t), fractions) / 2  # log odds are twice the output
+    def constrained(x_t: Tensor, t: Tensor, estimate: Tensor | None = None, /) -> Denoised:
+        log_odds = denoise(x_t, t, estimate).log_odds
+        if log_odds is None:
+            raise ValueError("a volume fraction must be constrained in a denoiser of log odds, got one without")
+        return Denoised.of_phases(log_odds.shifted(tilt_log_odds(log_odds.total, fractions)))
 
-    return held
+    return constrained
 
 
-def shifts(log_odds: Tensor, fractions: Tensor) -> Tensor:
-    """Find what has to be added to log odds for the probabilities to have the given means.
+def tilt_log_odds(log_odds: Tensor, fractions: Tensor) -> Tensor:
+    """Find what to add to log odds so that the probabilities have the given means.
 
     Parameters
     ----------
-    log_odds : Tensor, shape (B, C, I, J)
-        See `NoiseSchedule.phase_log_odds`.
+    log_odds : Tensor, shape (B, C, ...)
+        See `LogOdds.total`.
     fractions : Tensor, shape (B, max(C - 1, 1)), in [0, 1]
 
     Returns
     -------
-    Tensor, shape (B, C, 1, 1)
-        Within -8 ... 8 for two phases, which leaves a fraction missed where certain pixels would have to change.
+    Tensor, shape (B, C, 1, ...)
+        Within -8 ... 8 for two phases, which leaves a fraction missed where confident pixels would have to change.
     """
     wanted = fractions.to(device=log_odds.device, dtype=log_odds.dtype).clamp(0, 1)
+    per_phase = (*log_odds.shape[:2], *[1] * (log_odds.ndim - 2))
     if log_odds.shape[1] == 1:
-        return _shift(log_odds[:, 0], wanted[:, 0])[:, None, None, None]
+        return _tilt(log_odds[:, 0], wanted[:, 0]).reshape(per_phase)
     wanted = torch.cat([1 - wanted.sum(1, keepdim=True), wanted], dim=1)
     found = torch.zeros_like(wanted)
-    for _ in range(N_SWEEPS):  # phase by phase: each step solves its equation, of which all are one convex problem's
+    for _ in range(N_SWEEPS):  # coordinate by coordinate of one convex problem: each step solves one phase's equation
         for phase in range(log_odds.shape[1]):
-            shifted = log_odds + found[:, :, None, None]
-            others = torch.cat([shifted[:, :phase], shifted[:, phase + 1 :]], dim=1).logsumexp(1)
-            found[:, phase] += _shift(shifted[:, phase] - others, wanted[:, phase])
-    return found[:, :, None, None]
+            tilted = log_odds + found.reshape(per_phase)
+            others = torch.cat([tilted[:, :phase], tilted[:, phase + 1 :]], dim=1).logsumexp(1)
+            found[:, phase] += _tilt(tilted[:, phase] - others, wanted[:, phase])
+    return found.reshape(per_phase)
 
 
 def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
     """Round the expected x_0 to phases that have the volume fractions to the pixel.
 
-    Pixel by pixel, the undecided ones could all go the same way. Here those change to a neighbouring phase that lose
-    the least by it, until the numbers of pixels are right; pixels that are certain stay, which leaves a fraction missed
-    where they would have to change.
+    Rounding pixel by pixel could turn all undecided pixels the same way. Here the pixels that lose the least by it
+    change their phase until the numbers of pixels are right. Confident pixels are left unchanged, which leaves a
+    fraction missed where they would have to change.
 
     Parameters
     ----------
-    x_0 : Tensor, shape (B, C, I, J), in [-1, 1]
+    x_0 : Tensor, shape (B, C, ...), in [-1, 1]
     fractions : Tensor, shape (B, max(C - 1, 1)), in [0, 1]
         Of phases 1, 2, ...
 
     Returns
     -------
-    Tensor, shape (B, I, J), uint8
+    Tensor, shape (B, ...), uint8
     """
     scores = (torch.cat([-x_0, x_0], dim=1) if x_0.shape[1] == 1 else x_0).flatten(2)
     phases = scores.argmax(1)
     for image, wanted in enumerate(_numbers_of_pixels(fractions, scores.shape[2])):
         surplus = phases[image].bincount(minlength=len(wanted)).cpu() - wanted
         forbidden = torch.zeros(len(wanted), len(wanted), dtype=torch.bool)
-        while True:  # each round settles a phase, or finds that certain pixels forbid this pair
+        while True:  # each round settles a phase, or finds that confident pixels forbid this pair
             movable = torch.minimum(surplus[:, None], -surplus).masked_fill(forbidden, 0)
             too_many, too_few = divmod(int(movable.argmax()), len(wanted))
             n_wanted = int(movable[too_many, too_few])
             if n_wanted <= 0:
                 break
             loss = scores[image, too_many] - scores[image, too_few]
-            loss = loss.masked_fill((phases[image] != too_many) | (loss > 2 * CERTAIN), float("inf"))
+            loss = loss.masked_fill((phases[image] != too_many) | (loss > 2 * CONFIDENT), float("inf"))
             n = min(n_wanted, int(loss.isfinite().sum()))
             phases[image, loss.sort(stable=True).indices[:n]] = too_few
             surplus[too_many] -= n
@@ -119,11 +119,12 @@ def _numbers_of_pixels(fractions: Tensor, n: int) -> Tensor:
     return numbers + (rank < missing)
 
 
-def _shift(log_odds: Tensor, fraction: Tensor) -> Tensor:
-    """Find the number per image (B,) that gives sigmoid(log_odds (B, I, J) + number) the mean `fraction`."""
-    low, high = torch.full_like(fraction, -LARGEST_SHIFT), torch.full_like(fraction, LARGEST_SHIFT)
+def _tilt(log_odds: Tensor, fraction: Tensor) -> Tensor:
+    """Find the number per image (B,) that gives sigmoid(log_odds (B, ...) + number) the mean `fraction`."""
+    pixels = tuple(range(1, log_odds.ndim))
+    low, high = torch.full_like(fraction, -MAX_TILT), torch.full_like(fraction, MAX_TILT)
     for _ in range(N_BISECTIONS):
         middle = (low + high) / 2
-        is_low = (log_odds + middle[:, None, None]).sigmoid().mean((1, 2)) < fraction
+        is_low = (log_odds + middle.reshape(-1, *[1] * len(pixels))).sigmoid().mean(pixels) < fraction
         low, high = torch.where(is_low, middle, low), torch.where(is_low, high, middle)
     return (low + high) / 2

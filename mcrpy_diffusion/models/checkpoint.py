@@ -20,6 +20,7 @@ from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, default
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
     from mcrpy_diffusion.diffusion.unet import UNet
 
 FORMAT_VERSION = 1
@@ -171,6 +172,14 @@ def build_network(info: ModelInfo) -> UNet:
         self_condition=s.self_condition,
         time_scale=1000 / s.n_timesteps,
     )
+
+
+def min_timestep(settings: TrainingSettings, schedule: NoiseSchedule) -> int:
+    """The first time in training and sampling: 0, or with `skip_high_snr` the first that hides phases.
+
+    Only log odds leave out the times before it, which round to a phase at any time.
+    """
+    return schedule.min_timestep if settings.skip_high_snr and settings.prediction == "log_odds" else 0
 
 
 def save_model(path: str | os.PathLike[str], weights: dict[str, Tensor], info: ModelInfo) -> None:

@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mcrpy_diffusion.data.phase_encoding import decode, n_channels
-from mcrpy_diffusion.diffusion import conditioning, volume_fraction
+from mcrpy_diffusion.diffusion import conditioning
+from mcrpy_diffusion.diffusion.conditions import CONDITIONS
+from mcrpy_diffusion.diffusion.denoiser import Denoiser, NetworkDenoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
-from mcrpy_diffusion.diffusion.samplers import ddim, ddpm, dpm_solver
-from mcrpy_diffusion.diffusion.sampling import Network, noise_like, timestep_pairs
-from mcrpy_diffusion.diffusion.self_conditioning import remembering, twice
+from mcrpy_diffusion.diffusion.samplers import sampler
+from mcrpy_diffusion.diffusion.sdedit import start_from
+from mcrpy_diffusion.diffusion.self_conditioning import SelfConditioned, two_pass_self_conditioning
+from mcrpy_diffusion.diffusion.timesteps import Callback, noise_like, timestep_pairs
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models import pretrained
-from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network
+from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, min_timestep
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.memory import GIB, advice_when_out_of_memory, available_memory
-from mcrpy_diffusion.settings import SamplingSettings
+from mcrpy_diffusion.settings import SAMPLERS, SamplingSettings
 
 
 class Model:
@@ -36,13 +38,13 @@ class Model:
     network : UNet
     info : ModelInfo
     device : str, optional
-        "cuda" or "cpu"; the first where there is one.
+        "cuda" or "cpu"; by default "cuda" where it is available.
     """
 
     def __init__(self, network: UNet, info: ModelInfo, *, device: str | None = None) -> None:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.network = network.to(self.device).to(memory_format=torch.channels_last).eval()
-        self._fast: UNet | None = None  # the same in bfloat16, made when it is first needed
+        self._bfloat16: UNet | None = None  # the same in bfloat16, made when it is first needed
         self.info = info
         self.schedule = NoiseSchedule.named(info.settings.schedule, info.settings.n_timesteps)
 
@@ -65,7 +67,7 @@ class Model:
         hold_volume_fraction: bool = True,
         batch_size: int = 16,
         precision: str = "auto",
-        callback: Callable[[dict[str, Any]], None] | None = None,
+        callback: Callback | None = None,
     ) -> np.ndarray:
         """Draw new microstructures.
 
@@ -76,20 +78,20 @@ class Model:
         shape : tuple of int, optional
             Rows and columns, multiples of the network's stride; those of the training images by default.
         n_steps : int, in 1 ... T, optional
-            Network evaluations per structure; what the model's card recommends, without a card as `default_sampling`.
+            Network evaluations per structure. The default is the recommendation of the model's card, without a card
+            see `default_sampling`.
         sampler : str, optional
-            "ddim"; "ddpm", ancestral sampling; or "dpm_solver", which needs the fewest steps. What the model's card
-            recommends; without a card see `default_sampling`.
+            "ddim"; "ddpm", ancestral sampling; or "dpm_solver", which needs the fewest steps. Default as for `n_steps`.
         seed : int
             Structure i depends on `seed` + i alone, not on n or the batch size.
         eta : float, in [0, 1]
-            Noise that "ddim" adds on the way; 0 for the others.
+            Noise that "ddim" adds in each step; 0 for the others.
         hold_volume_fraction : bool
-            Keep the volume fractions that the network is told, to the pixel, see `volume_fraction.holding` and
-            `exact_phases`. Does nothing where it is told none, or predicts something else than log odds.
+            Keep the volume fractions that condition the network, to the pixel; see `constrain_volume_fraction` and
+            `exact_phases`. Without effect where nothing conditions the network, or its prediction is not log odds.
         batch_size : int
         precision : str
-            "float32", "bfloat16", or "auto": the latter where the device multiplies it in hardware.
+            "float32", "bfloat16", or "auto": bfloat16 where the device multiplies it in hardware.
         callback : callable, optional
             See `ddim.sample`; called in every batch.
 
@@ -120,124 +122,172 @@ class Model:
         seeds: Sequence[int],
         settings: SamplingSettings,
         shape: tuple[int, int] | None = None,
-        callback: Callable[[dict[str, Any]], None] | None = None,
+        callback: Callback | None = None,
+        *,
+        conditions: Mapping[str, Any] | None = None,
+        initial: Tensor | None = None,
+        strength: float = 1.0,
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
-        """Yield (seeds, structures) batch by batch; arguments as in `sample`."""
+        """Yield (seeds, structures) batch by batch.
+
+        Parameters
+        ----------
+        seeds, settings, shape, callback
+            As in `sample`.
+        conditions : mapping, optional
+            Name in `diffusion.conditions.CONDITIONS` -> value that all structures keep to.
+        initial : Tensor, shape (C, I, J), in [-1, 1], optional
+            Image to start from in place of noise; the volume fractions aimed at are its own. See `sdedit.start_from`.
+        strength : float, in (0, 1]
+            Share of the noise process that the initial image passes through.
+        """
         shape = shape or self.info.extent
         self.info.settings.check_extent(shape)
-        if settings.n_sampling_steps > self.schedule.num_timesteps:
-            raise InputError(
-                f"n_sampling_steps is {settings.n_sampling_steps}; this model allows 1 to {self.schedule.num_timesteps}"
-            )
-        prediction, pairs = self.prediction, self.walk(settings)
+        pairs = self.timesteps(settings)
+        options = {name: getattr(settings, name) for name in SAMPLERS[settings.sampler].options}
         self._check_memory(min(settings.batch_size, len(seeds)), shape)
         for start in range(0, len(seeds), settings.batch_size):
             chosen = seeds[start : start + settings.batch_size]
             generators = [torch.Generator().manual_seed(seed) for seed in chosen]
-            template = torch.empty(len(chosen), n_channels(self.info.n_phases), *shape)
-            fractions, hold = self.fractions(chosen, shape), settings.hold_volume_fraction
-            with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
-                x = sampler(settings)(
-                    self.conditioned_network(fractions, settings.precision, hold=hold),
-                    noise_like(template, generators).to(self.device),
-                    self.schedule,
-                    pairs,
-                    generator=generators,
-                    callback=callback,
-                    prediction=prediction,
+            if initial is None:
+                x, kept = noise_like(torch.empty(len(chosen), self.n_channels, *shape), generators), pairs
+            else:
+                x, kept = start_from(
+                    initial.expand(len(chosen), -1, -1, -1), strength, pairs, self.schedule, generators
                 )
-            yield chosen, self.phases(x, fractions, hold=hold)
-
-    def phases(self, x_0: Tensor, fractions: Tensor | None, *, hold: bool) -> np.ndarray:
-        """Turn sampled images (B, C, I, J) into phases or grey values (B, I, J), held at volume fractions or not."""
-        if self._holds(fractions, hold):
-            return volume_fraction.exact_phases(x_0.cpu(), cast(Tensor, fractions)).numpy()
-        return decode(x_0.cpu(), self.info.n_phases).numpy()
+            if kept:
+                fractions = self.fractions(chosen, shape, initial)
+                kept_to = self.conditions(fractions, settings.hold_volume_fraction, conditions)
+                with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
+                    x = sampler(settings.sampler)(
+                        self.denoiser(fractions, kept_to, precision=settings.precision),
+                        x.to(self.device),
+                        self.schedule,
+                        kept,
+                        generator=generators,
+                        callback=callback,
+                        **options,
+                    )
+                yield chosen, self.phases(x, kept_to)
+            else:  # the noise is too weak to change anything
+                yield chosen, self.phases(x, {})
 
     @property
-    def prediction(self) -> Prediction:
-        """What the network predicts."""
-        return cast(Prediction, self.info.settings.prediction)
+    def n_channels(self) -> int:
+        """Channels of an image."""
+        return n_channels(self.info.n_phases)
 
-    def walk(self, settings: SamplingSettings) -> list[tuple[int, int]]:
-        """The times of a sampler's steps, see `timestep_pairs`: none that training left out, if the others suffice."""
-        return timestep_pairs(
-            self.schedule.num_timesteps,
-            settings.n_sampling_steps,
-            exponent=step_exponent(settings.sampler, self.prediction),
-            first=self.info.settings.first_time(self.schedule),
+    def denoiser(
+        self,
+        fractions: Tensor | None,
+        conditions: Mapping[str, Any] | None = None,
+        *,
+        precision: str = "auto",
+        clip: bool = True,
+        self_cond_mode: Literal["sampling", "two_pass"] = "sampling",
+    ) -> Denoiser:
+        """Make the denoiser of one batch: the network, self-conditioned where it was trained so, and conditions.
+
+        Parameters
+        ----------
+        fractions : Tensor, shape (B, C'), or None
+            Volume fractions that condition the network.
+        conditions : mapping, optional
+            Name in `diffusion.conditions.CONDITIONS` -> value for the batch, applied in this order.
+        precision : str
+            As in `sample`.
+        clip : bool
+            Clip x_0 to [-1, 1], as in sampling.
+        self_cond_mode : "sampling" or "two_pass"
+            Whether calls are the steps of one sampling, each given the previous estimate; or functions of (x_t, t)
+            alone, which make two passes each.
+        """
+        embedded = None if fractions is None else conditioning.normalise(fractions, self.info.conditions)
+        denoise: Denoiser = NetworkDenoiser(
+            self._network_in(precision),
+            self.schedule,
+            cast(Prediction, self.info.settings.prediction),
+            conditions=None if embedded is None else embedded.to(self.device),
+            clip=clip,
         )
+        if self.info.settings.self_condition:
+            if self_cond_mode == "sampling":
+                denoise = SelfConditioned(denoise, self.schedule)
+            else:
+                denoise = two_pass_self_conditioning(denoise)
+        for name, value in (conditions or {}).items():
+            denoise = CONDITIONS[name].wrap(denoise, value)
+        return denoise
+
+    def conditions(
+        self, fractions: Tensor | None, hold_volume_fraction: bool, conditions: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """The conditions of a batch: those given, and the volume fractions where they can be kept."""
+        given = dict(conditions or {})
+        if hold_volume_fraction and fractions is not None and self.info.settings.prediction == "log_odds":
+            given.setdefault("volume_fraction", fractions)
+        return given
+
+    def phases(self, x_0: Tensor, conditions: Mapping[str, Any]) -> np.ndarray:
+        """Turn sampled images (B, C, I, J) into phases or grey values (B, I, J)."""
+        for name, value in conditions.items():
+            to_phases = CONDITIONS[name].to_phases
+            if to_phases is not None:
+                return to_phases(x_0.cpu(), value).numpy()
+        return decode(x_0.cpu(), self.info.n_phases).numpy()
+
+    def timesteps(self, settings: SamplingSettings) -> list[tuple[int, int]]:
+        """Pairs (t, t_next) of a sampler's steps, see `timestep_pairs`; times that training left out come last.
+
+        Log odds change evenly in t, so that their steps are even whatever the sampler.
+
+        Raises
+        ------
+        InputError
+            If there are more steps than times.
+        """
+        total = self.schedule.num_timesteps
+        if settings.n_sampling_steps > total:
+            raise InputError(
+                f"n_sampling_steps must be between 1 and {total} for this model, got {settings.n_sampling_steps}"
+            )
+        is_even = self.info.settings.prediction == "log_odds"
+        exponent = 1.0 if is_even else SAMPLERS[settings.sampler].exponent
+        first = min_timestep(self.info.settings, self.schedule)
+        return timestep_pairs(total, settings.n_sampling_steps, exponent=exponent, first=first)
+
+    def fractions(self, seeds: Sequence[int], shape: tuple[int, int], initial: Tensor | None = None) -> Tensor | None:
+        """Volume fractions (B, C') that condition the network; None where nothing does.
+
+        They are drawn from those of the training images, or are those of the initial image.
+        """
+        if not self.info.conditions:
+            return None
+        if initial is not None:
+            means = ((initial.double() + 1) / 2).mean((1, 2))
+            return (means if len(means) == 1 else means[1:]).expand(len(seeds), -1)
+        area_ratio = shape[0] * shape[1] / (self.info.extent[0] * self.info.extent[1])
+        return conditioning.draw(seeds, self.info.conditions, area_ratio=area_ratio)
+
+    def _network_in(self, precision: str) -> UNet:
+        """The network, or its copy in bfloat16."""
+        if not use_bfloat16(precision, self.device):
+            return self.network
+        if self._bfloat16 is None:
+            self._bfloat16 = with_convolutions_in(self.network, torch.bfloat16)
+        return self._bfloat16
 
     def _check_memory(self, n: int, shape: tuple[int, int]) -> None:
         """Raise InputError where the first level's channels of n images alone, in and out, do not fit the memory."""
         settings = self.info.settings
         width = settings.channels * settings.channel_multipliers[0]
         needed = 2 * 4 * n * width * shape[0] * shape[1] // settings.patch_size**2
-        there = available_memory(self.device)
-        if needed > there:
+        available = available_memory(self.device)
+        if needed > available:
             raise InputError(
                 f"{n} structures of {shape[0]} x {shape[1]} at once take more than {needed / GIB:.1f} GiB, "
-                f"{there / GIB:.1f} are free; try a smaller batch_size or extent"
+                f"{available / GIB:.1f} GiB are free; try a smaller batch_size or extent"
             )
-
-    def conditioned_network(
-        self, fractions: Tensor | None, precision: str = "auto", *, hold: bool = False, walks: bool = True
-    ) -> Network:
-        """The network as a function of (x_t, t) in its own memory format and precision, for one batch.
-
-        Parameters
-        ----------
-        fractions : Tensor, shape (B, C'), or None
-            Volume fractions that it is told.
-        hold : bool
-            Whether its log odds keep them exactly; without effect where it predicts something else.
-        walks : bool
-            Whether each call is a step of a walk, in which a self-conditioned network is told its estimate of the step
-            before; else each call makes two, the second of which is told what the first expected.
-        """
-        chosen, conditions = self.network, None
-        if fractions is not None:
-            conditions = conditioning.normalise(fractions, self.info.conditions).to(self.device)
-        if use_bfloat16(precision, self.device):
-            if self._fast is None:
-                self._fast = with_convolutions_in(self.network, torch.bfloat16)
-            chosen = self._fast
-
-        def told(x: Tensor, t: Tensor, estimate: Tensor | None) -> Tensor:
-            return chosen(x.to(memory_format=torch.channels_last), t, conditions, estimate).float()
-
-        network: Network = functools.partial(told, estimate=None)
-        if self.info.settings.self_condition:
-            network = (remembering if walks else twice)(told, self.schedule, self.prediction)
-        if self._holds(fractions, hold):
-            return volume_fraction.holding(network, self.schedule, cast(Tensor, fractions))
-        return network
-
-    def _holds(self, fractions: Tensor | None, hold: bool) -> bool:
-        return hold and fractions is not None and self.prediction == "log_odds"
-
-    def fractions(self, seeds: Sequence[int], shape: tuple[int, int]) -> Tensor | None:
-        """Volume fractions (B, C') to aim at, drawn from those of the training images; None where it is told none."""
-        if not self.info.conditions:
-            return None
-        area_ratio = shape[0] * shape[1] / (self.info.extent[0] * self.info.extent[1])
-        return conditioning.draw(seeds, self.info.conditions, area_ratio=area_ratio)
-
-
-def sampler(settings: SamplingSettings) -> Callable[..., Tensor]:
-    """The function that walks from noise to images, with what it alone needs filled in."""
-    if settings.sampler == "ddim":
-        return functools.partial(ddim.sample, eta=settings.eta)
-    return {"ddpm": ddpm.sample, "dpm_solver": dpm_solver.sample}[settings.sampler]
-
-
-def step_exponent(sampler: str, prediction: Prediction) -> float:
-    """How the steps shorten towards the clean image; see `timestep_pairs`.
-
-    DPM-Solver++ extrapolates x_0, which changes fast in log SNR at the end of the walk: even steps in t lose its
-    second order (examples/toy_density.py). Log odds change evenly in t.
-    """
-    return 2.0 if sampler == "dpm_solver" and prediction != "log_odds" else 1.0
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Model:

@@ -16,13 +16,12 @@ from mcrpy_diffusion.settings.generation import (
     GenerationSettings,
 )
 from mcrpy_diffusion.settings.presets import PRESETS, SMALL, Preset, preset
-from mcrpy_diffusion.settings.sampling import DEFAULT_STEPS, SAMPLERS, SamplingSettings, default_sampling
+from mcrpy_diffusion.settings.sampling import SAMPLERS, Sampler, SamplingSettings, default_sampling
 from mcrpy_diffusion.settings.training import MAX_TIMESTEPS, RUNTIME_FIELDS, TrainingSettings
 
 __all__ = [
     "AlloySettings",
     "BenchmarkSettings",
-    "DEFAULT_STEPS",
     "ExtentSettings",
     "FibreSettings",
     "GenerationSettings",
@@ -37,6 +36,7 @@ __all__ = [
     "RUNTIME_FIELDS",
     "SAMPLERS",
     "SMALL",
+    "Sampler",
     "SamplingSettings",
     "Settings",
     "TrainingSettings",

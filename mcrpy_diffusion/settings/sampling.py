@@ -8,11 +8,39 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings.base import Settings, option
 from mcrpy_diffusion.settings.training import PRECISIONS, TrainingSettings
 
-SAMPLERS = ("ddim", "ddpm", "dpm_solver")
-DEFAULT_STEPS = {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
-"""Default number of sampling steps of each sampler."""
-
 _STRUCTURES, _SAMPLING = "structures", "sampling"
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What is known of a sampler without running it; `diffusion.samplers` holds the function of the same name.
+
+    Attributes
+    ----------
+    title : str
+    description : str
+        For the help of the option.
+    n_sampling_steps : int
+        Default number of steps.
+    exponent : float
+        How the steps shorten towards the clean image, see `timesteps.timestep_pairs`.
+    options : tuple of str
+        Fields of `SamplingSettings` that this sampler alone takes.
+    """
+
+    title: str
+    description: str
+    n_sampling_steps: int
+    exponent: float = 1.0
+    options: tuple[str, ...] = ()
+
+
+SAMPLERS = {
+    "ddim": Sampler("DDIM", "deterministic for eta 0", 150, options=("eta",)),
+    "ddpm": Sampler("DDPM", "ancestral sampling", 50),
+    # x_0 changes fast in log SNR near the clean image: there the steps shorten
+    "dpm_solver": Sampler("DPM-Solver++", "DPM-Solver++(2M), fewest steps", 20, exponent=2.0),
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +50,8 @@ class SamplingSettings(Settings):
     n_samples: int = option(16, "number of new structures", low=1, beginner=True, group=_STRUCTURES)
     sampler: str = option(
         "ddim",
-        "ddim: deterministic for eta 0; ddpm: ancestral sampling; dpm_solver: DPM-Solver++(2M), fewest steps",
-        choices=SAMPLERS,
+        "; ".join(f"{name}: {sampler.description}" for name, sampler in SAMPLERS.items()),
+        choices=tuple(SAMPLERS),
         beginner=True,
         group=_SAMPLING,
     )
@@ -49,7 +77,7 @@ class SamplingSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.eta and self.sampler != "ddim":
+        if self.eta and "eta" not in SAMPLERS[self.sampler].options:
             raise InputError(f"eta must be 0 with the sampler {self.sampler}, got {self.eta}")
 
 
@@ -63,4 +91,5 @@ def default_sampling(training: TrainingSettings) -> SamplingSettings:
     The number of steps is at most the number of timesteps.
     """
     sampler = {"log_odds": "ddpm", "v": "dpm_solver"}.get(training.prediction, "ddim")
-    return SamplingSettings(sampler=sampler, n_sampling_steps=min(DEFAULT_STEPS[sampler], training.n_timesteps))
+    n_steps = min(SAMPLERS[sampler].n_sampling_steps, training.n_timesteps)
+    return SamplingSettings(sampler=sampler, n_sampling_steps=n_steps)

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings.base import Settings, option
-
-if TYPE_CHECKING:
-    from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 
 RUNTIME_FIELDS = {
     "gradient_accumulation",
@@ -138,13 +135,6 @@ class TrainingSettings(Settings):
     def stride(self) -> int:
         """Extents must be multiples of this: the network folds patches, then halves once per further level."""
         return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
-
-    def first_time(self, schedule: NoiseSchedule) -> int:
-        """The first time in training and sampling: the first uncertain one, or 0 where certain ones are met too.
-
-        Predictions other than log odds always meet them: only log odds round to a phase at any time.
-        """
-        return schedule.first_uncertain_time if self.skip_high_snr and self.prediction == "log_odds" else 0
 
     def check_extent(self, extent: tuple[int, int]) -> None:
         """Raise InputError where the network cannot halve the extent often enough."""

@@ -23,7 +23,7 @@ from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, read_info, save_model
 from mcrpy_diffusion.models.model_card import MIB, ModelCard, pick_figures
 from mcrpy_diffusion.runtime import frameworks
-from mcrpy_diffusion.settings import DEFAULT_STEPS, PRESETS, RUNTIME_FIELDS, GenerationSettings, Settings, preset
+from mcrpy_diffusion.settings import PRESETS, RUNTIME_FIELDS, SAMPLERS, GenerationSettings, Settings, preset
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,7 +74,7 @@ def export(
         What else a user should know.
     sampler, n_steps : optional
         What samples shall be drawn with; what the model's card recommends, without one see `default_sampling`. Another
-        sampler has its own usual number of steps, `settings.DEFAULT_STEPS`.
+        sampler has its own default number of steps, see `settings.SAMPLERS`.
 
     Returns
     -------
@@ -254,7 +254,8 @@ def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> d
     if sampler is None or sampler == usual.sampler:
         chosen, steps = usual.sampler, usual.n_sampling_steps
     else:
-        chosen, steps = sampler, min(DEFAULT_STEPS.get(sampler, usual.n_sampling_steps), info.settings.n_timesteps)
+        steps = SAMPLERS[sampler].n_sampling_steps if sampler in SAMPLERS else usual.n_sampling_steps
+        chosen, steps = sampler, min(steps, info.settings.n_timesteps)
     return {"sampler": chosen, "n_sampling_steps": steps if n_steps is None else n_steps}
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -183,7 +183,6 @@ def likelihood(
 
     from mcrpy_diffusion.data.phase_encoding import encode, volume_fractions
     from mcrpy_diffusion.diffusion.likelihood import variational_bound
-    from mcrpy_diffusion.diffusion.noise_schedule import Prediction
 
     total = model.schedule.num_timesteps
     if n_images < 1 or not (n_terms is None or 2 <= n_terms <= total):
@@ -196,12 +195,11 @@ def likelihood(
     times = None if n_terms is None else sorted({round(i * (total - 1) / (n_terms - 1)) for i in range(n_terms)})
     with Progress(total if times is None else len(times), "likelihood", unit="term") as bar:
         bound = variational_bound(
-            model.conditioned_network(fractions, "float32", walks=False),
+            model.denoiser(fractions, precision="float32", clip=False, self_cond_mode="two_pass"),
             x_0,
             model.schedule,
             generator=[torch.Generator().manual_seed(seed + i) for i in range(len(images))],
             times=times,
-            prediction=cast(Prediction, model.info.settings.prediction),
             callback=lambda done: bar.update(1),
         )
     bits = bound.total.double()

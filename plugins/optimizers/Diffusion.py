@@ -69,14 +69,13 @@ class Diffusion(Optimizer):
         if callback is None or desired_shape_extended is None:
             raise ValueError("callback or desired_shape_extended is missing; both are needed")
         if use_orientations or is_3D or len(desired_shape_extended) != 4:
-            raise InputError("the optimizer Diffusion makes phases in 2D; orientations and 3D are not there yet")
+            raise InputError("3D and orientations are not supported by the optimizer Diffusion")
         self.reconstruction_callback = callback
         self.current_loss = np.inf
         self._dmcr = getattr(callback, "__self__", None)  # MCRpy passes a method, and tells some things nowhere else
         if getattr(self._dmcr, "mg_level", 0) > 0:
             raise InputError(
-                "use_multigrid_reconstruction is set; the optimizer Diffusion allows one level: its model knows one "
-                "pixel size"
+                "use_multigrid_reconstruction must be off for the optimizer Diffusion, whose model knows one pixel size"
             )
         self._model = _load(get_option("model", kwargs))
         self._shape = int(desired_shape_extended[1]), int(desired_shape_extended[2])
@@ -98,13 +97,14 @@ class Diffusion(Optimizer):
         )
         if self._settings.n_sampling_steps > n_timesteps:
             raise InputError(
-                f"n_sampling_steps is {self._settings.n_sampling_steps}; this model allows 1 to {n_timesteps}"
+                f"n_sampling_steps must be between 1 and {n_timesteps} for this model, "
+                f"got {self._settings.n_sampling_steps}"
             )
         self._strength = get_option("strength", kwargs, STRENGTH)
         if not isinstance(self._strength, (int, float)) or not 0 < self._strength <= 1:
-            raise InputError(f"strength is {self._strength!r}; allowed is above 0, and at most 1")
+            raise InputError(f"strength must be above 0 and at most 1, got {self._strength!r}")
         if self._has_initial and self._settings.sampler != "ddim":
-            raise InputError(f"sampler is {self._settings.sampler!r}; from an initial microstructure allowed is ddim")
+            raise InputError(f"sampler must be 'ddim' with an initial microstructure, got {self._settings.sampler!r}")
         if kwargs.get("periodic", True) and not self._model.info.periodic:
             logger.warning("the model's structures are not periodic, MCRpy's descriptors take them as periodic")
 
@@ -195,51 +195,22 @@ class Diffusion(Optimizer):
         callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> np.ndarray:
         """Draw structures (n, I, J), from noise or from an initial structure (I, J, C)."""
-        if initial is None:
-            drawn = self._model.batches(seeds, self._settings, self._shape, callback)
-            return np.concatenate([structures for _, structures in drawn])
-        batches = [seeds[start : start + _BATCH] for start in range(0, len(seeds), _BATCH)]
-        return np.concatenate([self._vary(initial, batch, callback) for batch in batches])
-
-    def _vary(
-        self, initial: np.ndarray, seeds: Sequence[int], callback: Callable[[dict[str, Any]], None] | None
-    ) -> np.ndarray:
-        """Noise an initial structure (I, J, C) up to the strength, and denoise it, once per seed."""
-        import torch
-
-        from mcrpy_diffusion.data.phase_encoding import decode
-        from mcrpy_diffusion.diffusion.samplers import ddim
-
-        model, schedule = self._model, self._model.schedule
-        latest = round(self._strength * (schedule.num_timesteps - 1))
-        pairs = [pair for pair in model.walk(self._settings) if pair[0] <= latest]
-        shown = initial[..., 1:] if self._n_channels == 2 else initial
-        x_0 = torch.from_numpy(np.moveaxis(2 * shown - 1, -1, 0).copy()).float().expand(len(seeds), -1, -1, -1)
-        if not pairs:  # noise that hides nothing
-            return decode(x_0, model.info.n_phases).numpy()
-        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        fractions = self._fractions(initial, len(seeds))
-        t = torch.full((len(seeds),), pairs[0][0])
-        x = ddim.sample(
-            model.conditioned_network(fractions, hold=True),
-            schedule.add_noise(x_0, ddim.noise_like(x_0, generators), t).to(model.device),
-            schedule,
-            pairs,
-            eta=self._settings.eta,
-            generator=generators,
-            callback=callback,
-            prediction=model.prediction,
+        drawn = self._model.batches(
+            seeds,
+            self._settings,
+            self._shape,
+            callback,
+            initial=None if initial is None else self._to_channels(initial),
+            strength=self._strength,
         )
-        return model.phases(x, fractions, hold=True)
+        return np.concatenate([structures for _, structures in drawn])
 
-    def _fractions(self, initial: np.ndarray, n: int) -> torch.Tensor | None:
-        """Aim at the volume fractions of the initial structure, where the network is told any."""
+    def _to_channels(self, x: np.ndarray) -> torch.Tensor:
+        """Turn MCRpy's values (I, J, C) in [0, 1] into network channels (c, I, J) in [-1, 1]."""
         import torch
 
-        if not self._model.info.conditions:
-            return None
-        fractions = initial.mean(axis=(0, 1))
-        return torch.from_numpy(fractions if self._n_channels == 1 else fractions[1:]).expand(n, -1)
+        phases = x[..., 1:] if self._n_channels == 2 else x
+        return torch.from_numpy(np.moveaxis(2 * phases - 1, -1, 0).copy()).float()
 
     def _from_channels(self, channels: np.ndarray) -> np.ndarray:
         """Turn network channels (c, I, J) in [-1, 1] into MCRpy's (I, J, C) in [0, 1], which sum to 1 if C > 1."""
@@ -260,7 +231,7 @@ class Diffusion(Optimizer):
 
 def _load(path: Any) -> Model:
     if path is None:
-        raise InputError("the optimizer Diffusion has no model; give --model FILE, or set settings.model")
+        raise InputError("the optimizer Diffusion needs a model; give --model FILE, or set settings.model")
     frameworks.before_torch()
     from mcrpy_diffusion.models.model import load_model
 
@@ -274,7 +245,7 @@ def _check_fit(model: Model, shape: tuple[int, int], n_channels: int, use_multip
     n_wanted = n_channels if use_multiphase else 2
     if (n_phases or 2) != n_wanted or (n_phases == 0 and use_multiphase):
         made = f"{n_phases} phases" if n_phases else "grey values"
-        raise InputError(f"the model makes {made}; {n_wanted} phases are wanted, allowed is a model of as many")
+        raise InputError(f"the model must make {n_wanted} phases, as MCRpy asks for, got one that makes {made}")
 
 
 def register() -> None:

@@ -7,26 +7,23 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
-from mcrpy_diffusion.diffusion.sampling import Callback, Generators, Network, noise_like, predict_x_0, timestep_pairs
-
-__all__ = ["sample", "timestep_pairs"]
+from mcrpy_diffusion.diffusion.denoiser import Denoiser
+from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
+from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, batch_of, noise_like
 
 
 @torch.no_grad()
 def sample(
-    network: Network,
+    denoise: Denoiser,
     x_T: Tensor,
     schedule: NoiseSchedule,
     pairs: Sequence[tuple[int, int]],
     *,
     eta: float = 0.0,
-    clip: bool = True,
     generator: Generators = None,
     callback: Callback | None = None,
-    prediction: Prediction = "epsilon",
 ) -> Tensor:
-    """Walk from noise to images.
+    """Sample images from noise.
 
     Per pair, with a = alpha_bar_t and a' = alpha_bar_t_next (1 at t_next = -1), eq. (17):
     x' = sqrt(a') x_0 + sqrt(1 - a' - sigma^2) eps + sigma z,
@@ -34,15 +31,13 @@ def sample(
 
     Parameters
     ----------
-    network : callable (x_t (B, C, ...), t (B,)) -> (B, C, ...) or (B, 2 C, ...)
+    denoise : Denoiser
     x_T : Tensor, shape (B, C, ...)
-        Start, standard normal noise; its precision is kept.
+        Standard normal noise; its precision is kept.
     pairs : sequence of (t, t_next)
-        See `timestep_pairs`; neighbouring pairs must join.
+        See `timesteps.timestep_pairs`; neighbouring pairs must join.
     eta : float, in [0, 1]
         0: deterministic (DDIM); 1: the variance of DDPM.
-    clip : bool
-        Clip the predicted x_0 to [-1, 1] and recompute eps from it.
     generator : torch.Generator, one per image, or None
         Source of z, unused where eta = 0.
     callback : callable
@@ -53,10 +48,10 @@ def sample(
     Tensor, shape (B, C, ...)
     """
     if not 0 <= eta <= 1:
-        raise ValueError(f"eta is {eta}; allowed is 0 to 1")
+        raise ValueError(f"eta must be between 0 and 1, got {eta}")
     x = x_T
     for i, (t, t_next) in enumerate(pairs):
-        x_0 = predict_x_0(network, x, t, schedule, clip=clip, prediction=prediction)
+        x_0 = denoise(x, batch_of(t, x)).x_0
         a, a_next = schedule.alpha_bar_at(t), schedule.alpha_bar_at(t_next)
         eps = (x - a**0.5 * x_0) / (1 - a) ** 0.5
         sigma = eta * ((1 - a_next) / (1 - a)) ** 0.5 * (1 - a / a_next) ** 0.5

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from mcrpy_diffusion.diffusion.fast_layers import (
+from mcrpy_diffusion.diffusion.layers import (
     circular_pad,
     dropout,
     group_norm,

@@ -88,7 +88,7 @@ class _GroupNorm(torch.autograd.Function):
 
 def _affine(x: Tensor, norm: nn.GroupNorm, scale: Tensor | None, shift: Tensor | None) -> tuple[Tensor, Tensor]:
     if norm.weight is None or norm.bias is None:
-        raise ValueError("this normalisation has no weights; allowed is affine=True")
+        raise ValueError("the normalisation must have weights (affine=True), got one without")
     weight, bias = norm.weight.expand(x.shape[:2]), norm.bias.expand(x.shape[:2])
     if scale is None or shift is None:
         return weight, bias
