@@ -124,7 +124,7 @@ def test_the_recommended_sampler_is_taken_unless_another_is_given(exported: Path
         settings = info.settings.replace(prediction=prediction, loss="simple", n_timesteps=n_timesteps)
         without = replace(info, card=None, settings=settings).sampling_settings()
         assert (without.sampler, without.n_sampling_steps) == usual
-    with pytest.raises(InputError, match="sampler is 'x'"):
+    with pytest.raises(InputError, match="sampler must be one of"):
         chosen(sampler="x")
     steps: list[dict] = []
     load_model(exported).sample(1, callback=steps.append)
@@ -269,9 +269,9 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
         (["--out", "large.safetensors"], "large.md: there already, and not the card of large.safetensors"),
         (["--out", "small.safetensors"], "small.md: there already, and not the card of small.safetensors"),
         (["--dataset", "missing"], "missing"),
-        (["--sampler", "x"], "sampler is 'x'"),
-        (["--n_steps", "0"], "n_sampling_steps is 0; allowed is a number of at least 1"),
-        (["--n_steps", "101"], "allows 1 to 100"),
+        (["--sampler", "x"], "sampler must be one of"),
+        (["--n_steps", "0"], "n_sampling_steps must be at least 1"),
+        (["--n_steps", "101"], "n_sampling_steps must be between 1 and 100"),
         (["--model", "nothing"], "nothing: no such model"),
         (["--model", "foreign.safetensors"], "give --source and --licence"),
         (["--model", "foreign.safetensors", "--source", "a sketch"], "give --source and --licence"),

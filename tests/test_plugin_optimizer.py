@@ -190,7 +190,7 @@ def test_grey_values(mcrpy: ModuleType, tmp_path: Path) -> None:
             assert len(np.unique(last)) > 2
         else:
             np.testing.assert_allclose(last, grey, atol=0.1)
-    with pytest.raises(InputError, match="the model makes grey values; 2 phases are wanted"):
+    with pytest.raises(InputError, match="must make 2 phases"):
         reconstruct(mcrpy, file, use_multiphase=True)
 
 
@@ -277,10 +277,10 @@ def test_what_is_wrong_is_named(mcrpy: ModuleType, path: Path, tmp_path: Path) -
         (tmp_path / "missing.safetensors", {}, "missing.safetensors: no such model"),
         (path, {"strength": 0}, "strength must be above 0"),
         (path, {"strength": "much"}, "strength must be .* got 'much'"),
-        (path, {"best_of": 0}, "n_samples is 0"),
-        (path, {"sampler": "euler"}, "sampler is 'euler'"),
+        (path, {"best_of": 0}, "n_samples must be at least 1"),
+        (path, {"sampler": "euler"}, "sampler must be one of"),
         (path, {"n_sampling_steps": 101}, "n_sampling_steps must be between 1 and 100"),
-        (path, {"shape": (15, 16)}, "multiples of 2"),
+        (path, {"shape": (15, 16)}, "multiple"),
         (three, {}, "must make 2 phases.* got one that makes 3 phases"),
         (path, {"desired": grains(3), "use_multiphase": True}, "must make 3 phases.* got one that makes 2 phases"),
     ]
@@ -356,7 +356,7 @@ def test_options_without_the_optimizer_are_named(
         "mcrpy_match: warning: --best_of, --strength: used with --optimizer_type Diffusion only, ignored",
     ]
     assert commands.match([*arguments.split(), "--optimizer_type", "Diffusion"]) == 2
-    assert capsys.readouterr().err.startswith("error: the optimizer Diffusion has no model; give --model FILE")
+    assert capsys.readouterr().err.startswith("error: the optimizer Diffusion needs a model")
 
 
 def test_match_from_python(mcrpy: ModuleType, path: Path, model: Model) -> None:
@@ -402,7 +402,7 @@ def test_the_command_loads_pytorch_first(path: Path, tmp_path: Path) -> None:
     """In a process of its own: the other way round PyTorch finds no GPU."""
     np.save(tmp_path / "grains.npy", grains())
     code = (
-        "import sys; from mcrpy_diffusion.mcrpy_bridge import commands; status = commands.match(sys.argv[1:]); "
+        "import sys; from mcrpy_diffusion.commands import mcrpy_commands; status = mcrpy_commands.match(sys.argv[1:]); "
         "names = list(sys.modules); sys.exit(status or names.index('torch') > names.index('tensorflow'))"
     )
     arguments = "--microstructure_filenames grains.npy --descriptor_types FFTCorrelations --limit_to 4"

@@ -50,7 +50,7 @@ def test_other_shapes_than_the_training_images(tmp_path):
     images = model.sample(2, (8, 24), n_steps=3)
     assert images.shape == (2, 8, 24)
     assert images.dtype == np.uint8
-    with pytest.raises(InputError, match="multiples of 2"):
+    with pytest.raises(InputError, match="multiple"):
         model.sample(1, (7, 8), n_steps=3)
 
 
@@ -58,8 +58,8 @@ def test_other_shapes_than_the_training_images(tmp_path):
     ("arguments", "message"),
     [
         ({"n_steps": 101}, "n_sampling_steps must be"),
-        ({"n": 0}, "n_samples is 0"),
-        ({"sampler": "x"}, "sampler is 'x'"),
+        ({"n": 0}, "n_samples must be at least 1"),
+        ({"sampler": "x"}, "sampler must be one of"),
     ],
 )
 def test_impossible_arguments_are_named(tmp_path, arguments, message):

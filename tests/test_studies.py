@@ -11,6 +11,7 @@ import torch
 from test_train import TINY, stripes
 
 from mcrpy_diffusion.commands.cli import main
+from mcrpy_diffusion.diffusion.denoiser import NetworkDenoiser
 from mcrpy_diffusion.diffusion.likelihood import variational_bound
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
@@ -40,9 +41,9 @@ def test_the_likelihood_is_that_of_the_maths(model_path, folder, tmp_path):
     text = likelihood(model, list(stripes(5)), tmp_path / "out", n_images=3, seed=4)
     found = json.loads((tmp_path / "out" / "likelihood.json").read_text())
     x_0 = torch.from_numpy(stripes(3)).float()[:, None] * 2 - 1
-    bound = variational_bound(
-        model.network, x_0, model.schedule, generator=[torch.Generator().manual_seed(4 + i) for i in range(3)]
-    )
+    denoise = NetworkDenoiser(model.network, model.schedule, clip=False)
+    generators = [torch.Generator().manual_seed(4 + i) for i in range(3)]
+    bound = variational_bound(denoise, x_0, model.schedule, generator=generators)
     assert found["bits_per_dimension"] == pytest.approx(float(bound.total.double().mean()), rel=1e-5)
     assert found["standard_error"] == pytest.approx(float(bound.total.double().std() / 3**0.5), rel=1e-4)
     assert found["prior"] + sum(found["terms"]) == pytest.approx(found["bits_per_dimension"], rel=1e-5)
@@ -93,7 +94,7 @@ def test_larger_originals_are_cropped(model_path):
         (["--model", "MODEL"], "give --likelihood or --n_steps"),
         (["--model", "MODEL", "--likelihood", "--generated", "x"], "no --generated"),
         (["--model", "MODEL", "--n_steps", "2", "--samplers", "euler"], "samplers has euler; allowed are ddim"),
-        (["--model", "MODEL", "--n_steps", "31"], "n_sampling_steps is 31"),
+        (["--model", "MODEL", "--n_steps", "31"], "n_sampling_steps must be between 1 and 30"),
         (["--model", "MODEL", "--likelihood", "--n_terms", "31"], "2 to 30"),
     ],
 )
