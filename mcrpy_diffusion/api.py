@@ -198,7 +198,7 @@ def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
 
 
 def _reference_from_mapping(characterization: Mapping[str, Any]) -> Reference:
-    from mcrpy_diffusion.mcrpy_bridge.pickles import check_characterization, number_of_phases
+    from mcrpy_diffusion.mcrpy_bridge.characterization import check_characterization, number_of_phases
 
     name = "characterization"
     checked = check_characterization(characterization, name)

@@ -25,8 +25,8 @@ from mcrpy_diffusion.materials.acceptance import (
 from mcrpy_diffusion.materials.descriptor_based import DuplicateFilter, generate, job_of_characterization
 from mcrpy_diffusion.materials.samples import SEEDS_PER_SET, Sample
 from mcrpy_diffusion.mcrpy_bridge import results
+from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.environment import refusals_of_mcrpy
-from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 from mcrpy_diffusion.settings import GenerationSettings
 

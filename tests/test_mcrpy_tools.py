@@ -15,7 +15,7 @@ from test_results import blobs
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.materials.descriptor_based import job_of_characterization
 from mcrpy_diffusion.mcrpy_bridge import results
-from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
+from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.models.structure_folder import save_structure
 from mcrpy_diffusion.settings import GenerationSettings

@@ -343,17 +343,17 @@ def test_message_stays_one_line_for_any_name(tmp_path):
         (PHASES.astype(int) - 1, ["-1, 0"]),
         (PHASES * 2.0, ["0, 2"]),
         (np.arange(35).reshape(5, 7) % 3 * 100, ["0, 100, 200", "0 .. 2"]),
-        (PHASES[0], ["1 axes", "(I, J)"]),
-        (np.array(1), ["0 axes"]),
-        (PHASES[None], ["3D is not there yet"]),
-        (np.zeros((3, 4, 5, 6)), ["4 axes"]),
+        (PHASES[0], ["must have two axes"]),
+        (np.array(1), ["must have two axes"]),
+        (PHASES[None], ["3D is not supported"]),
+        (np.zeros((3, 4, 5, 6)), ["must have two axes"]),
         (np.zeros((0, 5)), ["at least one pixel"]),
-        (PHASES.astype(complex), ["complex128", "allowed are integers"]),
-        (PHASES.astype("U1"), ["allowed are integers"]),
-        (PHASES.astype("M8[s]"), ["allowed are integers"]),
-        (np.zeros((3, 3), dtype=[("a", "u1")]), ["allowed are integers"]),
-        (np.where(PHASES, 1e307, -1e307), ["float64"]),
-        (np.where(PHASES, 2**60, 0), ["float64"]),
+        (PHASES.astype(complex), ["complex128", "must hold integers"]),
+        (PHASES.astype("U1"), ["must hold integers"]),
+        (PHASES.astype("M8[s]"), ["must hold integers"]),
+        (np.zeros((3, 3), dtype=[("a", "u1")]), ["must hold integers"]),
+        (np.where(PHASES, 1e307, -1e307), ["must hold values between"]),
+        (np.where(PHASES, 2**60, 0), ["must hold values between"]),
     ],
 )
 def test_arrays_that_are_no_micrograph(tmp_path, array, words):
@@ -391,21 +391,21 @@ def test_pickled_objects_are_refused_and_not_run(tmp_path):
     [
         (b"hello", "not a valid .npy file"),
         (b"\x93NUMPY\x01\x00", "not a valid .npy file"),
-        (b"\x93NUMPY\x09\x00" + b"\0" * 100, "version (9, 0)"),
-        (_npy_header("'|u1'", "(5, 7)") + bytes(34), "34 of 35 bytes"),
-        (_npy_header("'|u1'", "(100000000, 100000000)"), "claims 100000000 x 100000000 pixels"),
-        (_npy_header("'<f8'", f"({2**62}, {2**62})") + bytes(100), "claims"),
-        (_npy_header("'<f8'", "(11000, 12000)") + bytes(100), "ends early"),
+        (b"\x93NUMPY\x09\x00" + b"\0" * 100, "9.0"),
+        (_npy_header("'|u1'", "(5, 7)") + bytes(34), "the file holds 34"),
+        (_npy_header("'|u1'", "(100000000, 100000000)"), "got 100000000 x 100000000"),
+        (_npy_header("'<f8'", f"({2**62}, {2**62})") + bytes(100), "pixels"),
+        (_npy_header("'<f8'", "(11000, 12000)") + bytes(100), "the file holds 100"),
         (_npy_header("'|u1'", "(-5, -7)") + bytes(35), "at least one pixel"),
         (_npy_header("'|u1'", "(5, 7") + bytes(35), "not a valid"),
         (_npy_header("'|u1'", "5") + bytes(35), "not a valid"),
         (_npy_header("'|u1'", "(5.0, 7)") + bytes(35), "not a valid"),
         (_npy_header("'nonsense'", "(5, 7)") + bytes(35), "not a valid"),
         (_npy_header("'|u1'", "(" * 3000), "not a valid"),
-        (_npy_header("'|V1000000000'", "(5, 7)"), "allowed are integers"),
+        (_npy_header("'|V1000000000'", "(5, 7)"), "must hold integers"),
         (_npy_header("[('a', '|u1', (1000000, 1000000))]", "(5, 7)"), "not a valid"),
-        (_npy_header("[('a', '|u1', (10000, 10000))]", "(5, 7)"), "allowed are integers"),
-        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + b" " * 100, "header of 4294967295 bytes"),
+        (_npy_header("[('a', '|u1', (10000, 10000))]", "(5, 7)"), "must hold integers"),
+        (b"\x93NUMPY\x02\x00\xff\xff\xff\xff" + b" " * 100, "4294967295"),
     ],
 )
 def test_broken_npy_files(tmp_path, content, words):
@@ -434,7 +434,7 @@ def test_broken_npz_files(tmp_path):
     _refused(file, "not a valid .npz file")
     with zipfile.ZipFile(file, "w") as archive:
         archive.writestr("readme.txt", "hello")
-    _refused(file, "holds the arrays none")
+    _refused(file, "got none")
     np.save(file.with_suffix(".npy"), PHASES)
     file.write_bytes(file.with_suffix(".npy").read_bytes())
     _refused(file, "not a valid .npz file")
@@ -445,7 +445,7 @@ def test_zip_bomb_is_refused_by_its_header(tmp_path):
     header = _npy_header("'<f8'", "(100000, 100000)")
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("arr_0.npy", header + bytes(2**24))
-    _refused(tmp_path / "a.npz", "claims 100000 x 100000 pixels")
+    _refused(tmp_path / "a.npz", "got 100000 x 100000")
 
 
 def test_zip_that_lies_about_its_size(tmp_path):
@@ -468,7 +468,7 @@ def test_truncated_and_foreign_images(tmp_path, suffix):
     raw = file.read_bytes()
     for length in (1, 4, 20, len(raw) // 2, len(raw) - 30):
         file.write_bytes(raw[:length])
-        _refused(file, f"not a valid {suffix} image")
+        _refused(file, f"not a valid {suffix} file")
     Image.fromarray(PHASES).save(file, format="GIF")
     _refused(file, "not a valid")
 
@@ -479,13 +479,13 @@ def test_truncated_and_foreign_images(tmp_path, suffix):
 def test_image_bombs_are_refused_by_their_header(tmp_path, width, height):
     assert width * height > MAX_PIXELS
     (tmp_path / "a.png").write_bytes(_png_of_size(width, height))
-    _refused(tmp_path / "a.png", "pixels", "allowed")
+    _refused(tmp_path / "a.png", "pixels")
 
 
 def test_stacks_are_refused(tmp_path):
     image = Image.fromarray(PHASES * 255)
     image.save(tmp_path / "a.tif", save_all=True, append_images=[image, image])
-    _refused(tmp_path / "a.tif", "3 pages", "3D is not there yet")
+    _refused(tmp_path / "a.tif", "3 pages", "3D is not supported")
 
 
 def test_image_without_contrast(tmp_path):
@@ -502,7 +502,7 @@ def test_few_grey_levels_are_not_guessed(tmp_path):
 
 def test_grey_image_is_no_multiphase_one(tmp_path):
     _refused(_save(tmp_path / "a.npy", _blobs(0, 1, 0.1)[0]), "grey image", "--use_multiphase", use_multiphase=True)
-    with pytest.raises(InputError, match="both given"):
+    with pytest.raises(InputError, match="both be given"):
         read_micrograph(tmp_path / "a.npy", use_multiphase=True, grey_values=True)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import pickle
 import re
 import struct
@@ -16,7 +14,8 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge.pickles import number_of_phases, read_characterization, read_pickle
+from mcrpy_diffusion.mcrpy_bridge.characterization import number_of_phases, read_characterization
+from mcrpy_diffusion.mcrpy_bridge.pickles import read_pickle
 
 SETTINGS = b"cmcrpy.src.Settings\nCharacterizationSettings\n"
 
@@ -75,7 +74,7 @@ def test_what_mcrpy_writes_comes_back(characterization: dict, tmp_path: Path, pr
 def test_reading_imports_neither_tensorflow_nor_mcrpy(characterization: dict, tmp_path: Path) -> None:
     path = write(tmp_path / "a.pickle", pickle.dumps(characterization))
     code = (
-        "import sys; from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization; "
+        "import sys; from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization; "
         f"read_characterization({str(path)!r}); assert not {{'mcrpy', 'tensorflow'}} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -129,22 +128,28 @@ def test_a_strangers_code_never_runs(tmp_path: Path, name: str) -> None:
     assert target.exists()  # the payload is real: without the allow-list it does run
     target.unlink()
     path = write(tmp_path / "hostile.pickle", payload)
-    for read in (read_pickle, read_characterization):
-        with pytest.raises(InputError) as caught:
-            read(path)
-        assert "\n" not in str(caught.value)
-        assert not target.exists()
+    with pytest.raises(InputError) as caught:
+        read_pickle(path)
+    assert str(caught.value).isprintable()
+    assert not target.exists()
 
 
 def named(module: str, name: str, arguments: bytes = b"(t") -> bytes:
     return b"\x80\x04" + stack_global(module, name) + arguments + b"R."
 
 
+def array(shape: bytes, dtype: bytes = b"X\x02\x00\x00\x00f8\x85R", data: bytes = b"C\x08" + bytes(8)) -> bytes:
+    """A pickle of one array, of which each part can be odd."""
+    start = b"\x80\x04" + stack_global("numpy.core.multiarray", "_reconstruct") + stack_global("numpy", "ndarray")
+    return (
+        start + b"K\x00\x85C\x01b\x87R(K\x01" + shape + stack_global("numpy", "dtype") + dtype + b"\x89" + data + b"tb."
+    )
+
+
 @pytest.mark.parametrize(
     "payload",
     [
         named("tensorflow", "Variable"),
-        named("mcrpy.src.Microstructure", "Microstructure"),
         named("mcrpy.src.fileutils", "load"),
         named("mcrpy.src.Settings", "select_subsettings"),
         named("numpy", "load"),
@@ -157,50 +162,51 @@ def named(module: str, name: str, arguments: bytes = b"(t") -> bytes:
         named("builtins", "bytes", b"J\x00\x00\x00\x70\x85"),
         named("copyreg", "add_extension"),
         named("functools", "partial"),
-        named("numpy", "dtype", b"\x8c\x02O8\x85"),  # arrays of objects
-        named("numpy", "dtype", b"\x8c\x05f8,f8\x85"),
         b"\x80\x04\x82\x01.",  # extension registry
+        b"\x80\x05\x97.",  # a buffer outside the pickle
         b"Psome id\n.",  # persistent id
         b"\x80\x04\x8e" + struct.pack("<Q", 2**40) + b"abc.",  # bytes longer than the file
         b"\x80\x05\x96" + struct.pack("<Q", 2**40) + b"abc.",  # a bytearray, which Python allocates before reading
+        b"\x80\x02}r\x00\x00\x00\x01.",  # a memo of 256 MiB for one part
+        b"\x80\x02}p16777216\n.",
         b"(" * 100_000 + b".",
         b"\x80\x04" + b"]" * 5000 + b"a" * 4999 + b".",
+        b"\x80\x02\x8b" + struct.pack("<I", 10**5) + b"\x01" * 10**5 + b".",  # an integer too long to be printed
+        array(b"K\x02\x85"),  # larger than its bytes
+        array(b"J\x00\x00\x00\x70\x85"),
+        array(b"K\x01\x85", b"X\x02\x00\x00\x00O8\x85R"),  # objects instead of numbers, made of raw bytes
+        array(b"J\x00\x00\x00\x70\x85", b"X\x02\x00\x00\x00O8\x85R", b"](K\x01e"),
+        array(b"K\x01\x85", b"X\x05\x00\x00\x00f8,f8\x85R"),
+        array(b"K\x01\x85", b"X\x04\x00\x00\x00V9e9\x85R"),
+        array(b"K\x01\x85", b""),  # numpy.dtype itself
     ],
 )
-def test_anything_else_is_refused(tmp_path: Path, payload: bytes) -> None:
+def test_anything_else_is_rejected(tmp_path: Path, payload: bytes) -> None:
     with pytest.raises(InputError) as caught:
         read_pickle(write(tmp_path / "hostile.pickle", payload))
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
 
 
-@pytest.mark.parametrize(
-    ("payload", "message"),
-    [
-        (b"\x80\x02}r\x00\x00\x00\x01.", "numbers its parts in an absurd way"),  # a table of 256 MiB for one part
-        (b"\x80\x02}p16777216\n.", "numbers its parts in an absurd way"),
-        (b"Psome id\n.", "uses PERSID"),
-        (b"\x80\x04\x82\x01.", "uses EXT1"),
-        (b"\x80\x05\x97.", "uses NEXT_BUFFER"),
-    ],
-)
-def test_opcodes_that_no_characterization_needs(tmp_path: Path, payload: bytes, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        read_pickle(write(tmp_path / "hostile.pickle", payload))
+def test_the_odd_arrays_differ_from_a_good_one_in_one_part(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_pickle(write(tmp_path / "a.pickle", array(b"K\x01\x85"))), [0.0])
+
+
+def test_flags_of_a_type_are_not_taken_over(tmp_path: Path) -> None:
+    """numpy.dtype would take flags from a pickle that make numbers pointers to objects."""
+    flags = b"X\x02\x00\x00\x00i8\x89\x88\x87R(K\x03X\x01\x00\x00\x00<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x3ftb"
+    assert pickle.loads(b"\x80\x04" + stack_global("numpy", "dtype") + flags + b".").flags == 0x3F
+    read = read_pickle(write(tmp_path / "a.pickle", array(b"K\x01\x85", flags)))
+    assert (read.dtype, read.dtype.flags) == (np.int64, np.dtype("i8").flags)
 
 
 def test_many_references_to_one_list_are_not_unfolded(tmp_path: Path) -> None:
     bomb: list = []
     for _ in range(6):
         bomb = [bomb] * 30
-    with pytest.raises(InputError, match="too many values"):
-        read_pickle(write(tmp_path / "bomb.pickle", pickle.dumps({"settings": bomb})))
-
-
-def test_an_array_larger_than_its_bytes_is_refused(tmp_path: Path) -> None:
-    array = pickle.dumps({"settings": None, "A": np.zeros((3, 5))}, protocol=2)
-    assert array.count(b"K\x03K\x05\x86") == 1
-    with pytest.raises(InputError, match="does not fit"):
-        read_pickle(write(tmp_path / "a.pickle", array.replace(b"K\x03K\x05\x86", b"K\x03J\x00\x00\x00\x70\x86")))
+    many_arrays = [np.zeros(1000)] * 20_000
+    for value in (bomb, many_arrays):
+        with pytest.raises(InputError, match="too many values"):
+            read_pickle(write(tmp_path / "bomb.pickle", pickle.dumps({"settings": value})))
 
 
 def test_nothing_sticks_to_mcrpys_classes(characterization: dict, tmp_path: Path) -> None:
@@ -218,38 +224,24 @@ def test_nothing_sticks_to_mcrpys_classes(characterization: dict, tmp_path: Path
     assert read_pickle(path)["settings"].limit_to == 5
 
 
-def test_cut_or_changed_files_are_refused_or_read_never_more(characterization: dict, tmp_path: Path) -> None:
-    data = pickle.dumps(characterization)
-    for n in range(0, len(data), 7):
-        with pytest.raises(InputError):
-            read_pickle(write(tmp_path / "cut.pickle", data[:n]))
-    rng = np.random.default_rng(1)
-    for _ in range(300):
-        changed = bytearray(data)
-        for position in rng.integers(0, len(data), 3):
-            changed[position] = rng.integers(256)
-        with contextlib.suppress(InputError):  # and no other error
-            assert isinstance(read_pickle(write(tmp_path / "changed.pickle", bytes(changed))), dict)
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a complete pickle"),
-        (b"hello", "not a complete pickle"),
-        (b"\x93NUMPY\x01\x00", "not a complete pickle"),
+        (b"", "not a valid pickle"),
+        (b"hello", "not a valid pickle"),
+        (b"\x93NUMPY\x01\x00", "not a valid pickle"),
         (pickle.dumps([1, 2]), "no 'settings'"),
         (pickle.dumps({"FFTCorrelations": np.zeros((1, 1, 3, 3))}), "no 'settings'"),
     ],
 )
 def test_other_files(tmp_path: Path, content: bytes, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        read_pickle(write(tmp_path / "a.pickle", content))
+        read_characterization(write(tmp_path / "a.pickle", content))
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for path in (tmp_path / "missing.pickle", tmp_path):
-        with pytest.raises(InputError, match="cannot be read"):
+    for path, message in ((tmp_path / "missing.pickle", "cannot be read"), (tmp_path, "not a regular file")):
+        with pytest.raises(InputError, match=message):
             read_pickle(path)
 
 
@@ -260,8 +252,8 @@ def test_characterizations_that_cannot_be_used(characterization: dict, tmp_path:
         "no descriptors": {},
         "3D": {"FFTCorrelations": (good, good, good)},
         "NaN": {"FFTCorrelations": np.full((1, 1, 3, 3), np.nan)},
-        "no array": {"FFTCorrelations": "text"},
-        "no array of numbers": {"FFTCorrelations": np.float64(3)},
+        "not an array": {"FFTCorrelations": "text"},
+        "is not an array of numbers": {"FFTCorrelations": np.float64(3)},
     }
     for message, descriptors in cases.items():
         with pytest.raises(InputError, match=message):
@@ -269,9 +261,3 @@ def test_characterizations_that_cannot_be_used(characterization: dict, tmp_path:
     path = write(tmp_path / "a.pickle", pickle.dumps({"A": good, "settings": type(settings)()}))
     with pytest.raises(InputError, match="n_phases"):
         read_characterization(path)
-
-
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe.pickle")
-    with pytest.raises(InputError, match="is no ordinary file"):
-        read_characterization(tmp_path / "pipe.pickle")

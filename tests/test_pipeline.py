@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from mcrpy_diffusion.commands import mcrpy_commands as commands
-from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
+from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization
 from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.workflow import pipeline
 

@@ -16,7 +16,7 @@ from scipy.ndimage import gaussian_filter
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge import environment, results
-from mcrpy_diffusion.mcrpy_bridge.pickles import read_characterization
+from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization
 from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 from mcrpy_diffusion.settings import GenerationSettings
 

@@ -1,11 +1,12 @@
 """Reading a user's micrograph, from numpy arrays or images, into phases or grey values.
 
-Files are not trusted: pickled objects are refused, and sizes are read from the headers before memory is taken.
+Files may come from anyone: pickled objects are rejected, and sizes are checked before memory is allocated.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import os
 import stat
@@ -20,11 +21,12 @@ import numpy as np
 
 from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.npy_files import archive_members, check_type, read_npy
+from mcrpy_diffusion.io.untrusted import open_regular
 
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 2**27
-"""Larger images are refused (134 million pixels; Pillow's own limit is a little above)."""
+"""Limit of an image (134 million pixels; Pillow's own limit is a little above)."""
 MAX_PHASES = 10
 """Images with more levels than this are grey images."""
 IMAGE_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -91,17 +93,20 @@ def read_micrograph(
     InputError
         If the file cannot be used; the message is one line that says why and what is allowed.
     """
-    if grey_values and use_multiphase:
-        raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
     file = Path(path)
     shown = repr(os.fspath(path))
     suffix = file.suffix.lower()
+    is_image = suffix in IMAGE_FORMATS
     _check_file(file, shown, suffix)
     try:
-        values = _read_image(file, shown, suffix) if suffix in IMAGE_FORMATS else _read_numpy(file, shown, suffix)
-    except OSError as error:
-        raise InputError(f"{shown} cannot be read: {one_line(error)}") from error
-    return _micrograph(values, file.stem, os.fspath(path), shown, grey_values, use_multiphase, suffix in IMAGE_FORMATS)
+        with open_regular(file) as stream:
+            values = (_read_image if is_image else _read_numpy)(stream, shown, suffix)
+    except InputError:
+        raise
+    except Exception as error:  # numpy's, zlib's and Pillow's readers raise many kinds on broken files
+        problem = "cannot be read" if getattr(error, "errno", None) else f"is not a valid {suffix} file"
+        raise InputError(f"{shown} {problem}: {one_line(error)}") from error
+    return _micrograph(values, file.stem, os.fspath(path), shown, grey_values, use_multiphase, is_image)
 
 
 def micrograph_from_array(
@@ -123,8 +128,6 @@ def micrograph_from_array(
     InputError
         If the array cannot be used.
     """
-    if grey_values and use_multiphase:
-        raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
     values = np.asarray(values)
     check_type(values.dtype, repr(name))
     _check_shape(values.shape, repr(name))
@@ -134,6 +137,8 @@ def micrograph_from_array(
 def _micrograph(
     values: np.ndarray, name: str, path: str, shown: str, grey_values: bool, use_multiphase: bool, is_image: bool
 ) -> Micrograph:
+    if grey_values and use_multiphase:
+        raise InputError("grey_values and use_multiphase cannot both be given")
     _check_values(values, shown)
     threshold = None
     if grey_values:
@@ -141,10 +146,12 @@ def _micrograph(
     else:
         phases, n_phases, threshold = _to_phases(values, shown, is_image=is_image)
         if threshold is not None and use_multiphase:
-            allowed = f"with --use_multiphase, allowed are up to {MAX_PHASES} phases 0 .. n - 1"
-            raise InputError(f"{shown} is a grey image; {allowed}; without it, the image is thresholded")
+            raise InputError(
+                f"{shown} is a grey image, but --use_multiphase needs phases 0 .. n - 1, {MAX_PHASES} at most; without "
+                "it, the image is thresholded"
+            )
         if n_phases > 2 and not use_multiphase:
-            raise InputError(f"{shown} has {n_phases} phases; allowed are 2, or more with --use_multiphase")
+            raise InputError(f"{shown} has {n_phases} phases; more than 2 need --use_multiphase")
     if threshold is not None:
         logger.info("%s is a grey image: Otsu's threshold is %.6g, phase 1 is above it", shown, threshold)
     return Micrograph(name, phases, n_phases, threshold, hash_phases(phases), path)
@@ -206,31 +213,31 @@ def _row_blocks(values: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _check_file(file: Path, shown: str, suffix: str) -> None:
-    """Refuse whatever is not a regular, non-empty file with a known suffix."""
+    """Raise InputError unless this is a regular, non-empty file with a known suffix."""
+    known = ", ".join(SUFFIXES)
     try:
         info = file.stat()
     except FileNotFoundError:
-        raise InputError(f"{shown} does not exist; give an existing file ({', '.join(SUFFIXES)})") from None
+        raise InputError(f"{shown} does not exist; give an existing file ({known})") from None
     except (OSError, ValueError) as error:
         raise InputError(f"{shown} cannot be read: {one_line(error)}") from error
     if stat.S_ISDIR(info.st_mode):
-        raise InputError(f"{shown} is a folder; give one file ({', '.join(SUFFIXES)})")
-    if not stat.S_ISREG(info.st_mode):
-        raise InputError(f"{shown} is not a regular file; give one ({', '.join(SUFFIXES)})")
+        raise InputError(f"{shown} is a folder; give one file ({known})")
     if suffix not in SUFFIXES:
-        raise InputError(f"{shown} has the suffix {suffix!r}; allowed are {', '.join(SUFFIXES)}")
-    if info.st_size == 0:
+        raise InputError(f"{shown} must have one of the suffixes {known}, got {suffix!r}")
+    if info.st_size == 0 and stat.S_ISREG(info.st_mode):
         raise InputError(f"{shown} is empty; give a file with an image in it")
 
 
 def _check_values(values: np.ndarray, shown: str) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{shown} holds NaN or infinite values; allowed are finite ones")
+        raise InputError(f"{shown} holds NaN or infinite values; all must be finite")
     low, high = values.min(), values.max()
     if low == high:
         raise InputError(f"{shown} holds only the value {low}; at least two phases or grey levels are needed")
-    if max(-low.item(), high.item()) > _MAX_VALUE[values.dtype.kind]:
-        raise InputError(f"{shown} holds values from {low} to {high}; allowed is what a float64 can tell apart")
+    limit = _MAX_VALUE[values.dtype.kind]
+    if max(-low.item(), high.item()) > limit:
+        raise InputError(f"{shown} must hold values between -{limit:.3g} and {limit:.3g}, got {low} to {high}")
 
 
 # --- from values to phases or grey ---------------------------------------------------------------------------------
@@ -245,8 +252,10 @@ def _to_phases(values: np.ndarray, shown: str, *, is_image: bool) -> tuple[np.nd
         return (values == levels[1]).astype(np.uint8), 2, None  # a black and white mask
     if levels is not None and np.array_equal(levels, np.rint(levels)):
         listed = ", ".join(f"{level:g}" for level in levels.tolist())
-        allowed = f"phases are numbered 0 .. {len(levels) - 1}; renumber them, or use --grey_values for a grey image"
-        raise InputError(f"{shown} holds the values {listed}; {allowed}")
+        raise InputError(
+            f"{shown} must hold phases numbered 0 .. {len(levels) - 1}, got {listed}; renumber them, or use "
+            "--grey_values for a grey image"
+        )
     threshold = otsu_threshold(values)
     phases = np.empty(values.shape, dtype=np.uint8)
     for rows, out in zip(_row_blocks(values), _row_blocks(phases), strict=True):
@@ -282,68 +291,48 @@ def _scale_grey(values: np.ndarray, shown: str) -> np.ndarray:
     return grey
 
 
-# --- numpy files ---------------------------------------------------------------------------------------------------
-
-
-def _read_numpy(file: Path, shown: str, suffix: str) -> np.ndarray:
-    def check(shape: tuple[int, ...], _: np.dtype) -> None:
-        _check_shape(shape, shown)
-
-    try:
-        with open(file, "rb") as stream:
-            if suffix == ".npy":
-                return read_npy(stream, shown, os.fstat(stream.fileno()).st_size, check=check)
-            members = archive_members(stream, shown)
-            name = next(iter(members)) if len(members) == 1 else "phases"
-            if name not in members:
-                listed = ", ".join(sorted(members)[:8]) or "none"
-                raise InputError(f"{shown} holds the arrays {listed}; allowed is a single one, or one named phases")
-            return members[name](check)
-    except InputError:
-        raise
-    except PermissionError:
-        raise
-    except Exception as error:  # broken files raise many kinds, from struct.error to zlib.error
-        raise InputError(f"{shown} is not a valid {suffix} file: {one_line(error)}") from error
+# --- files ---------------------------------------------------------------------------------------------------------
 
 
 def _check_shape(shape: tuple[int, ...], shown: str) -> None:
-    size = " x ".join(map(str, shape))
-    if any(n < 1 for n in shape):
-        raise InputError(f"{shown} has the shape {shape}; allowed are two axes of at least one pixel")
+    size = " x ".join(map(str, shape))[:100]
     if len(shape) == 3:
-        raise InputError(f"{shown} has three axes ({size}); 3D is not there yet, allowed are two (I, J)")
-    if len(shape) != 2:
-        raise InputError(f"{shown} has {len(shape)} axes; allowed are two (I, J)")
+        raise InputError(f"{shown} has three axes ({size}), but 3D is not supported; give an image (I, J)")
+    if len(shape) != 2 or min(shape) < 1:
+        raise InputError(f"{shown} must have two axes of at least one pixel, got {len(shape)} ({size})")
     if prod(shape) > MAX_PIXELS:
-        raise InputError(f"{shown} claims {size} pixels; allowed are up to {MAX_PIXELS} in all; cut out a part")
+        raise InputError(f"{shown} must have at most {MAX_PIXELS} pixels, got {size}; cut out a part")
 
 
-# --- image files ---------------------------------------------------------------------------------------------------
+def _read_numpy(stream: io.BufferedReader, shown: str, suffix: str) -> np.ndarray:
+    """Read a .npy file, or the array of a .npz file."""
+
+    def check(shape: tuple[int, ...], _: np.dtype) -> None:
+        _check_shape(shape, shown)
+
+    if suffix == ".npy":
+        return read_npy(stream, shown, os.fstat(stream.fileno()).st_size, check=check)
+    members = archive_members(stream, shown)
+    name = next(iter(members)) if len(members) == 1 else "phases"
+    if name not in members:
+        listed = ", ".join(sorted(members)[:8]) or "none"
+        raise InputError(f"{shown} must hold one array, or one named phases, got {listed}")
+    return members[name](check)
 
 
-def _read_image(file: Path, shown: str, suffix: str) -> np.ndarray:
+def _read_image(stream: io.BufferedReader, shown: str, suffix: str) -> np.ndarray:
     """Read an image file with Pillow; colours become luminance."""
     from PIL import Image
 
-    try:
-        with warnings.catch_warnings(), open(file, "rb") as stream:
-            warnings.simplefilter("ignore")  # Pillow's warnings on size: ours is an error, below
-            with Image.open(stream, formats=(IMAGE_FORMATS[suffix],)) as image:
-                _check_shape((image.height, image.width), shown)
-                n_frames = getattr(image, "n_frames", 1)
-                if n_frames != 1 and image.format in ("TIFF", "PNG"):  # phones hide a preview in their JPEGs
-                    raise InputError(f"{shown} has {n_frames} pages; 3D is not there yet, allowed is one image")
-                image.load()
-                return _luminance(image)
-    except InputError:
-        raise
-    except PermissionError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{shown} claims more than {MAX_PIXELS} pixels, the most allowed; cut out a part") from error
-    except Exception as error:  # Pillow's decoders raise many kinds on broken files
-        raise InputError(f"{shown} is not a valid {suffix} image: {one_line(error)}") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's warnings of large images: ours is an error
+        with Image.open(stream, formats=(IMAGE_FORMATS[suffix],)) as image:
+            _check_shape((image.height, image.width), shown)
+            n_frames = getattr(image, "n_frames", 1)
+            if n_frames != 1 and image.format in ("TIFF", "PNG"):  # phones hide a preview in their JPEGs
+                raise InputError(f"{shown} has {n_frames} pages, but 3D is not supported; give one image")
+            image.load()
+            return _luminance(image)
 
 
 def _luminance(image: Any) -> np.ndarray:

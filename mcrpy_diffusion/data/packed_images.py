@@ -36,7 +36,7 @@ class PackedImages:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
         reject_symlinks(self._path)
-        self._stream = open_regular(self._path, buffering=0)
+        self._stream = open_regular(self._path)
         try:
             np.lib.format.read_magic(self._stream)
             shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._stream)

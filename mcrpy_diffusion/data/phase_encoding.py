@@ -1,4 +1,4 @@
-"""The one place that knows how phases become network channels in [-1, 1] and back.
+"""Encoding of phases as network channels in [-1, 1], and back.
 
 Two phases are one channel (0 -> -1, 1 -> +1), more phases one channel each (one-hot, -1 and +1), grey values g one
 channel 2 g - 1. `n_phases` is the number of phases, 0 for grey values.
@@ -23,7 +23,7 @@ def n_channels(n_phases: int) -> int:
         If `n_phases` is 1, negative or above 256.
     """
     if n_phases != 0 and not 2 <= n_phases <= 256:
-        raise InputError(f"n_phases is {n_phases!r}; allowed are 2 to 256, or 0 for grey values")
+        raise InputError(f"n_phases must be between 2 and 256, or 0 for grey values, got {n_phases!r}")
     return n_phases if n_phases > 2 else 1
 
 
@@ -75,9 +75,9 @@ def decode(x: Any, n_phases: int) -> Any:
         If the number of axes or channels does not fit, or a value is NaN.
     """
     if x.ndim != 4 or x.shape[1] != n_channels(n_phases):
-        raise InputError(f"x has shape {tuple(x.shape)}; {n_phases} phases need (N, {n_channels(n_phases)}, I, J)")
+        raise InputError(f"x must have the shape (N, {n_channels(n_phases)}, I, J), got {tuple(x.shape)}")
     if _holds_nan(x):
-        raise InputError("x holds NaN, which is no phase; the network that made it has diverged")
+        raise InputError("x holds NaN; the network that made it has diverged")
     if n_phases == 0:
         return _as_float32((x[:, 0] + 1) / 2).clip(0, 1)
     return _as_uint8(x[:, 0] > 0 if n_phases == 2 else x.argmax(1))
@@ -108,9 +108,9 @@ def volume_fractions(phases: Any, n_phases: int) -> np.ndarray:
 
 def _check(values: Any, *, n_dims: int, low: float, high: float) -> None:
     if values.ndim != n_dims:
-        raise InputError(f"phases have shape {tuple(values.shape)}; allowed is (N, I, J)")
+        raise InputError(f"phases must have the shape (N, I, J), got {tuple(values.shape)}")
     if 0 not in values.shape and not (bool((values >= low).all()) and bool((values <= high).all())):
-        raise InputError(f"phases lie in {values.min()} .. {values.max()}; allowed is {low} .. {high}")
+        raise InputError(f"phases must be between {low} and {high}, got {values.min()} to {values.max()}")
 
 
 def _is_tensor(values: Any) -> bool:

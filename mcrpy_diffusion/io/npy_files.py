@@ -1,17 +1,16 @@
-"""Reading .npy and .npz files of strangers: numbers only, and no memory before the header is known to be true.
+"""Reading .npy and .npz files of unknown origin: arrays of numbers, checked before memory is allocated.
 
-`numpy.load` takes the memory that a header claims before it looks whether the file holds as much, and unpacks the
-members of an archive whole. Here the claim is checked first, and objects (which are pickles) are refused.
+numpy's own functions read the header. The size that it states is compared with the size of the file, and pickled
+objects are rejected.
 """
 
 from __future__ import annotations
 
+import io
 import os
-import struct
 import zipfile
 from collections.abc import Callable
 from math import prod
-from typing import IO, Any
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -20,23 +19,23 @@ from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.untrusted import open_regular
 
 MAX_BYTES = 2**32
-"""The most that one array may take, whatever the size of its file: files can be sparse."""
+"""Size limit of one array, whatever the size of its file: files can be sparse."""
 
-_MAX_HEADER_BYTES = 10_000  # what numpy itself accepts
-_MAX_AXES = 8
-_LEAST_COMPRESSED = 1 / 1040  # deflate makes no byte less than this of one
+_HEADER_BYTES = 2**14  # numpy accepts headers of up to 10,000 bytes
+_READ_HEADER = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}
+_MAX_COMPRESSION = 1040  # of deflate, the method that numpy uses
 
 Check = Callable[[tuple[int, ...], np.dtype], None]
-"""Called with shape and type before the values are read; raises InputError where they are not wanted."""
+"""Called with shape and type before the values are read; raises InputError where they cannot be used."""
 
 
 class Budget:
-    """How much more may be read of many files, each of which may be innocent alone.
+    """Size limit of several files together.
 
     Parameters
     ----------
     kind : str
-        What they are, in the message.
+        What the files hold, for the message.
     n_bytes : int
     """
 
@@ -44,7 +43,7 @@ class Budget:
         self._kind, self._n_bytes, self._left = kind, n_bytes, n_bytes
 
     def take(self, name: str, n_bytes: int) -> None:
-        """Raise InputError where that many bytes more become too many."""
+        """Count the bytes of one more array; raise InputError where the limit is exceeded."""
         self._left -= n_bytes
         if self._left < 0:
             raise InputError(
@@ -64,12 +63,12 @@ def load_npy(path: str | os.PathLike[str], *, check: Check | None = None) -> np.
     Returns
     -------
     array of bool, integers or floats of up to 64 bits
-        In native byte order, C-contiguous, and the caller's own.
+        In native byte order, C-contiguous, with memory of its own.
 
     Raises
     ------
     InputError
-        If the file cannot be read, is cut short, or holds anything else, such as pickled objects.
+        If the file cannot be read, is truncated, or holds anything else, such as pickled objects.
     """
     shown = repr(os.fspath(path))
     try:
@@ -78,61 +77,51 @@ def load_npy(path: str | os.PathLike[str], *, check: Check | None = None) -> np.
     except InputError:
         raise
     except OSError as error:
-        raise InputError(f"{shown} cannot be read ({error.strerror or error})") from error
+        raise InputError(f"{shown} cannot be read: {one_line(error)}") from error
     except Exception as error:  # broken files raise many kinds
         raise InputError(f"{shown} is not a valid .npy file: {one_line(error)}") from error
 
 
-def read_npy(stream: IO[bytes], shown: str, n_bytes: int, *, check: Check | None = None) -> np.ndarray:
-    """Read one array from a stream; see `load_npy`.
+def read_npy(stream: io.BufferedIOBase, shown: str, n_bytes: int, *, check: Check | None = None) -> np.ndarray:
+    """Read an array from a stream that holds `n_bytes`; see `load_npy`.
 
     Parameters
     ----------
-    stream : binary stream at the array's beginning
+    stream : seekable binary stream at the array's beginning
     shown : str
         The file's name in messages.
     n_bytes : int
-        What the stream holds: nothing is read where the header claims more.
     check : callable, optional
 
     Raises
     ------
     InputError
-        As `load_npy`; what numpy's header reader raises passes through.
+        As `load_npy`. Errors of numpy's header reader pass through.
     """
-    version = npy_format.read_magic(stream)
-    length_format = {(1, 0): "<H", (2, 0): "<I"}.get(version)
-    if length_format is None:
-        raise InputError(f"{shown} is a .npy file of version {version}; allowed are 1.0 and 2.0, plain arrays")
-    length_bytes = stream.read(struct.calcsize(length_format))
-    (header_length,) = struct.unpack(length_format, length_bytes)
-    if header_length > _MAX_HEADER_BYTES:
-        raise InputError(f"{shown} has a header of {header_length} bytes; allowed are {_MAX_HEADER_BYTES}")
-    header = _Prefixed(length_bytes + stream.read(header_length))
-    read_header = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
-    shape, fortran_order, dtype = read_header(header)
+    header = io.BytesIO(stream.read(_HEADER_BYTES))  # of a length that is not the file's claim
+    version = npy_format.read_magic(header)
+    if version not in _READ_HEADER:
+        raise InputError(f"{shown} must be a .npy file of version 1.0 or 2.0, got {version[0]}.{version[1]}")
+    shape, fortran_order, dtype = _READ_HEADER[version](header)
     check_type(dtype, shown)
     if check is not None:
         check(shape, dtype)
-    if len(shape) > _MAX_AXES or any(n < 0 for n in shape):
-        raise InputError(f"{shown} has the shape {shape}; allowed are up to {_MAX_AXES} axes of at least 0")
-    wanted = prod(shape) * dtype.itemsize
-    if wanted > MAX_BYTES:
-        raise InputError(f"{shown} claims {' x '.join(map(str, shape))} numbers; allowed are {MAX_BYTES} bytes in all")
-    held = n_bytes - npy_format.MAGIC_LEN - len(length_bytes) - header_length
-    if held < wanted:
-        raise InputError(f"{shown} ends early: {held} of {wanted} bytes are there; write the file again")
-    raw = np.empty(wanted, dtype=np.uint8)
-    _fill(stream, raw.data, shown)
+    size, n_held = prod(shape) * dtype.itemsize, n_bytes - header.tell()
+    if not 0 <= size <= min(MAX_BYTES, n_held):
+        limit = f"{MAX_BYTES} bytes at most" if size > MAX_BYTES else f"the file holds {n_held}"
+        raise InputError(f"{shown} claims {size} bytes of shape {str(shape)[:100]}, but {limit}; write the file again")
+    stream.seek(header.tell())
+    raw = np.empty(size, dtype=np.uint8)
+    if stream.readinto(raw.data) != size:
+        raise InputError(f"{shown} is truncated; write the file again")
     values = raw.view(dtype).reshape(shape, order="F" if fortran_order else "C")
     return np.ascontiguousarray(values, dtype=dtype.newbyteorder("=")).reshape(shape)
 
 
-def archive_members(stream: IO[bytes], shown: str) -> dict[str, Callable[..., np.ndarray]]:
+def archive_members(stream: io.BufferedIOBase, shown: str) -> dict[str, Callable[..., np.ndarray]]:
     """Return the arrays of a .npz file by name, each as a function that reads it while the stream is open.
 
-    The functions take `check` as `load_npy` does, and raise InputError as it does, also where a member claims more
-    than its compressed bytes can hold. What `zipfile` raises on a broken archive passes through.
+    The functions take `check` and raise InputError as `load_npy` does. The errors of `zipfile` pass through.
     """
     archive = zipfile.ZipFile(stream)
     members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
@@ -142,12 +131,11 @@ def archive_members(stream: IO[bytes], shown: str) -> dict[str, Callable[..., np
 def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, shown: str) -> Callable[..., np.ndarray]:
     def read(check: Check | None = None) -> np.ndarray:
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise InputError(f"{shown} is packed in a way that numpy does not use; write it with numpy.savez")
-        stored = info.compress_type == zipfile.ZIP_STORED
-        if info.compress_size < (1.0 if stored else _LEAST_COMPRESSED) * info.file_size - 100:
+            raise InputError(f"{shown} must be stored or deflated, as by numpy.savez, got another compression")
+        if info.file_size > _MAX_COMPRESSION * info.compress_size + 100:
             raise InputError(f"{shown} claims {info.file_size} bytes in {info.compress_size} compressed ones")
         with archive.open(info) as member:
-            return read_npy(member, shown, info.file_size, check=check)
+            return read_npy(member, shown, info.file_size, check=check)  # type: ignore[arg-type]  # zipfile's readers are such
 
     return read
 
@@ -155,30 +143,6 @@ def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, shown: str) -> Call
 def check_type(dtype: np.dtype, shown: str) -> None:
     """Raise InputError where an array's type is not one of plain numbers."""
     if dtype.hasobject:
-        raise InputError(f"{shown} holds Python objects, which could run code when read; allowed are numbers")
+        raise InputError(f"{shown} holds Python objects, which can run code when read; give an array of numbers")
     if dtype.kind not in "biuf" or dtype.itemsize > 8:
-        raise InputError(f"{shown} holds {dtype}; allowed are integers, bool and floats of up to 64 bits")
-
-
-def _fill(stream: IO[Any], left: memoryview, shown: str) -> None:
-    n_wanted = len(left)
-    while len(left):
-        part = stream.read(min(len(left), 2**24))
-        if not part:
-            raise InputError(
-                f"{shown} ends early: {n_wanted - len(left)} of {n_wanted} bytes are there; write the file again"
-            )
-        left[: len(part)] = part
-        left = left[len(part) :]
-
-
-class _Prefixed:
-    """The bytes of a header as the stream that numpy's header readers want."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._position = data, 0
-
-    def read(self, size: int) -> bytes:
-        part = self._data[self._position : self._position + size]
-        self._position += len(part)
-        return part
+        raise InputError(f"{shown} must hold integers, bool or floats of up to 64 bits, got {dtype}")

@@ -1,13 +1,14 @@
-"""Opening what a stranger may have made: regular files of a sensible size, JSON, folders that nothing leads out of."""
+"""Opening files of unknown origin: regular files of limited size, JSON, folders without links that lead elsewhere."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mcrpy_diffusion.errors import InputError
 
@@ -15,8 +16,8 @@ MAX_JSON_BYTES = 2**26
 _MAX_DEPTH = 50  # of JSON; what this package writes has 5
 
 
-def open_regular(path: str | os.PathLike[str], *, buffering: int = -1) -> IO[bytes]:
-    """Open a file for reading, but no pipe or device, which could keep a reader waiting for ever.
+def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
+    """Open a file for reading, but not a pipe or a device, which could keep a reader waiting forever.
 
     Raises
     ------
@@ -25,37 +26,37 @@ def open_regular(path: str | os.PathLike[str], *, buffering: int = -1) -> IO[byt
     OSError
         If it cannot be opened.
     """
-    if not stat.S_ISREG(Path(path).stat().st_mode):
+    if not stat.S_ISREG(os.stat(path).st_mode):
         raise InputError(f"{os.fspath(path)!r} is not a regular file; give one")
-    return open(path, "rb", buffering=buffering)
+    return open(path, "rb")
 
 
 def read_bytes(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) -> bytes:
-    """Read a whole file, unless it is absurdly large; raises as `open_regular`."""
+    """Read a whole file of limited size; raises as `open_regular`, and InputError for a larger file."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > at_most:
-            raise InputError(f"{os.fspath(path)!r} has {size} bytes; allowed are {at_most}")
-        return stream.read(size)  # with a larger number it would take the memory for that
+            raise InputError(f"{os.fspath(path)!r} must have at most {at_most} bytes, got {size}")
+        return stream.read(size)  # a larger argument would allocate as much
 
 
 def parse_json(raw: bytes | str) -> Any:
-    """Parse JSON in which no key stands twice.
+    """Parse JSON in which no key is repeated.
 
     Raises
     ------
     ValueError
-        If it is not JSON, a key is repeated (readers differ in which value they take), or it is nested absurdly deep.
+        If it is not JSON, a key is repeated (readers differ in which value they take), or it is nested too deeply.
     """
     try:
         value = json.loads(raw if isinstance(raw, str) else raw.decode("utf-8"), object_pairs_hook=_unique)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     layer, depth = [value], 0
     while layer := [part for each in layer if isinstance(each, (dict, list)) for part in _parts(each)]:
         depth += 1
         if depth > _MAX_DEPTH:
-            raise ValueError("it is nested too deep")
+            raise ValueError("it is nested too deeply")
     return value
 
 
@@ -69,7 +70,7 @@ def reject_symlinks(*paths: Path) -> None:
     for path in paths:
         if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
             kind = "a link" if path.is_symlink() else "a pipe or a device"
-            raise InputError(f"{str(path)!r} is {kind}; allowed are files and folders that lie there themselves")
+            raise InputError(f"{str(path)!r} must be a file or a folder, got {kind}")
 
 
 def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
@@ -77,8 +78,9 @@ def _parts(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        repeated = next(key for n, (key, _) in enumerate(pairs) if key in dict(pairs[:n]))
-        raise ValueError(f"the key {repeated[:100]!r} stands twice in it")
+    values: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in values:
+            raise ValueError(f"the key {key[:100]!r} is repeated in it")
+        values[key] = value
     return values

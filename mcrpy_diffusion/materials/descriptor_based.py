@@ -141,8 +141,8 @@ def generate(
     references : sequence of (A, B) integer phases, optional
         Micrographs; sample k is made from micrograph k modulo their number.
     characterizations : sequence of dict, optional
-        Instead of micrographs, what `mcrpy_bridge.pickles.read_characterization` returns. `limit_to`, multigrid,
-        periodic and similar settings are taken from their own settings.
+        Instead of micrographs, what `mcrpy_bridge.characterization.read_characterization` returns. `limit_to`,
+        multigrid, periodic and similar settings are taken from their own settings.
     n_samples : int
         Number of structures in the complete data set.
     n_jobs : int
@@ -225,7 +225,7 @@ def _worker_bytes(settings: GenerationSettings) -> float:
 
     if not any("Gram" in name for name in settings.descriptor_types):
         return WORKER_BYTES
-    twin = gram_loss.is_mcrpys(settings.to_dict(), settings.extent) and vgg19.is_there()
+    twin = gram_loss.is_mcrpys(settings.to_dict(), settings.extent) and vgg19.is_installed()
     return WORKER_BYTES_TWIN if twin else WORKER_BYTES_GRAM
 
 

