@@ -399,7 +399,7 @@ def test_kill_9_in_the_middle_loses_nothing_and_does_nothing_twice(tmp_path: Pat
         assert process.stdout is not None
         for _ in range(12):
             process.stdout.readline()
-        with pytest.raises(InputError, match=f"written by another process .number {process.pid}"):
+        with pytest.raises(InputError, match="in use by another process"):
             Dataset.create_or_resume(tmp_path, {})
         process.kill()
         process.communicate()
@@ -446,10 +446,8 @@ def test_two_processes_on_one_folder_refuse_each_other(tmp_path: Path) -> None:
         second = start_filler(tmp_path)
         output, errors = second.communicate(timeout=300)
         assert (second.returncode, output) == (2, "")
-        assert errors == (
-            f"error: {str(tmp_path)!r} is being written by another process (number {first.pid}); "
-            "wait for it, stop it, or give another folder\n"
-        )
+        assert "in use by another process" in errors
+        assert errors.count("\n") == 1
         assert first.poll() is None
     finally:
         first.kill()

@@ -23,6 +23,7 @@ from types import TracebackType
 from typing import IO, Any, final
 
 import numpy as np
+from filelock import FileLock
 
 from mcrpy_diffusion.data.dataset_files import (
     FORMAT,
@@ -35,12 +36,12 @@ from mcrpy_diffusion.data.dataset_files import (
     repair,
     sample_path,
     save_array,
-    take_lock,
     write_info,
 )
 from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.data.packed_images import PackedImages
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.locks import lock_folder
 from mcrpy_diffusion.io.untrusted import reject_symlinks
 
 ACCEPTED = "accepted"
@@ -55,7 +56,7 @@ class Dataset:
     it ends), or by `open`, which only reads.
     """
 
-    def __init__(self, folder: Path, info: dict[str, Any], lines: list[bytes], lock: IO[bytes] | None) -> None:
+    def __init__(self, folder: Path, info: dict[str, Any], lines: list[bytes], lock: FileLock | None) -> None:
         self.folder = folder
         self.info = info
         self._lines = lines  # as they are written: parsed, 100,000 of them are large
@@ -106,7 +107,7 @@ class Dataset:
         check_place(root)
         try:
             (root / "samples").mkdir(parents=True, exist_ok=True)
-            lock = take_lock(root)
+            lock = lock_folder(root)
         except OSError as error:
             raise InputError(
                 f"{os.fspath(folder)!r} cannot be written ({error.strerror}); give another folder"
@@ -128,7 +129,7 @@ class Dataset:
                 write_info(root, info)
             return cls(root, info, lines, lock)
         except BaseException:
-            lock.close()
+            lock.release()
             raise
 
     @classmethod
@@ -154,10 +155,11 @@ class Dataset:
         return dataset
 
     def close(self) -> None:
-        """Give the folder free for other processes."""
-        for stream in (self._log, self._lock):
-            if stream is not None:
-                stream.close()
+        """Release the lock of the folder."""
+        if self._log is not None:
+            self._log.close()
+        if self._lock is not None:
+            self._lock.release()
         self._log = self._lock = None
 
     def __enter__(self) -> Dataset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -11,11 +12,12 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
-from mcrpy_diffusion.data.dataset_files import check_place, load_sample, read_info, read_lines, sample_path, shared_lock
+from mcrpy_diffusion.data.dataset_files import check_place, load_sample, read_info, read_lines, sample_path
 from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.locks import LOCK_NAME, lock_folder
 
-_OWN_FILES = {"dataset.json", "samples.jsonl", ".lock"}
+_OWN_FILES = {"dataset.json", "samples.jsonl", LOCK_NAME}
 _PACKED = re.compile(r"images_[0-9a-f]{16}\.npy")
 _MAX_LISTED = 5  # problems that a message names
 
@@ -37,7 +39,7 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
     root = Path(folder)
     check_place(root)
     info = read_info(root)
-    with shared_lock(root):
+    with _locked(root):
         lines, whole = read_lines(root)
         dataset = Dataset(root, info, lines, None)
         problems = [] if whole else ["the last line of samples.jsonl is torn"]
@@ -48,6 +50,20 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
         more = f", and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
         raise InputError(f"{str(root)!r}: {'; '.join(problems[:_MAX_LISTED])}{more}")
     return dataset
+
+
+@contextlib.contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Lock a folder against writing, if it has a lock file and this process may open it."""
+    lock = None
+    if (root / LOCK_NAME).exists():
+        with contextlib.suppress(OSError):  # a folder that is for reading only
+            lock = lock_folder(root)
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _contradictions(dataset: Dataset) -> list[str]:

@@ -1,26 +1,20 @@
-"""The files of a dataset's folder: written whole or not at all, checked when they are read, locked while they grow."""
+"""The files of a data set's folder: written whole or not at all, and checked when they are read."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.npy_files import load_npy
 from mcrpy_diffusion.io.untrusted import parse_json, read_bytes, read_json, reject_symlinks
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
 
@@ -171,51 +165,3 @@ def _is_sample(path: Path) -> bool:
         return path.is_file() and np.load(path, mmap_mode="r", allow_pickle=False).size > 0
     except (OSError, ValueError, EOFError):
         return False
-
-
-def take_lock(root: Path) -> IO[bytes]:
-    """Take the folder's lock; the system gives it back when the process ends, however it ends."""
-    stream = (root / ".lock").open("a+b")
-    try:
-        if fcntl is not None:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            stream.seek(2**30)  # far behind the process number, which others must be able to read
-            msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-    except (BlockingIOError, PermissionError):
-        with stream:
-            raise _in_use(root, stream) from None
-    except OSError as error:  # some network file systems have no locks
-        logger.warning("%s cannot be locked (%s): do not write it from two processes at once", root, error.strerror)
-    stream.truncate(0)
-    stream.write(f"{os.getpid()}\n".encode())
-    stream.flush()
-    return stream
-
-
-def _in_use(root: Path, stream: IO[bytes]) -> InputError:
-    stream.seek(0)
-    owner = stream.read(20).decode(errors="replace").strip() or "unknown"
-    advice = "wait for it, stop it, or give another folder"
-    return InputError(f"{str(root)!r} is being written by another process (number {owner}); {advice}")
-
-
-@contextlib.contextmanager
-def shared_lock(root: Path) -> Iterator[None]:
-    """Refuse a folder that is being written, and keep others from writing meanwhile, where there are locks."""
-    try:
-        stream = (root / ".lock").open("rb")
-    except OSError:  # no one has ever locked it, or may
-        yield
-        return
-    with stream:
-        if fcntl is not None:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise _in_use(root, stream) from None
-            except OSError:
-                pass
-        yield
