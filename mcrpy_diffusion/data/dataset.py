@@ -15,7 +15,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,7 +38,7 @@ from mcrpy_diffusion.data.dataset_files import (
     write_info,
 )
 from mcrpy_diffusion.data.micrograph import hash_phases
-from mcrpy_diffusion.data.packed_images import PackedImages
+from mcrpy_diffusion.data.packed_images import map_images, write_images
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.locks import lock_folder
 from mcrpy_diffusion.io.untrusted import reject_symlinks
@@ -230,16 +229,10 @@ class Dataset:
             structures[n] = self._alike(index, first)
         return structures
 
-    def images(self) -> np.ndarray | PackedImages:
+    def images(self) -> np.ndarray:
         """Return all accepted samples (N, I, J), in the order of their indices, for training.
 
-        Large sets are packed into one file of the folder once, and images are read from it as they are asked for: the
-        memory does not grow with the set.
-
-        Returns
-        -------
-        numpy.ndarray, or PackedImages above `IN_MEMORY_BYTES`
-            Both have `shape`, `dtype`, a length, and rows by an integer, a slice or an array of integers.
+        Sets of more than `IN_MEMORY_BYTES` are packed into one file of the folder once, and returned as a memory map.
 
         Raises
         ------
@@ -259,9 +252,11 @@ class Dataset:
                 raise InputError(
                     f"{str(path)!r} cannot be written ({error.strerror}); put the data set where there is room for it"
                 ) from error
-        packed = PackedImages(path)
+        packed = map_images(path)
         if packed.shape != (self.n_accepted, *first.shape) or packed.dtype != first.dtype:
-            raise InputError(f"{str(path)!r} holds other images than samples.jsonl says; delete it, it is made anew")
+            raise InputError(
+                f"{str(path)!r} holds other images than samples.jsonl says; delete it, and it will be written again"
+            )
         return packed
 
     def _first(self) -> np.ndarray:
@@ -277,26 +272,20 @@ class Dataset:
         return structure
 
     def _pack(self, path: Path, first: np.ndarray) -> None:
-        """Write all samples into one file, which is there whole or not at all, and remove older ones."""
-        header = {"descr": first.dtype.str, "fortran_order": False, "shape": (self.n_accepted, *first.shape)}
-        handle, temporary = tempfile.mkstemp(prefix="images_", suffix=".tmp", dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                np.lib.format.write_array_header_1_0(stream, header)
-                for index in self.accepted:
-                    structure = self._alike(index, first)
-                    expected = json.loads(self._lines[self._indices[index]]).get("sha256")
-                    if expected not in (None, hash_phases(structure)):
-                        raise InputError(
-                            f"{str(sample_path(self.folder, index))!r} is not what samples.jsonl says; delete it and "
-                            "run the generation again to make it anew"
-                        )
-                    stream.write(structure.tobytes())
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        """Write all samples into one file, and remove older ones."""
+
+        def checked(index: int) -> np.ndarray:
+            structure = self._alike(index, first)
+            expected = json.loads(self._lines[self._indices[index]]).get("sha256")
+            if expected not in (None, hash_phases(structure)):
+                raise InputError(
+                    f"{str(sample_path(self.folder, index))!r} is not what samples.jsonl says; delete it and "
+                    "run the generation again to make it anew"
+                )
+            return structure
+
+        shape = (self.n_accepted, *first.shape)
+        write_images(path, map(checked, self.accepted), shape=shape, dtype=first.dtype)
         for old in self.folder.glob("images_*.npy"):
             if old != path:
                 old.unlink(missing_ok=True)

@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 _SAMPLE = re.compile(r"\d{6,}\.npy")
-_LEFTOVER = re.compile(r"(dataset\.json|samples\.jsonl|\d{6,}\.npy|images_\w+)\.tmp")
+_LEFTOVER = re.compile(r"(dataset\.json|samples\.jsonl|\d{6,}\.npy|\.?images_[\w.]+)\.tmp")
 _MAX_LINES_BYTES = 2**30  # of samples.jsonl
 _MAX_INDEX = 10**9
 

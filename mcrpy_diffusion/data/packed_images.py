@@ -1,78 +1,47 @@
-"""Many images in one .npy file, read as they are asked for."""
+"""Many images in one .npy file, mapped into memory: the system reads those that are used, and may drop them again."""
 
 from __future__ import annotations
 
-import os
-from math import prod
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, final
+from typing import BinaryIO
 
 import numpy as np
+from numpy.lib import format as npy_format
 
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.io.untrusted import open_regular, reject_symlinks
 
 
-@final
-class PackedImages:
-    """Images (N, I, J) in one .npy file, read as they are asked for: none stays in memory.
+def write_images(path: Path, images: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Write images (I, J) of one type, one after the other, as an array of the shape (N, I, J)."""
 
-    Parameters
-    ----------
-    path : path
-        As `Dataset.images` writes it.
+    def write(stream: BinaryIO) -> None:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+        npy_format.write_array_header_1_0(stream, header)
+        for image in images:
+            stream.write(image.tobytes())
 
-    Attributes
-    ----------
-    shape : (int, int, int)
-    dtype : numpy.dtype
+    write_atomically(path, write)
+
+
+def map_images(path: Path) -> np.ndarray:
+    """Return the images (N, I, J) of a file as a read-only memory map.
 
     Raises
     ------
     InputError
-        If the file is not whole.
+        If the file is truncated or holds anything else.
     """
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._path = Path(path)
-        reject_symlinks(self._path)
-        self._stream = open_regular(self._path)
-        try:
-            np.lib.format.read_magic(self._stream)
-            shape, _, self.dtype = np.lib.format.read_array_header_1_0(self._stream)
-            self._start = self._stream.tell()
-            self._n_bytes = prod(shape[1:]) * self.dtype.itemsize
-            whole = os.fstat(self._stream.fileno()).st_size == self._start + shape[0] * self._n_bytes
-            whole = whole and len(shape) == 3 and self.dtype.kind in "biuf"
-        except (ValueError, IndexError, TypeError):
-            whole = False
-        if not whole:
-            self._stream.close()
-            raise InputError(f"{str(path)!r} is damaged; delete it, it is made anew")
-        self.shape: tuple[int, ...] = shape
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def ndim(self) -> int:
-        """Number of axes."""
-        return len(self.shape)
-
-    def __getitem__(self, rows: Any) -> np.ndarray:
-        """Return one image (I, J) of an integer, else the images (n, I, J) of a slice or an array (n,) of integers."""
-        chosen = np.arange(len(self))[rows]
-        raw = np.empty((chosen.size, self._n_bytes), dtype=np.uint8)
-        for image, row in zip(raw, chosen.ravel().tolist()):
-            self._read(memoryview(image), self._start + row * self._n_bytes)
-        return raw.view(self.dtype).reshape(*chosen.shape, *self.shape[1:])
-
-    def _read(self, left: memoryview, offset: int) -> None:
-        while len(left):
-            n = os.preadv(self._stream.fileno(), [left], offset)
-            if n == 0:
-                raise InputError(f"{str(self._path)!r} has become shorter; start again")
-            left, offset = left[n:], offset + n
-
-    def __reduce__(self) -> tuple[type[PackedImages], tuple[Path]]:
-        return PackedImages, (self._path,)
+    reject_symlinks(path)
+    try:
+        open_regular(path).close()
+        images = npy_format.open_memmap(path, mode="r")
+    except InputError:
+        raise
+    except Exception as error:  # broken files raise many kinds
+        raise InputError(f"{str(path)!r} is damaged; delete it, and it will be written again") from error
+    if images.ndim != 3 or images.dtype.kind not in "biuf":
+        raise InputError(f"{str(path)!r} is damaged; delete it, and it will be written again")
+    return images
