@@ -112,10 +112,13 @@ def test_the_list_has_the_figures_and_the_card_all(shipped: Path, capsys: pytest
 
 
 def test_the_list_needs_neither_pytorch_nor_tensorflow(exported: Path) -> None:  # noqa: F811
-    code = "import sys; from mcrpy_diffusion import cli; status = cli.main(sys.argv[1:]); print(*sys.modules); "
+    code = "import sys; from mcrpy_diffusion.commands import cli; status = cli.main(sys.argv[1:]); "
     for words in (["models"], ["models", str(exported)]):
         done = subprocess.run(
-            [sys.executable, "-c", code + "sys.exit(status)", *words], capture_output=True, text=True, check=True
+            [sys.executable, "-c", code + "print(*sys.modules); sys.exit(status)", *words],
+            capture_output=True,
+            text=True,
+            check=True,
         )
         loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
         assert "mcrpy_diffusion" in loaded
