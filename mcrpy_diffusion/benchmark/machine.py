@@ -54,10 +54,8 @@ def _graphics_card() -> str | None:
 
 
 def is_measured_on(found: Mapping[str, Any]) -> bool:
-    """Whether `machine` and `versions` are what `measured_on` returns, or missing, as in older records."""
+    """Whether `machine` and `versions` have the form that `measured_on` returns."""
     machine, versions = found.get("machine"), found.get("versions")
-    if machine is None and versions is None:
-        return True
     return (
         isinstance(machine, dict)
         and all(type(machine.get(name)) is kind for name, kind in _KINDS.items())

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.generate import recipe, resolve
-from mcrpy_diffusion.materials.reference import Reference, reference_from_micrographs
+from mcrpy_diffusion.materials.reference import reference_from_micrographs
 from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.models.checkpoint import read_info
 from mcrpy_diffusion.models.structure_folder import StructureFolder
-from mcrpy_diffusion.settings import (
-    SAMPLERS,
-    BenchmarkSettings,
-    GenerationSettings,
-    SamplingSettings,
-    Settings,
-    TrainingSettings,
-    preset,
-)
+from mcrpy_diffusion.settings import SAMPLERS, BenchmarkSettings, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.workflow.plan import ModelPlan, given_fields, ignored_line
 
 MODEL_TASK = "model"
-FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where nothing else than the paper's sampler is recommended
+FAST_SAMPLER, FAST_STEPS = "dpm_solver", 20  # where only the paper's sampler is recommended
 
 
 @dataclass(frozen=True)
@@ -57,32 +49,25 @@ METHODS = {
 }
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Everything a benchmark was asked for, resolved and checked before anything is written."""
+@dataclass(frozen=True, kw_only=True)
+class Plan(ModelPlan):
+    """What a benchmark was asked for.
+
+    Parameters
+    ----------
+    settings : BenchmarkSettings
+    fast_sampler, n_fast_steps
+        Of the method diffusion_fast.
+    """
 
     settings: BenchmarkSettings
-    reference: Reference
-    generation: GenerationSettings
-    training: TrainingSettings
-    model: Path | None
-    model_note: str
     fast_sampler: str
     n_fast_steps: int
-    folder: Path
-    n_jobs: int
-    has_use_for_preset: bool = True  # a given model may recommend all that a preset would decide
-    ignored: str = ""  # what was given and has no meaning here, in a line
 
     @property
     def samples_a_model(self) -> bool:
         """Whether any of the methods does."""
         return any(METHODS[method].is_diffusion for method in self.settings.methods)
-
-    @cached_property
-    def split(self) -> MicrographSplit:
-        """The part that all methods see, and the part that none of them sees."""
-        return MicrographSplit.of(self.reference.images, self.generation)
 
     @property
     def training_part(self) -> np.ndarray:
@@ -100,14 +85,15 @@ class Plan:
         return self.split.is_complete
 
     @property
-    def why_nothing_is_held_out(self) -> str:
-        """Why no part is held out, and what follows; nothing where one is."""
-        if self.has_held_out:
-            return ""
+    def division(self) -> str:
+        """How the micrograph is divided, or why it is not."""
+        if self.held_out_part is not None:
+            (a, b), (c, d) = self.training_part.shape, self.held_out_part.shape
+            return f"{a} x {b} pixels for all methods, {c} x {d} held out"
         asked = self.settings.held_out_fraction == 0
         why = "nothing is held out, as asked" if asked else "the micrograph is too small to hold a part of it out"
         learns = self.model is None and self.samples_a_model
-        also = "; the model learns from MCRpy's reconstructions, as crops want a held-out part" if learns else ""
+        also = "; the model is trained on MCRpy's reconstructions, as crops need a held-out part" if learns else ""
         return f"{why}: all methods see the whole of it, and are compared with the reference itself{also}"
 
     @property
@@ -121,15 +107,23 @@ class Plan:
         return {"fast_sampler": self.fast_sampler, "n_fast_steps": self.n_fast_steps}
 
     def record(self, task: str) -> Path:
-        """Where it is written what a task cost."""
+        """The file with the costs of a task."""
         return self.folder / f"{task}.jsonl"
 
+    def seeds(self, method: str) -> range:
+        """Seeds of the structures that a method makes."""
+        return range(self.settings.seed, self.settings.seed + self.settings.number_of(method))
+
+    def structure_folder(self, method: str) -> StructureFolder:
+        """The structures of a method."""
+        folder = self.folder / method
+        return StructureFolder.by_seed(folder, self.seeds(method), self.settings.extent, self.reference.n_phases)
+
     def structures(self, method: str) -> np.ndarray | None:
-        """The structures of a method that are there, up to those asked for: (n, I, J) uint8, or None."""
-        seeds = range(self.settings.seed, self.settings.seed + self.settings.number_of(method))
-        files = StructureFolder.by_seed(self.folder / method, seeds, self.settings.extent, self.reference.n_phases)
-        present = files.present()
-        return files.read(present) if present else None
+        """The structures of a method that exist: (n, I, J) uint8, or None."""
+        structures = self.structure_folder(method)
+        present = structures.present()
+        return structures.read(present) if present else None
 
     def sampling(self, method: str) -> SamplingSettings:
         """How a method of the diffusion model samples."""
@@ -148,64 +142,77 @@ class Plan:
         sampling = self.sampling(method)
         return f"{METHODS[method].title}: {SAMPLERS[sampling.sampler].title}, {sampling.n_sampling_steps} steps"
 
+    def describe(self) -> str:
+        settings = self.settings
+        lines = [f"MCRpy-diffusion: benchmark with structures of {settings.extent_x} x {settings.extent_y} pixels"]
+        lines += [*self.reference_lines(), f"  parts          {self.division}"]
+        lines += self.model_lines() if self.samples_a_model else []
+        lines += [
+            f"  {method:14s} {settings.number_of(method):4d}  {self.title(method)}" for method in settings.methods
+        ]
+        return "\n".join([*lines, f"  results        {self.folder}"])
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the resolved settings, for the console and the report."""
-        return {
-            "reference": self.reference.micrographs[0].path,
-            "out": str(self.folder),
-            "model": None if self.model is None else str(self.model),
-            "benchmark": self.settings.to_dict() | self.fast | {"n_jobs": self.n_jobs},
-            "generation": recipe(self.generation, self.reference) if self.model is None else {},
-            "training": self.training.to_dict(),
-        }
+        values = {**super().to_dict(), "out": str(self.folder)}
+        values |= {} if self.model is None else {"generation": {}}
+        return values | {"benchmark": self.settings.to_dict() | self.fast | {"n_jobs": self.n_jobs}}
 
 
 def make_plan(options: Mapping[str, Any]) -> Plan:
-    """Resolve presets and options into settings; nothing is written."""
+    """Resolve presets and options into settings; nothing is written.
+
+    Raises
+    ------
+    InputError
+        If an option is out of range, or the model does not fit the reference.
+    """
     options = {k: v for k, v in options.items() if v is not None}
-    settings = BenchmarkSettings().replace(
-        **{k: options[k] for k in BenchmarkSettings.__dataclass_fields__ if k in options}
-    )
+    settings = BenchmarkSettings().replace(**given_fields(options, BenchmarkSettings))
     reference = reference_from_micrographs([str(options["reference"])], {"use_multiphase": settings.use_multiphase})
     chosen = preset(str(options.get("preset", "quick")), settings.extent)
-    shared = ("extent_x", "extent_y", "held_out_fraction", "n_training_samples", "isotropic", "seed")
-    generation = chosen.generation.replace(**{name: getattr(settings, name) for name in shared})
-    generation = resolve(generation.replace(use_multiphase=settings.use_multiphase), reference)
+    shared = ("extent_x", "extent_y", "held_out_fraction", "n_training_samples", "isotropic", "seed", "use_multiphase")
+    generation = resolve(chosen.generation.replace(**{name: getattr(settings, name) for name in shared}), reference)
     half = min(settings.extent) // 2
     if settings.limit_to is not None and settings.limit_to > half:
-        raise InputError(f"limit_to is {settings.limit_to}; allowed is 1 to {half}, half of the smaller extent")
-    own = _chosen(options, TrainingSettings)
-    own.pop("seed", None)  # the benchmark's
-    training = chosen.training.replace(**own, seed=settings.seed)
-    fast_sampler, n_fast_steps = fast_sampling(chosen.sampling)
+        raise InputError(f"limit_to must be between 1 and {half}, half of the smaller extent, got {settings.limit_to}")
+    n_jobs = int(options.get("n_jobs", 1))
+    if n_jobs < 1:
+        raise InputError(f"n_jobs must be at least 1, got {n_jobs}")
+    own = {name: value for name, value in given_fields(options, TrainingSettings).items() if name != "seed"}
+    if own and "model" in options:
+        raise InputError(f"--model must be given without --{', --'.join(sorted(own))}")
+    model = pretrained.find(str(options["model"])) if "model" in options else None
+    info = None if model is None else read_info(model)
+    recommended = [chosen.sampling] if info is None else [info.sampling_settings(), chosen.sampling]
+    fast_sampler, n_fast_steps = fast_sampling(*recommended)
     plan = Plan(
         settings=settings,
         reference=reference,
         generation=generation,
-        training=training,
-        model=None,
-        model_note="",
+        training=chosen.training.replace(**own, seed=settings.seed),
         fast_sampler=fast_sampler,
         n_fast_steps=settings.n_fast_steps or n_fast_steps,
         folder=Path(str(options["out"])),
-        n_jobs=int(options.get("n_jobs", 1)),
+        n_jobs=n_jobs,
     )
-    if plan.n_jobs < 1:
-        raise InputError(f"n_jobs is {plan.n_jobs}; allowed is a whole number of at least 1")
-    if "model" in options:
-        if own:
-            raise InputError(f"--model was given with --{', --'.join(sorted(own))}; allowed is one of both")
-        plan = with_model(plan, pretrained.find(str(options["model"])), chosen.sampling)
+    if model is not None and info is not None:
+        plan = plan.with_model(model, info)
     if plan.samples_a_model:
         plan.training.check_extent(settings.extent)
-        most = max(plan.sampling(m).n_sampling_steps for m in settings.methods if METHODS[m].is_diffusion)
-        if most > plan.training.n_timesteps:
-            raise InputError(f"sampling takes {most} steps; this model allows 1 to {plan.training.n_timesteps}")
-    return replace(plan, ignored=without_meaning(options, plan))
+        for method in settings.methods:
+            if METHODS[method].is_diffusion:
+                plan.check_sampling_steps(plan.sampling(method).n_sampling_steps)
+    return replace(plan, ignored=unused_options(options, plan))
+
+
+def fast_sampling(*recommended: SamplingSettings) -> tuple[str, int]:
+    """The first recommended sampler that is not DDIM, the paper's, and its steps; 20 of DPM-Solver++ without one."""
+    found = [(each.sampler, each.n_sampling_steps) for each in recommended if each.sampler != "ddim"]
+    return next(iter(found), (FAST_SAMPLER, FAST_STEPS))
 
 
 def unused(plan: Plan) -> dict[str, str]:
-    """Options, and keys of made_by.json, that decide nothing with these methods and this model, and why."""
+    """Options, and keys of made_by.json, without effect on these methods and this model, and why."""
     methods, why = plan.settings.methods, dict[str, str]()
     if not plan.samples_a_model:
         names = ("model", "preset", "n_training_samples", "n_ddim_steps", "n_fast_steps", "fast_sampler", "training")
@@ -213,88 +220,42 @@ def unused(plan: Plan) -> dict[str, str]:
         why |= dict.fromkeys((*names, *own), "none of the methods samples a model")
     else:
         if plan.model is not None:
-            of_training = ["n_training_samples", *([] if plan.has_use_for_preset else ["preset"])]
+            recommends_ddim = read_info(plan.model).sampling_settings().sampler == "ddim"
+            preset_decides = recommends_ddim and "diffusion_fast" in methods
+            of_training = ["n_training_samples", *([] if preset_decides else ["preset"])]
             why |= dict.fromkeys(of_training, "a model was given, so that none is trained")
         if "diffusion_ddim" not in methods:
             why["n_ddim_steps"] = "diffusion_ddim is not among the methods"
         if "diffusion_fast" not in methods:
             why |= dict.fromkeys(("n_fast_steps", "fast_sampler"), "diffusion_fast is not among the methods")
-    if all(METHODS[method].is_diffusion for method in methods):
+    descriptor_based = [method for method in methods if not METHODS[method].is_diffusion]
+    if not descriptor_based:
         why |= dict.fromkeys(("limit_to", "max_iter"), "none of the methods is MCRpy's")
-    elif all(METHODS[method].is_diffusion or method == "gram" for method in methods):
+    elif descriptor_based == ["gram"]:
         why["limit_to"] = "Gram matrices have none"
     return why
 
 
-def without_meaning(options: Mapping[str, Any], plan: Plan) -> str:
-    """Say in one line which of the options given have no meaning, and why; nothing where all have."""
+def unused_options(options: Mapping[str, Any], plan: Plan) -> str:
+    """Name the given options that have no effect, and why, in one line; empty where there are none."""
     groups: dict[str, list[str]] = {}
     for name, why in unused(plan).items():
         if name in options:
             groups.setdefault(why, []).append(f"--{name}")
-    for method in plan.settings.n_samples_of:
-        if method not in plan.settings.methods:
-            groups.setdefault("not among the methods", []).append(f"--n_samples_of {method}")
-    said = [f"{', '.join(flags)}: {why}" for why, flags in groups.items()]
-    return f"{'; '.join(said)}; ignored" if said else ""
+    absent = [method for method in plan.settings.n_samples_of if method not in plan.settings.methods]
+    groups["not among the methods"] = [f"--n_samples_of {method}" for method in absent]
+    return ignored_line(groups)
 
 
-def fast_sampling(*recommended: SamplingSettings) -> tuple[str, int]:
-    """The first recommended sampler that is not the paper's, DDIM, and its steps; 20 of DPM-Solver++ without one."""
-    found = [(each.sampler, each.n_sampling_steps) for each in recommended if each.sampler != "ddim"]
-    return next(iter(found), (FAST_SAMPLER, FAST_STEPS))
-
-
-def _chosen(options: Mapping[str, Any], settings: type[Settings]) -> dict[str, Any]:
-    return {f.name: options[f.name] for f in fields(settings) if f.name in options}
-
-
-def with_model(plan: Plan, model: Path, usual: SamplingSettings) -> Plan:
-    """The plan with a model that is there, and what to know about what it was trained on."""
-    from mcrpy_diffusion.models.checkpoint import read_info
-
-    info = read_info(model)
-    if info.n_phases != plan.reference.n_phases:
-        raise InputError(
-            f"{model} makes {info.n_phases} phases, the reference has {plan.reference.n_phases}; allowed is the same"
-        )
-    ours, theirs = recipe(plan.generation, plan.reference), info.provenance
+def note_on_given_model(plan: Plan) -> str:
+    """Say where a given model was not trained on the training part of this reference; empty where it was."""
+    if plan.model is None:
+        return ""
+    ours, theirs = recipe(plan.generation, plan.reference), read_info(plan.model).provenance
     keys = ("reference_sha256", "training_data", "extent_x", "extent_y", "held_out_fraction")
-    note = ""
-    if any(theirs.get(key) != ours.get(key) for key in keys):
-        note = (
-            "the model was not trained on the training part of this reference as it is divided here: it may have seen "
-            "the held-out part, or another material"
-        )
-    recommended = info.sampling_settings()
-    fast_sampler, n_fast_steps = fast_sampling(recommended, usual)
-    return replace(
-        plan,
-        has_use_for_preset=recommended.sampler == "ddim" and "diffusion_fast" in plan.settings.methods,
-        model=model,
-        training=info.settings,
-        model_note=note,
-        fast_sampler=fast_sampler,
-        n_fast_steps=plan.settings.n_fast_steps or n_fast_steps,
+    if all(theirs.get(key) == ours.get(key) for key in keys):
+        return ""
+    return (
+        "the model was not trained on the training part of this reference as it is divided here: it may have seen the "
+        "held-out part, or another material"
     )
-
-
-def describe(plan: Plan) -> str:
-    """The resolved settings, readable."""
-    settings, micrograph = plan.settings, plan.reference.micrographs[0]
-    held, parts = plan.held_out_part, plan.why_nothing_is_held_out
-    if held is not None:
-        (a, b), (c, d) = plan.training_part.shape, held.shape
-        parts = f"{a} x {b} pixels for all methods, {c} x {d} held out"
-    lines = [f"MCRpy-diffusion: benchmark with structures of {settings.extent_x} x {settings.extent_y} pixels"]
-    lines += [
-        f"  reference      {micrograph.path}: {micrograph.phases.shape[0]} x {micrograph.phases.shape[1]}; {parts}"
-    ]
-    if plan.samples_a_model:
-        steps = f"{plan.training.n_training_steps} steps of {plan.training.batch_size} images"
-        n = plan.generation.n_training_samples
-        kind = {"crops": "crops", "descriptors": "MCRpy reconstructions"}[plan.generation.training_data]
-        lines += [f"  model          {plan.model or f'trained on {n} {kind}, {steps}'}"]
-    for method in settings.methods:
-        lines.append(f"  {method:14s} {settings.number_of(method):4d}  {plan.title(method)}")
-    return "\n".join([*lines, f"  results        {plan.folder}"])

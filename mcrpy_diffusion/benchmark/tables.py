@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-MISSING = "–"
+from mcrpy_diffusion.runtime.tables import MISSING, markdown_table, number, text_table
+
 NEVER = "never"
 SAMPLER_NAMES = {"diffusion_ddim": "DDIM", "diffusion_fast": "fast"}
 MIB = 2**20
@@ -126,7 +127,7 @@ def _quality_row(
     copies, diversity = quality["copies"], quality["diversity"]
 
     def on_both(measure: str, pattern: str) -> str:
-        return " / ".join(_number(quality[measure][side], pattern) for side in sides)
+        return " / ".join(number(quality[measure][side], pattern) for side in sides)
 
     return (
         name,
@@ -134,42 +135,27 @@ def _quality_row(
         on_both("volume_fraction", fraction),
         on_both("eps_s2_percent", "{:.1f}"),
         on_both("eps_l_percent", "{:.1f}"),
-        _number(quality["frechet_distance"], "{:.3g}"),
-        _number(quality["precision"], "{:.2f}"),
-        _number(quality["recall"], "{:.2f}"),
-        _number(None if diversity is None else diversity["relative"], "{:.2f}"),
-        _number(None if copies is None else copies["minimum_mse"], "{:.3f}"),
+        number(quality["frechet_distance"], "{:.3g}"),
+        number(quality["precision"], "{:.2f}"),
+        number(quality["recall"], "{:.2f}"),
+        number(None if diversity is None else diversity["relative"], "{:.2f}"),
+        number(None if copies is None else copies["minimum_mse"], "{:.3f}"),
         MISSING if copies is None or copies["n_exact"] is None else str(copies["n_exact"]),
     )
 
 
 def seconds(value: float | None) -> str:
     """Write seconds with two or three digits."""
-    return _number(value, "{:.0f}" if value is None or value >= 100 else "{:.1f}" if value >= 10 else "{:.2f}")
-
-
-def _number(value: float | None, pattern: str) -> str:
-    return MISSING if value is None else pattern.format(value)
+    return number(value, "{:.0f}" if value is None or value >= 100 else "{:.1f}" if value >= 10 else "{:.2f}")
 
 
 def plain(table: Table) -> str:
-    """Return the table for a console: names on the left, numbers on the right."""
-    lines = [tuple(column.heading for column in table.columns), *table.rows]
-    widths = [max(map(len, column)) for column in zip(*lines)]
-    text = [
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(line, widths))).rstrip()
-        for line in lines
-    ]
-    return "\n".join([text[0], "-" * max(map(len, text)), *text[1:]])
+    """Return the table for a console."""
+    return text_table([column.heading for column in table.columns], table.rows)
 
 
 def markdown(table: Table) -> str:
     """Return the table as Markdown, with the meaning of each column below."""
-    head = [f"## {table.title}", "", _cells([column.heading for column in table.columns])]
-    head.append(_cells(["---", *["--:"] * (len(table.columns) - 1)]))
+    text = markdown_table([column.heading for column in table.columns], table.rows, align="<>")
     meanings = [f"- {column.heading}: {column.meaning}" for column in table.columns if column.meaning]
-    return "\n".join([*head, *map(_cells, table.rows), "", *meanings])
-
-
-def _cells(row: Sequence[str]) -> str:
-    return f"| {' | '.join(row)} |"
+    return "\n".join([f"## {table.title}", "", text, "", *meanings])

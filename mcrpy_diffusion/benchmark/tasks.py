@@ -1,4 +1,4 @@
-"""The workers of a benchmark: what each is told, and running them, some at a time."""
+"""The tasks of a benchmark, each in a worker process, and running some of them at a time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from mcrpy_diffusion.benchmark.machine import n_threads
 from mcrpy_diffusion.benchmark.plan import METHODS, MODEL_TASK, Plan, unused
-from mcrpy_diffusion.benchmark.worker import Record
+from mcrpy_diffusion.benchmark.record import Record
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
 from mcrpy_diffusion.io.provenance import check_same, read_provenance
 from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import GenerationSettings
 
-NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # settings that leave them alone
+NOT_IN_A_STRUCTURE = ("methods", "n_samples", "n_samples_of", "clock", "features")  # they change no structure
 MAY_BE_UNUSED = (
     "n_training_samples",
     "n_ddim_steps",
@@ -46,29 +47,37 @@ _START = (
 
 
 def prepare(plan: Plan) -> None:
-    """Make the folder and what the tasks read; refuse a folder of other settings, or with a damaged record."""
+    """Make the folder and what the tasks read.
+
+    Raises
+    ------
+    InputError
+        If the folder is one of other settings, or a record or a structure in it is damaged.
+    """
     make_folder(plan.folder)
-    keep_made_by(plan)
+    check_or_write_settings(plan)
     for task in (MODEL_TASK, *plan.settings.methods):
-        Record(plan.record(task))  # its costs are read last of all: hours later it would be too late
+        Record(plan.record(task))
+    for method in plan.settings.methods:
+        plan.structures(method)
     write_atomically(plan.folder / "training_part.npy", lambda f: np.save(f, plan.training_part, allow_pickle=False))
 
 
-def keep_made_by(plan: Plan) -> None:
-    """Write what the structures of a folder are made by, in made_by.json; refuse a folder of other settings.
+def check_or_write_settings(plan: Plan) -> None:
+    """Write what determines the structures of a folder to made_by.json; refuse a folder of other settings.
 
-    What this command has no use for is neither written nor compared, so that a later one, of other methods, is free in
-    it; what an earlier one had no use for is added.
+    Settings that have no effect on these methods are neither written nor compared, so that a later command with other
+    methods is free to choose them.
     """
-    path, without_use = plan.folder / "made_by.json", {*NOT_IN_A_STRUCTURE, *unused(plan)}
-    made_by = {**plan.settings.to_dict(), **plan.fast, "reference_sha256": list(plan.reference.sha256)}
-    made_by |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
-    made_by = {key: value for key, value in made_by.items() if key not in without_use}
-    there = read_provenance(path) if path.exists() else {}
-    added = {key: value for key, value in made_by.items() if key not in there and (not there or key in MAY_BE_UNUSED)}
-    check_same({key: value for key, value in there.items() if key not in without_use} | added, made_by, path)
+    path, without_effect = plan.folder / "made_by.json", {*NOT_IN_A_STRUCTURE, *unused(plan)}
+    provenance = {**plan.settings.to_dict(), **plan.fast, "reference_sha256": list(plan.reference.sha256)}
+    provenance |= {"training": plan.training.identity(), "model": None if plan.model is None else _sha256(plan.model)}
+    provenance = {key: value for key, value in provenance.items() if key not in without_effect}
+    old = read_provenance(path) if path.exists() else {}
+    added = {key: value for key, value in provenance.items() if key not in old and (not old or key in MAY_BE_UNUSED)}
+    check_same({key: value for key, value in old.items() if key not in without_effect} | added, provenance, path)
     if added:
-        write_json(path, there | added)
+        write_json(path, old | added)
 
 
 def _sha256(path: Path) -> str:
@@ -76,46 +85,39 @@ def _sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Refuse a folder that another benchmark is writing to, where there are locks."""
+def locked(folder: Path) -> Iterator[None]:
+    """Refuse a folder that another benchmark is writing to."""
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        import fcntl
-    except ImportError:  # Windows
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"{folder} is being written by another benchmark; wait for it, or give another --out"
+        ) from None
+    try:
         yield
-        return
-    with (folder / ".lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{folder} is being written by another benchmark; wait for it, or give another --out"
-            ) from None
-        except OSError:  # some network file systems have no locks
-            pass
-        yield
+    finally:
+        lock.release()
 
 
 def tasks_of(plan: Plan) -> dict[str, dict[str, Any]]:
-    """Return what each worker is told, by task: first the model, last the methods that wait for it."""
+    """Return the task of each worker by its name: first the model, last the methods that wait for it."""
     settings = plan.settings
     tasks: dict[str, dict[str, Any]] = {}
-    chosen = sorted(settings.methods, key=lambda m: METHODS[m].is_diffusion)
-    if plan.model is None and any(METHODS[m].is_diffusion for m in chosen):
+    if plan.model is None and plan.samples_a_model:
         tasks[MODEL_TASK] = {
             "kind": "model",
             "reference": os.path.abspath(plan.reference.micrographs[0].path),
             "generation": plan.generation.to_dict(),
             "training": plan.training.to_dict(),
-            "folder": str(plan.folder / MODEL_TASK),
         }
-    for name in chosen:
+    for name in sorted(settings.methods, key=lambda m: METHODS[m].is_diffusion):
         method = METHODS[name]
-        seeds = range(settings.seed, settings.seed + settings.number_of(name))
-        tasks[name] = {"folder": str(plan.folder / name), "seeds": list(seeds)}
-        tasks[name] |= {"extent": list(settings.extent), "n_phases": plan.reference.n_phases}
+        tasks[name] = {"seeds": list(plan.seeds(name)), "extent": list(settings.extent)}
+        tasks[name] |= {"n_phases": plan.reference.n_phases}
         if method.is_diffusion:
-            sampling = plan.sampling(name).to_dict()
-            tasks[name] |= {"kind": "diffusion", "model": str(plan.model_path), "sampling": sampling}
+            tasks[name] |= {"kind": "diffusion", "model": str(plan.model_path)}
+            tasks[name] |= {"sampling": plan.sampling(name).to_dict()}
         else:
             generation = GenerationSettings(
                 extent_x=settings.extent_x,
@@ -126,50 +128,46 @@ def tasks_of(plan: Plan) -> dict[str, dict[str, Any]]:
                 descriptor_types=method.descriptor_types,
                 optimizer_type=method.optimizer_type,
                 loss_type=method.loss_type,
-                limit_to=None if name == "gram" else settings.limit_to,  # of a few pixels its network sees nothing
+                limit_to=None if name == "gram" else settings.limit_to,  # VGG-19 sees nothing in a few pixels
                 max_iter=settings.max_iter,
             )
             tasks[name] |= {"kind": "mcrpy", "generation": generation.to_dict(), "accelerated": method.accelerated}
             tasks[name] |= {"training_part": str(plan.folder / "training_part.npy")}
-    return {name: {**task, "record": str(plan.record(name)), "n_jobs": plan.n_jobs} for name, task in tasks.items()}
+    for name, task in tasks.items():
+        task |= {"folder": str(plan.folder / name), "record": str(plan.record(name)), "n_jobs": plan.n_jobs}
+    return tasks
 
 
 def run_tasks(plan: Plan) -> dict[str, str]:
-    """Run the workers, `n_jobs` at a time; return why which of them failed."""
+    """Run the workers, `n_jobs` at a time; return the reason of each failure by task."""
     tasks = tasks_of(plan)
-    failures: dict[str, str] = {}
     stop = threading.Event()
     total = sum(plan.settings.number_of(method) for method in plan.settings.methods)
     with ThreadPoolExecutor(plan.n_jobs) as pool, Progress(total, "benchmark", unit="structure") as bar:
         futures: dict[str, Future[str]] = {}
         for name, task in tasks.items():
-            before = futures.get(MODEL_TASK) if task["kind"] == "diffusion" else None
-            futures[name] = pool.submit(_run, plan, name, task, before, stop)
+            model = futures.get(MODEL_TASK) if task["kind"] == "diffusion" else None
+            futures[name] = pool.submit(_run, plan, name, task, model, stop)
         try:
             while not all(future.done() for future in futures.values()):
                 time.sleep(_POLL_SECONDS)
-                bar.update(
-                    max(_n_made(plan) - bar.done, 0), at_work=", ".join(n for n in tasks if futures[n].running())
-                )
+                running = ", ".join(name for name, future in futures.items() if future.running())
+                bar.update(max(_n_made(plan) - bar.done, 0), at_work=running)
         except BaseException:
             stop.set()
             raise
         bar.update(_n_made(plan) - bar.done)
-    for name, future in futures.items():
-        if reason := future.result():
-            failures[name] = reason
-    return failures
+    return {name: reason for name, future in futures.items() if (reason := future.result())}
 
 
 def _n_made(plan: Plan) -> int:
-    of_each = ((plan.folder / m, plan.settings.number_of(m)) for m in plan.settings.methods)
-    return sum(min(len(list(folder.glob("*.npy"))), n) for folder, n in of_each)
+    return sum(len(plan.structure_folder(method).present()) for method in plan.settings.methods)
 
 
-def _run(plan: Plan, name: str, task: dict[str, Any], before: Future[str] | None, stop: threading.Event) -> str:
-    """Run one worker; return why it failed, or nothing."""
-    if before is not None and before.result():
-        return f"there is no model: {before.result()}"
+def _run(plan: Plan, name: str, task: dict[str, Any], model: Future[str] | None, stop: threading.Event) -> str:
+    """Run one worker, after that of the model if it needs one; return the reason if it failed, else nothing."""
+    if model is not None and model.result():
+        return f"there is no model: {model.result()}"
     if stop.is_set():
         return "stopped"
     task_file, log = plan.folder / f"{name}.task.json", plan.folder / f"{name}.log"

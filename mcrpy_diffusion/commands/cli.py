@@ -183,14 +183,14 @@ def make_parser() -> Parser:
 
 def benchmark(options: dict[str, Any]) -> None:
     """Compare MCRpy's reconstruction with diffusion."""
-    from mcrpy_diffusion.benchmark.walk import benchmark as run_benchmark
+    from mcrpy_diffusion.benchmark.run import benchmark as run_benchmark
 
     numbers = {}
     for method, number in options.pop("n_samples_of", []):
         if not number.isdecimal():
             raise InputError(f"n_samples_of {method} is {number!r}; allowed is a whole number of at least 1")
         numbers[method] = int(number)
-    print(run_benchmark({**options, "n_samples_of": numbers}))
+    run_benchmark({**options, "n_samples_of": numbers})
 
 
 def generate(options: dict[str, Any]) -> None:

@@ -10,16 +10,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from mcrpy_diffusion.benchmark.page import console_tables, write_page
-from mcrpy_diffusion.benchmark.plan import Plan, describe, make_plan
+from mcrpy_diffusion.benchmark.plan import Plan, make_plan
 from mcrpy_diffusion.benchmark.results import measure
-from mcrpy_diffusion.benchmark.tasks import only_one, prepare, run_tasks
+from mcrpy_diffusion.benchmark.tasks import locked, prepare, run_tasks
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.workflow.compare import feature_network
 
 
-def benchmark(options: Mapping[str, Any]) -> str:
-    """Make the structures that are missing, measure all, and write the table, the plot and the page.
+def benchmark(options: Mapping[str, Any]) -> None:
+    """Make the structures that are missing, measure all, print the tables, and write them, the plot and the page.
 
     Parameters
     ----------
@@ -27,36 +26,30 @@ def benchmark(options: Mapping[str, Any]) -> str:
         `reference` and `out`; `preset`, `model`, `n_jobs`, `dry_run`; any field of `BenchmarkSettings`, and of
         `TrainingSettings` but its seed.
 
-    Returns
-    -------
-    str
-        The tables and the files written.
-
     Raises
     ------
     InputError
         If anything given cannot be used, or no method made a structure.
     """
     plan = make_plan(options)
-    if plan.ignored:
-        say_error(f"warning: {plan.ignored}")
+    plan.announce()
     if options.get("dry_run"):
-        return describe(plan)
-    print(describe(plan), flush=True)
+        return
     check_features(plan)
     prepare(plan)
-    with only_one(plan.folder):
+    with locked(plan.folder):
         failures = run_tasks(plan)
         results = measure(plan, failures)
         written = write_page(plan, results)
-    return "\n".join([console_tables(results), *(f"  {path}" for path in written)])
+    print("\n".join([console_tables(results), *(f"  {path}" for path in written)]))
 
 
 def check_features(plan: Plan) -> None:
-    """Raise InputError where the features cannot be measured: hours later it would be too late."""
+    """Raise InputError where the features cannot be measured, before hours of work."""
     network = feature_network(plan.settings.features, periodic=not plan.has_held_out)
     if network is not None and min(plan.settings.extent) < network.minimum_extent:
         least = network.minimum_extent
         raise InputError(
-            f"the features {network.name} need {least} x {least} pixels; allowed with fewer is --features none"
+            f"the extent must be at least {least} x {least} for the features {network.name}, got "
+            f"{plan.settings.extent_x} x {plan.settings.extent_y}; or give --features none"
         )
