@@ -23,7 +23,7 @@ import numpy as np
 from generalisation_structures import STRUCTURES
 from PIL import Image
 
-from mcrpy_diffusion.commands.cli import Parser
+from mcrpy_diffusion.commands.parser import Parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.shapes import DIRECTIONS
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json

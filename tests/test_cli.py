@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import json
+import re
 import subprocess
 import sys
 
@@ -10,9 +13,24 @@ import numpy as np
 import pytest
 from test_pipeline import blobs
 
+import mcrpy_diffusion
 from mcrpy_diffusion.commands import cli
+from mcrpy_diffusion.commands.options import option_of, preset_in_force
+from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.data.micrograph import hash_phases
-from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings
+from mcrpy_diffusion.settings import (
+    PRESET,
+    PRESETS,
+    AlloySettings,
+    BenchmarkSettings,
+    FibreSettings,
+    GenerationSettings,
+    SamplingSettings,
+    TrainingSettings,
+    options_of,
+    preset,
+)
+from mcrpy_diffusion.workflow import studies
 
 
 def command(*words):
@@ -58,7 +76,7 @@ def test_a_data_set_carries_where_it_comes_from_and_can_be_verified(tmp_path, ca
     assert (said.out, said.err) == ("", f"error: {str(dataset)!r}: samples/000007.npy is missing\n")
     assert command("generate", "--verify", tmp_path / "nowhere") == 2
     assert command("generate", "--verify", dataset, "--seed", 3) == 2
-    assert "--verify was given with --seed; allowed is --verify alone" in capsys.readouterr().err
+    assert "--verify must be given alone, got --seed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -74,6 +92,8 @@ def test_a_data_set_carries_where_it_comes_from_and_can_be_verified(tmp_path, ca
         (["generate", "--micrograph", "x.npy"], "give the data set's folder with --out"),
         (["generate", "--out", "x"], "either --micrograph or --descriptor_filename"),
         (["evaluate", "--original", "missing", "--generated", "missing", "--out", "x"], "missing"),
+        (["evaluate", "--original", "x", "--out", "y", "--n_steps", "0"], "each of n_steps must be at least 1, got 0"),
+        (["train", "--dataset", "x", "--out", "y", "--batch_size", "0"], "batch_size must be at least 1, got 0"),
     ],
 )
 def test_wrong_arguments_give_one_line_and_status_2(tmp_path, monkeypatch, capsys, words, said):
@@ -85,17 +105,88 @@ def test_wrong_arguments_give_one_line_and_status_2(tmp_path, monkeypatch, capsy
     assert not list(tmp_path.iterdir())
 
 
-def test_every_setting_is_an_option_of_its_stage(capsys):
-    for stage, settings in (
-        ("train", TrainingSettings),
-        ("generate", GenerationSettings),
-        ("sample", SamplingSettings),
-    ):
-        with pytest.raises(SystemExit):
-            command(stage, "--help")
-        shown = capsys.readouterr().out
-        for name in settings.__dataclass_fields__:
-            assert f"--{name if name != 'n_sampling_steps' else 'n_steps'}" in shown
+@pytest.fixture
+def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "2000")  # so that no text is broken into lines
+
+
+def help_of(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    with pytest.raises(SystemExit):
+        command(*words, "-h")
+    return " ".join(capsys.readouterr().out.split())
+
+
+STAGES = {
+    "generate": (GenerationSettings, FibreSettings, AlloySettings),
+    "train": (TrainingSettings,),
+    "sample": (SamplingSettings,),
+    "benchmark": (BenchmarkSettings, TrainingSettings),
+}
+
+
+@pytest.mark.usefixtures("_wide")
+@pytest.mark.parametrize("stage", STAGES)
+def test_every_setting_is_an_option_of_its_stage_with_its_help(stage, capsys):
+    shown = help_of(capsys, stage)
+    for option in (each for settings in STAGES[stage] for each in options_of(settings)):
+        flag = f"--{option.name if (stage, option.name) != ('sample', 'n_sampling_steps') else 'n_steps'}"
+        assert re.search(rf" {flag}[ ,]", shown), flag
+        if option.name not in ("seed", "periodic", "aspect_ratio"):  # of several settings
+            assert option.help in shown, flag
+
+
+def test_all_options_of_the_commands_are_documented_options(capsys):
+    for name, parser in make_parser().commands.items():
+        shown = help_of(capsys, name)
+        for action in parser._actions:
+            if action.help != argparse.SUPPRESS:
+                assert action.help, (name, action.dest)
+                assert all(flag in shown for flag in action.option_strings)
+                assert option_of(action) or action.dest in ("help", "name"), (name, action.dest)
+
+
+@pytest.mark.parametrize("stage", ["train", "benchmark"])
+@pytest.mark.parametrize("words", [(), ("--preset", "small"), ("--preset=paper",), ("--preset", "unknown")])
+def test_help_shows_the_preset_in_force(stage, words, capsys):
+    name = " ".join(words).replace("=", " ").removeprefix("--preset").strip()
+    training = preset(name if name in PRESETS else "quick").training
+    shown = help_of(capsys, stage, *(words if "unknown" not in words else ()))
+    for field in ("channels", "n_training_steps", "learning_rate_schedule"):
+        option = next(each for each in options_of(TrainingSettings) if each.name == field)
+        assert f"default: {getattr(training, field)})" in shown.split(option.help)[1][:60]
+    assert preset_in_force([stage, *words]).training == training
+
+
+def test_training_has_the_default_preset_of_the_python_function():
+    assert inspect.signature(mcrpy_diffusion.train_model).parameters["preset_name"].default == PRESET.default
+
+
+def test_the_help_of_sample_leaves_the_sampler_to_the_model(capsys):
+    shown = help_of(capsys, "sample")
+    assert shown.count("default: the model's") == 2
+    assert "default: ddim" not in shown
+    assert "150" not in shown
+
+
+def test_the_defaults_that_help_shows_for_studies_are_those_of_the_functions():
+    options = {option.name: option for a in make_parser().commands["evaluate"]._actions if (option := option_of(a))}
+    for function in (studies.likelihood, studies.step_study):
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in ("n_images", "n_terms", "samplers", "n_samples", "seed"):
+                assert options[name].default == parameter.default, name
+
+
+def test_the_former_name_of_an_option_is_read_but_not_shown(capsys):
+    assert "skip_certain_times" not in help_of(capsys, "train")
+    words = ["train", "--dataset", "d", "--out", "o"]
+    for flag, value in (("--skip_certain_times", True), ("--no-skip_certain_times", False)):
+        assert make_parser().parse_args([*words, flag]).skip_high_snr is value
+    assert make_parser().parse_args(words).skip_high_snr is None
+
+
+def test_pairs_of_names_and_numbers_are_collected():
+    words = "benchmark --reference m --out o --n_samples_of gram 3 --n_samples_of s2_tnc 4".split()
+    assert make_parser().parse_args(words).n_samples_of == {"gram": 3, "s2_tnc": 4}
 
 
 def test_help_comes_without_a_framework():

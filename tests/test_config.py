@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
+from hypothesis import given, reject
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
-from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings, preset
+from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.models.checkpoint import read_info
+from mcrpy_diffusion.settings import (
+    METHODS,
+    GenerationSettings,
+    Option,
+    SamplingSettings,
+    Settings,
+    TrainingSettings,
+    options_of,
+    preset,
+)
 
 
 @pytest.mark.parametrize("name", ["quick", "small", "paper"])
@@ -44,7 +59,7 @@ def test_the_likelihoods_loss_stays_with_log_odds(prediction):
     [
         (SamplingSettings, {"n_samples": 0}, "n_samples must be at least 1, got 0"),
         (SamplingSettings, {"eta": 1.5}, "eta must be between 0 and 1, got 1.5"),
-        (SamplingSettings, {"eta": float("nan")}, "eta must be between 0 and 1, got nan"),
+        (SamplingSettings, {"eta": float("nan")}, "eta must be a number, got nan"),
         (SamplingSettings, {"sampler": "euler"}, "sampler must be one of ddim, ddpm, dpm_solver, got 'euler'"),
         (TrainingSettings, {"schedule": "sigmoid"}, "schedule must be one of linear, cosine"),
         (
@@ -64,10 +79,107 @@ def test_the_likelihoods_loss_stays_with_log_odds(prediction):
         ),
     ],
 )
-def test_impossible_values_are_named_with_what_is_allowed(settings, values, message):
+def test_a_message_says_what_must_hold_and_what_was_given(settings, values, message):
     with pytest.raises(InputError, match=message) as caught:
         settings.from_dict(values)
     assert "\n" not in str(caught.value)
+
+
+def all_settings() -> list[type[Settings]]:
+    found, new = [], [Settings]
+    while new:
+        found += new
+        new = [each for settings in new for each in settings.__subclasses__()]
+    return [each for each in found if each.__module__.startswith("mcrpy_diffusion.") and options_of(each)]
+
+
+CASES = [pytest.param(s, o, id=f"{s.__name__}-{o.name}") for s in all_settings() for o in options_of(s)]
+
+
+def value_of(option: Option, one: Any) -> Any:
+    return {"gram": one} if option.is_mapping else [one] if option.is_list else one
+
+
+def outside(option: Option) -> list[Any]:
+    """Return the nearest values that are too small or too large, values of other types, and a wrong choice."""
+    found: list[Any] = [] if option.is_optional else [None]
+    found += ["1", True, float("nan")] if option.type in (int, float) else [1]
+    step = 1 if option.type is int else 1e-9
+    found += [option.low - step] if option.low is not None else []
+    found += [option.high + step * max(1, abs(option.high))] if option.high is not None else []
+    return found + (["nonsense"] if option.choices else [])
+
+
+def test_all_settings_classes_are_checked():
+    names = {settings.__name__ for settings in all_settings()}
+    assert {"TrainingSettings", "SamplingSettings", "BenchmarkSettings", "ReferenceSettings"} <= names
+    assert len(CASES) > 90
+
+
+@pytest.mark.parametrize(("settings", "option"), CASES)
+def test_every_option_has_help_and_refuses_values_just_outside(settings, option):
+    assert option.help
+    for value in (value_of(option, one) for one in outside(option)):
+        with pytest.raises(InputError, match=f"^(each of )?{option.name} must be ") as caught:
+            settings.from_dict({option.name: value})
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("settings", "option"), CASES)
+def test_every_option_accepts_its_limits_and_choices(settings, option):
+    for one in (option.low, option.high, *option.choices):
+        if one is not None:
+            option.check({"gram": one} if option.is_mapping else (one,) if option.is_list else one)
+
+
+def a_value(option: Option) -> st.SearchStrategy[Any]:
+    if option.choices:
+        one: st.SearchStrategy[Any] = st.sampled_from(option.choices)
+    elif option.type is bool:
+        one = st.booleans()
+    elif option.type is int:
+        one = st.integers(int(option.low or 0), int(option.high or 2**63))
+    elif option.type is float:
+        one = st.floats(option.low or 0.0, option.high, allow_nan=False, allow_infinity=False)
+    else:
+        one = st.text(max_size=20)
+    if option.is_mapping:
+        one = st.dictionaries(st.sampled_from(METHODS), one)
+    elif option.is_list:
+        one = st.lists(one, min_size=1, max_size=5, unique=True).map(tuple)
+    return st.none() | one if option.is_optional else one
+
+
+@pytest.mark.parametrize("kind", all_settings(), ids=lambda kind: kind.__name__)
+@hypothesis_settings(max_examples=30, deadline=None)
+@given(data=st.data())
+def test_settings_read_from_their_json_are_the_same(kind, data):
+    options = {option.name: option for option in options_of(kind)}
+    names = data.draw(st.lists(st.sampled_from(sorted(options)), unique=True, max_size=4))
+    values = {name: data.draw(a_value(options[name]), label=name) for name in names}
+    for name, value in values.items():
+        options[name].check(value)
+    try:
+        made = kind(**values)
+    except InputError:  # a rule about several fields
+        reject()
+    assert kind.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+
+
+def test_the_former_name_of_a_field_is_read():
+    old = {"skip_certain_times": True, "prediction": "log_odds", "learned_variance": False}
+    settings = TrainingSettings.from_dict(old)
+    assert settings.skip_high_snr
+    assert settings == TrainingSettings().replace(**old)
+    assert not settings.replace(skip_certain_times=False).skip_high_snr
+    assert "skip_certain_times" not in settings.to_dict()
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_the_settings_of_the_shipped_models_are_read(name):
+    settings = read_info(pretrained.find(name)).settings
+    assert settings == TrainingSettings.from_dict(settings.to_dict())
+    assert settings.skip_high_snr
 
 
 def test_an_unknown_preset_is_refused():

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 
 import mcrpy_diffusion
-from mcrpy_diffusion.commands.gui_forms import CHOICES
+from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.materials.reference import reference_from_micrographs
-from mcrpy_diffusion.settings import PRESETS, AlloySettings, FibreSettings, preset
+from mcrpy_diffusion.settings import MATERIALS, PRESETS, AlloySettings, FibreSettings, preset
 from mcrpy_diffusion.workflow.match_plan import make_plan
 
 ROOT = Path(__file__).parents[1]
@@ -89,12 +89,12 @@ def test_the_list_of_options_is_that_of_the_parsers(make_options: ModuleType) ->
 
 
 def options_of(parser: argparse.ArgumentParser) -> set[str]:
-    return {flag for action in parser._actions for flag in action.option_strings}
+    return {flag for action in parser._actions for flag in action.option_strings if action.help != argparse.SUPPRESS}
 
 
 def test_the_list_names_every_option_of_every_parser(make_options: ModuleType) -> None:
     text = make_options.text()
-    for command, parser in make_options.parsers().items():
+    for command, parser in make_parser().commands.items():
         part = text.split(f"## mcrpy_diffusion {command}\n")[1].split("\n## ")[0]
         assert options_of(parser) - {"-h", "--help"} == set(re.findall(r"`(--[\w-]+)`", part))
     for command in ("match", "reconstruct", "characterize"):
@@ -105,7 +105,7 @@ def test_the_list_names_every_option_of_every_parser(make_options: ModuleType) -
 def all_options(make_options: ModuleType) -> set[str]:
     """Return the options of all commands: ours from the parsers, MCRpy's from its source."""
     found = {"--help", "--version", "--information"}
-    for parser in make_options.parsers().values():
+    for parser in make_parser().commands.values():
         found |= options_of(parser)
     for command in ("match", "reconstruct", "characterize"):
         found |= options_of(make_options.parser_with_ours(command))
@@ -118,8 +118,10 @@ def all_options(make_options: ModuleType) -> set[str]:
 
 
 def test_no_page_names_an_option_that_is_not_there(make_options: ModuleType) -> None:
-    known = all_options(make_options) | {"--num_processes"}  # of Accelerate
+    known = all_options(make_options)
+    known |= {"--num_processes", "--multi_gpu", "--nproc_per_node"}  # of Accelerate and torchrun
     known |= {"--no-install-recommends", "--check"}  # of apt-get and ruff
+    known |= {"--skip_certain_times"}  # the former name of --skip_high_snr
     scripts = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks").rglob("*.py"))
     known |= set(re.findall(r'"(--\w+)"', scripts))
     for page in PAGES:
@@ -166,7 +168,7 @@ def test_the_readmes_table_of_recipes_has_their_defaults() -> None:
     assert f"volume fraction {fibre.volume_fraction:g};".replace("0.", ".") in rows["fibre"]
     assert f"`--radius` {fibre.radius:g} pixels" in rows["fibre"]
     assert f"`--min_gap` {fibre.min_gap:g}" in rows["fibre"]
-    assert set(CHOICES["material"]) <= set(rows)
+    assert set(MATERIALS) <= set(rows)
 
 
 # --- Python programs -------------------------------------------------------------------------------------------------

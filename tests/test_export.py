@@ -13,6 +13,7 @@ import torch
 from test_train import TINY
 
 from mcrpy_diffusion.commands import cli
+from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.evaluate import evaluate, evaluate_against_statistics
@@ -200,7 +201,7 @@ def test_the_commands_in_the_card_make_the_same_data_and_settings(work: Path, ex
     assert run(*generated, "--n_jobs", 1) == 0
     lines = [sorted((work / folder / "samples.jsonl").read_text().splitlines()) for folder in ("data", "again")]
     assert lines[0] == lines[1]
-    options = vars(cli.make_parser().parse_args(trained))
+    options = vars(make_parser().parse_args(trained))
     given = {k: v for k, v in options.items() if k in TrainingSettings.__dataclass_fields__ and v is not None}
     assert preset(options["preset"]).training.replace(**given).identity() == SETTINGS.identity()
 
@@ -217,7 +218,7 @@ def test_the_command_of_reconstructed_training_data_has_all_of_their_recipe(mate
     known = find_source(info.provenance)
     assert (known is not None and known.built_in) == (material or False)
     words = shlex.split(commands(info, material)[0])[1:]
-    options = vars(cli.make_parser().parse_args(words))
+    options = vars(make_parser().parse_args(words))
     given = {k: v for k, v in options.items() if k in GenerationSettings.__dataclass_fields__ and v is not None}
     start = descriptor_settings(material, {}, paper_recipe=False) if material else GenerationSettings()
     assert recipe(start.replace(**given), reference) == info.provenance
@@ -269,8 +270,8 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
         (["--out", "large.safetensors"], "large.md: there already, and not the card of large.safetensors"),
         (["--out", "small.safetensors"], "small.md: there already, and not the card of small.safetensors"),
         (["--dataset", "missing"], "missing"),
-        (["--sampler", "x"], "sampler must be one of"),
-        (["--n_steps", "0"], "n_sampling_steps must be at least 1"),
+        (["--sampler", "x"], "invalid choice: 'x'"),
+        (["--n_steps", "0"], "n_steps must be at least 1, got 0"),
         (["--n_steps", "101"], "n_sampling_steps must be between 1 and 100"),
         (["--model", "nothing"], "nothing: no such model"),
         (["--model", "foreign.safetensors"], "give --source and --licence"),

@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from test_pickles import call, stack_global
 from test_sample import make_model
 
-from mcrpy_diffusion.commands import cli
+from mcrpy_diffusion.commands import cli, stages
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.safe_loading import read_for_mcrpy, safe_loading
@@ -77,7 +77,7 @@ def check(case: Case, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pyte
     before = contents()
     capfd.readouterr()
     monkeypatch.setattr("sys.argv", ["mcrpy_diffusion", *words])
-    monkeypatch.setattr(cli, "messages_of", lambda _: contextlib.nullcontext())  # of a training, before the error
+    monkeypatch.setattr(stages, "messages_of", lambda _: contextlib.nullcontext())  # of a training, before the error
     with little_memory():
         status = cli.main(words)
     error = capfd.readouterr().err.splitlines()

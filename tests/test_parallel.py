@@ -45,7 +45,7 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
     settings = {"channels": 8, "n_residual_blocks": 1, "dropout": 0, "n_training_steps": 20, "batch_size": 8}
     options = [w for k, v in settings.items() for w in (f"--{k}", str(v))]
     options += ["--dataset", str(data), "--channel_multipliers", "1", "2", "--precision", "float32"]
-    options += ["--gradient_accumulation", "2"]
+    options += ["--gradient_accumulation", "2", "--preset", "paper"]
     assert main(["train", *options, "--out", str(tmp_path / "one")]) == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2"]
     done = subprocess.run(

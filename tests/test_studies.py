@@ -93,7 +93,7 @@ def test_larger_originals_are_cropped(model_path):
         ([], "give either --generated"),
         (["--model", "MODEL"], "give --likelihood or --n_steps"),
         (["--model", "MODEL", "--likelihood", "--generated", "x"], "no --generated"),
-        (["--model", "MODEL", "--n_steps", "2", "--samplers", "euler"], "samplers has euler; allowed are ddim"),
+        (["--model", "MODEL", "--n_steps", "2", "--samplers", "euler"], "invalid choice: 'euler'"),
         (["--model", "MODEL", "--n_steps", "31"], "n_sampling_steps must be between 1 and 30"),
         (["--model", "MODEL", "--likelihood", "--n_terms", "31"], "2 to 30"),
     ],

@@ -24,7 +24,7 @@ if __name__ == "__main__":  # this folder's files have names that installed pack
 
 from benchmarks.paper import ablation, figures, make, measure, tables
 from benchmarks.paper.plan import EXTENTS, SCALES, Plan
-from mcrpy_diffusion.commands.cli import Parser
+from mcrpy_diffusion.commands.parser import Parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 from mcrpy_diffusion.runtime import frameworks

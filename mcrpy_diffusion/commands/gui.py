@@ -21,8 +21,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mcrpy_diffusion.commands import gui_forms
+from mcrpy_diffusion.commands import gui_forms, stages
 from mcrpy_diffusion.commands import mcrpy_commands as commands
+from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
@@ -70,13 +71,11 @@ def main() -> int:
 
 def _run_action(command: str, arguments: Sequence[str]) -> int:
     """Run one of our commands as its form was filled in."""
-    from mcrpy_diffusion.commands import cli
-
     given = gui_forms.command_line(arguments, _parser_of(command))
     print("mcrpy_diffusion", shlex.join([command, *given]), flush=True)
     started = time.time()
     with progress.as_lines(), _stop_at_sigterm():
-        status = cli.main([command, *given])
+        status = stages.main([command, *given])
     if status == 0 and "--out" in given:
         _say_report(Path(given[given.index("--out") + 1]) / "report.html", started)
     return status
@@ -329,12 +328,7 @@ def _private_copy(name: str) -> Any:
 
 def _parser_of(command: str) -> argparse.ArgumentParser:
     """The parser of one of our commands."""
-    from mcrpy_diffusion.commands import cli
-
-    parser = cli.make_parser()
-    subparsers = next(each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
-    found: argparse.ArgumentParser = subparsers.choices[command]
-    return found
+    return make_parser().commands[command]
 
 
 def _mcrpys_choices() -> Mapping[str, Sequence[str]]:

@@ -305,7 +305,8 @@ def form(command: str, parser: argparse.ArgumentParser, choices: Mapping[str, Se
     list of Field
         One for each option of the parser.
     """
-    actions = {_name(action): action for action in parser._actions if not isinstance(action, argparse._HelpAction)}
+    shown = [a for a in parser._actions if not isinstance(a, argparse._HelpAction) and a.help != argparse.SUPPRESS]
+    actions = {_name(action): action for action in shown}
     groups = {name: group for group, names in GROUPS[command].items() for name in names}
     order = [name for name in groups if name in actions] + [name for name in actions if name not in groups]
     offered = {**CHOICES, **choices}

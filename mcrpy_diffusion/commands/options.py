@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from mcrpy_diffusion.settings import Option, Settings, options_of
+from mcrpy_diffusion.settings import PRESET, PRESETS, Option, Preset, Settings, options_of, preset
 
 METAVARS: dict[type, str] = {int: "N", float: "X", str: "NAME"}
 
@@ -43,6 +43,8 @@ def add_option(parser: Any, option: Option, *aliases: str, hidden: bool = False,
             given["metavar"] = METAVARS[option.type]
         if option.is_list:
             given["nargs"] = "*"
+        if option.is_mapping:
+            given.update(action=_StorePair, nargs=2, type=None, metavar=("NAME", METAVARS[option.type]))
     given.update(arguments)
     if given.get("action") in ("store_true", "store_false"):
         given.pop("type", None)
@@ -109,6 +111,36 @@ def add_settings(
     return added
 
 
+def preset_in_force(arguments: Sequence[str]) -> Preset:
+    """Return the preset that a command line names, the default one if it names none that exists."""
+    name = PRESET.default
+    for word, following in zip(arguments, [*arguments[1:], ""]):
+        flag, _, value = word.partition("=")
+        if flag == f"--{PRESET.name}":
+            name = value or following
+    return preset(name if name in PRESETS else PRESET.default)
+
+
+def shared_option(name: str, kinds: Mapping[str, type[Settings]]) -> Option:
+    """Return one option for a field that several kinds of settings have, with the defaults of each."""
+    found = {kind: option for kind, settings in kinds.items() for option in options_of(settings) if option.name == name}
+    (first, *others) = found.values()
+    default = ", ".join(f"{kind}: {option.default_text}" for kind, option in found.items())
+    shared = replace(first, default=None, if_none=default)
+    if all((option.help, option.range_text) == (first.help, first.range_text) for option in others):
+        return shared
+    text = "; ".join(f"{kind}: {option.help} ({option.range_text})" for kind, option in found.items())
+    return replace(shared, help=text, low=None, high=None)
+
+
+def check_values(parser: argparse.ArgumentParser, values: Mapping[str, Any]) -> None:
+    """Raise InputError where a value given is out of its option's range."""
+    for action in parser._actions:
+        option, value = option_of(action), values.get(action.dest)
+        if option is not None and value is not None:
+            option.check(tuple(value) if option.is_list else value)
+
+
 def fields_of(settings: type[Settings]) -> list[str]:
     """Return the names of the fields of a settings class."""
     return [option.name for option in options_of(settings)]
@@ -123,6 +155,20 @@ def help_text(option: Option) -> str:
         notes.append(f"default: {option.default_text}")
     together = "; ".join(note for note in notes if note)
     return f"{option.help} ({together})" if together else option.help
+
+
+class _StorePair(argparse.Action):
+    """Collects `--option NAME VALUE` into a dictionary."""
+
+    def __call__(self, parser: Any, namespace: argparse.Namespace, values: Any, option_string: Any = None) -> None:
+        option = option_of(self)
+        assert option is not None
+        name, text = values
+        try:
+            value = option.type(text)
+        except ValueError:
+            raise argparse.ArgumentError(self, f"invalid {option.type.__name__} value: {text!r}") from None
+        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), name: value})
 
 
 def _group(parser: argparse.ArgumentParser, title: str) -> Any:

@@ -19,9 +19,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.materials import fibres, polycrystal
-from mcrpy_diffusion.settings import AlloySettings, ExtentSettings, FibreSettings, option
-
-MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
+from mcrpy_diffusion.settings import MATERIALS, AlloySettings, ExtentSettings, FibreSettings, option
 
 # name: (volume fraction of phase 1, correlation length in pixels, exponent of the spectrum, smoothing in pixels)
 RANDOM_FIELDS = {

@@ -5,9 +5,10 @@ the one source of its option: `options_of` gives help, unit, range and choices t
 """
 
 from mcrpy_diffusion.settings.base import Option, Settings, option, options_of
-from mcrpy_diffusion.settings.benchmark import METHODS, BenchmarkSettings
+from mcrpy_diffusion.settings.benchmark import FEATURES, METHODS, BenchmarkSettings
 from mcrpy_diffusion.settings.generation import (
     ITERATIONS,
+    MATERIALS,
     N_CROPS,
     N_RECONSTRUCTIONS,
     AlloySettings,
@@ -15,7 +16,7 @@ from mcrpy_diffusion.settings.generation import (
     FibreSettings,
     GenerationSettings,
 )
-from mcrpy_diffusion.settings.presets import PRESETS, SMALL, Preset, preset
+from mcrpy_diffusion.settings.presets import PRESET, PRESETS, SMALL, Preset, preset
 from mcrpy_diffusion.settings.sampling import SAMPLERS, Sampler, SamplingSettings, default_sampling
 from mcrpy_diffusion.settings.training import MAX_TIMESTEPS, RUNTIME_FIELDS, TrainingSettings
 
@@ -23,14 +24,17 @@ __all__ = [
     "AlloySettings",
     "BenchmarkSettings",
     "ExtentSettings",
+    "FEATURES",
     "FibreSettings",
     "GenerationSettings",
     "ITERATIONS",
+    "MATERIALS",
     "MAX_TIMESTEPS",
     "METHODS",
     "N_CROPS",
     "N_RECONSTRUCTIONS",
     "Option",
+    "PRESET",
     "PRESETS",
     "Preset",
     "RUNTIME_FIELDS",

@@ -103,7 +103,7 @@ class Option:
         of_each = f"each of {self.name}" if container else self.name
         values: Iterable[Any] = value.values() if self.is_mapping else value if self.is_list else (value,)
         for one in values:
-            if not isinstance(one, kind) or (isinstance(one, bool) and self.type is not bool):
+            if not isinstance(one, kind) or (isinstance(one, bool) and self.type is not bool) or one != one:  # nan
                 raise InputError(f"{of_each} must be {words}, got {_short(one)}")
             if self.choices and one not in self.choices:
                 raise InputError(f"{of_each} must be one of {', '.join(self.choices)}, got {_short(one)}")

@@ -9,6 +9,8 @@ from mcrpy_diffusion.settings.base import option, option_like
 from mcrpy_diffusion.settings.generation import ExtentSettings, GenerationSettings
 
 METHODS = ("s2_lbfgsb", "s2_accelerated", "s2_tnc", "gram", "lineal_path_s2", "diffusion_ddim", "diffusion_fast")
+FEATURES = ("none", "vgg19", "inception")
+"""Features of a Frechet distance: none, MCRpy's VGG-19, or Inception for the FID."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings.base import Settings, option
 
 N_CROPS, N_RECONSTRUCTIONS = 2000, 400
+MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
 ITERATIONS = 300  # of MCRpy's optimizer for 64 x 64 pixels
 
 _STRUCTURES, _MATERIAL = "structures", "material"

@@ -5,12 +5,20 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.settings.base import Option
 from mcrpy_diffusion.settings.generation import GenerationSettings
 from mcrpy_diffusion.settings.sampling import SamplingSettings, default_sampling
 from mcrpy_diffusion.settings.training import TrainingSettings
 
 PRESETS = ("quick", "small", "paper")
+PRESET = Option(
+    "preset",
+    str,
+    "quick",
+    help="quick: minutes on a CPU; small: half an hour on a CPU with bfloat16; paper: the published recipe, on a GPU",
+    choices=PRESETS,
+    beginner=True,
+)
 SMALL = {  # changes of "small" to "quick": a narrower network, trained for longer
     "channels": 40,  # 1.8 million weights
     "n_training_steps": 4_000,
@@ -54,6 +62,7 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
     InputError
         If there is no such preset.
     """
+    PRESET.check(name)
     if name == "paper":
         patch_size = 2 ** max(int(math.log2(max(min(extent), 1) / 64)), 0)
         return Preset(
@@ -86,6 +95,4 @@ def preset(name: str, extent: tuple[int, int] = (64, 64)) -> Preset:
     quick = Preset(training=training, sampling=default_sampling(training))
     if name == "quick":
         return quick
-    if name == "small":
-        return replace(quick, training=quick.training.replace(**SMALL))
-    raise InputError(f"preset must be one of {', '.join(PRESETS)}, got {name!r}")
+    return replace(quick, training=quick.training.replace(**SMALL))

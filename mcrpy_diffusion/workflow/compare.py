@@ -20,9 +20,9 @@ from mcrpy_diffusion.io.untrusted import read_json, reject_symlinks
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.reports.report import console_table, write_report
 from mcrpy_diffusion.runtime import frameworks
+from mcrpy_diffusion.settings import FEATURES
 
 N_CROPS = 1000
-FEATURES = ("none", "vgg19", "inception")
 
 
 def compare_folders(
