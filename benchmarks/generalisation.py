@@ -31,6 +31,7 @@ from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials.reference import reference_from_micrographs
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.console import run
+from mcrpy_diffusion.runtime.tables import markdown_table, number
 from mcrpy_diffusion.settings import PRESETS, preset
 from mcrpy_diffusion.workflow import pipeline
 from mcrpy_diffusion.workflow.match_plan import make_plan
@@ -153,46 +154,35 @@ def report(done: Sequence[Mapping[str, Any]]) -> str:
         head = ["structure", "phase", *(f"{title} %, {name}" for name in columns), "anisotropy: original", "generated"]
         parts.append(f"{title}: generated against the crops trained on / floor. Anisotropy: largest difference between")
         parts.append("two directions in percent (± what chance changes in that of as many real ones).\n")
-        parts += [*_head(head), *_rows(done, measure, columns), ""]
+        parts += [markdown_table(head, _rows(done, measure, columns)), ""]
     head = ["structure", "phase", "volume fraction", "difference", "floor", "structures", "steps x batch", "seconds"]
-    parts += [*_head([*head, "changed against the preset"])]
+    rows = []
     for result, phase, found in _phases(done):
         fraction, counts = found["volume_fraction"], result["n_images"]
         seconds = sum(result["seconds"].values())
         cells = [result["name"], phase, f"{fraction['original']:.4f}", f"{fraction['difference']:+.4f}"]
-        cells += [_number(fraction["floor"], ".4f"), f"{counts['generated']} against {counts['original']}"]
+        cells += [number(fraction["floor"], "{:.4f}"), f"{counts['generated']} against {counts['original']}"]
         cells += [f"{result['training_steps']} x {result['batch_size']}", f"{seconds:.0f}"]
-        parts.append(_line([*cells, "; ".join(result["changed"]) or "nothing"]))
+        rows.append([*cells, "; ".join(result["changed"]) or "nothing"])
+    parts.append(markdown_table([*head, "changed against the preset"], rows))
     return "\n".join(parts) + "\n"
 
 
-def _rows(done: Sequence[Mapping[str, Any]], measure: str, columns: Sequence[str]) -> Iterator[str]:
+def _rows(done: Sequence[Mapping[str, Any]], measure: str, columns: Sequence[str]) -> Iterator[list[str]]:
     for result, phase, found in _phases(done):
         of, anisotropy = found[measure], found[measure]["anisotropy_percent"]
         cells = [
-            f"{_number(of[name]['discrepancy_percent'], '.1f')} / {_number(of[name]['floor_percent'], '.1f')}"
+            f"{number(of[name]['discrepancy_percent'], '{:.1f}')} / {number(of[name]['floor_percent'], '{:.1f}')}"
             for name in columns
         ]
-        chance = f"{_number(anisotropy['original'], '.1f')} ± {_number(anisotropy['floor'], '.1f')}"
-        yield _line([result["name"], phase, *cells, chance, _number(anisotropy["generated"], ".1f")])
+        chance = f"{number(anisotropy['original'], '{:.1f}')} ± {number(anisotropy['floor'], '{:.1f}')}"
+        yield [result["name"], phase, *cells, chance, number(anisotropy["generated"], "{:.1f}")]
 
 
 def _phases(done: Sequence[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], str, Mapping[str, Any]]]:
     for result in done:
         for phase, found in result["phases"].items():
             yield result, phase if result["grey_threshold"] is None else "above Otsu's threshold", found
-
-
-def _head(names: Sequence[str]) -> list[str]:
-    return [_line(names), "|" + "---|" * len(names)]
-
-
-def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _number(value: float | None, style: str) -> str:
-    return "–" if value is None else format(value, style)
 
 
 if __name__ == "__main__":

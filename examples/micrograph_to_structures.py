@@ -34,8 +34,8 @@ def main(
     report, *_ = mcrpy_diffusion.write_report(
         Path(out) / "report", name=read.name, metrics=metrics, original=original, generated=structures
     )
-    print(f"volume fraction {metrics['volume_fraction']['difference']:+.4f}")
-    print(f"eps_S2 {metrics['two_point_correlation']['discrepancy_percent']:.1f} %")
+    print(f"volume fraction {metrics.volume_fraction.difference:+.4f}")
+    print(f"eps_S2 {metrics.two_point_correlation.discrepancy_percent:.1f} %")
     print(report)
     return report
 

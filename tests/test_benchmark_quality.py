@@ -9,7 +9,7 @@ from test_pipeline import blobs
 
 from mcrpy_diffusion.benchmark.quality import FLOOR_SEED, N_FLOOR_SETS, RealSets, real_quality
 from mcrpy_diffusion.data.crops import random_crops
-from mcrpy_diffusion.evaluation.evaluate import set_statistics
+from mcrpy_diffusion.evaluation.statistics import set_statistics
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 
 

@@ -16,14 +16,17 @@ from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluation.evaluate import evaluate, evaluate_against_statistics
+from mcrpy_diffusion.evaluation.against_statistics import evaluate_against_statistics
+from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.evaluation.results import Counts
+from mcrpy_diffusion.evaluation.summary import summarise
 from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
 from mcrpy_diffusion.materials.recipes import built_in_reference, descriptor_settings
 from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_source
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
 from mcrpy_diffusion.models.model import load_model
-from mcrpy_diffusion.models.model_card import ModelCard, pick_figures
+from mcrpy_diffusion.models.model_card import HalfPrecision, ModelCard, RecommendedSampling
 from mcrpy_diffusion.settings import SAMPLERS, GenerationSettings, TrainingSettings, default_sampling, preset
 from mcrpy_diffusion.training.train import read_dataset, train
 from mcrpy_diffusion.workflow.export import commands, export
@@ -78,12 +81,12 @@ def test_provenance_and_figures_are_inside(work: Path, exported: Path) -> None:
     assert card is not None
     assert (card.name, card.licence) == ("tiny", "Apache 2.0")
     assert "generator of the material fibre" in card.source
-    assert card.dataset["n_samples"] == 12
-    assert "% 2**32" in card.dataset["seeds"]
+    assert card.dataset.n_samples == 12
+    assert "% 2**32" in card.dataset.seeds
     assert info.provenance["radius"] == 2.5
-    assert card.figures["n_images"] == metrics["n_images"]
+    assert card.figures.n_images.to_dict() == metrics["n_images"]
     eps = metrics["two_point_correlation"]["discrepancy_percent"]
-    assert card.figures["two_point_correlation"]["discrepancy_percent"] == eps
+    assert card.figures.two_point_correlation.discrepancy_percent == eps
     assert card.limits[-1] == "Made of 12 structures."
     text = exported.with_suffix(".md").read_text()
     assert text == pretrained.card_text(exported)
@@ -101,7 +104,7 @@ def test_the_share_of_differing_pixels_is_that_of_the_two_files(work: Path, expo
     assert card is not None
     exact = load_model(work / "run").sample(16, n_steps=5, sampler="ddpm")
     share = np.mean(exact != load_model(exported).sample(16))
-    assert card.half_precision == {"n_images": 16, "differing_pixels": share}
+    assert card.half_precision == HalfPrecision(16, share)
     assert share < 0.05
 
 
@@ -168,8 +171,8 @@ def test_a_model_that_is_exported_again_keeps_its_card(
     assert said in capsys.readouterr().out
     again = read_info(out).card
     assert again is not None
-    assert again.sampling == {"sampler": "dpm_solver", "n_sampling_steps": 20}
-    assert again.figures == again.statistics == {}
+    assert again.sampling == RecommendedSampling("dpm_solver", 20)
+    assert again.figures is again.statistics is None
     assert again.limits == [*card.limits, "None."]
     assert (again.dataset, again.commands) == (card.dataset, card.commands)
 
@@ -180,7 +183,7 @@ def test_figures_are_not_kept_for_weights_that_are_rounded(work: Path, exported:
     export(tmp_path / "exact.safetensors", tmp_path / "m.safetensors")
     made = read_info(tmp_path / "m.safetensors").card
     assert made is not None
-    assert made.figures == made.statistics == {}
+    assert made.figures is made.statistics is None
     assert made.half_precision == read_info(exported).card.half_precision  # measured anew
 
 
@@ -259,13 +262,13 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
     [
         (["--out", "m.pt"], "ends in .safetensors"),
         (["--model", "foreign.safetensors", "--out", "foreign.safetensors"], "would be rounded"),
-        (["--name", "../up"], "the name is '../up'; allowed are letters"),
+        (["--name", "../up"], "got '../up'"),
         (["--out", "nowhere/m.safetensors"], "in a folder that is there"),
         (["--metrics", "missing.json"], "missing.json: not a readable metrics.json"),
-        (["--metrics", "other.json"], "not the metrics.json of structures of 2 phases"),
-        (["--metrics", "few.json"], "is not in the metrics"),
-        (["--metrics", "nan.json"], "has nan in its figures"),
-        (["--description", "two\nlines"], "control characters in its description"),
+        (["--metrics", "other.json"], "other.json: must have"),
+        (["--metrics", "few.json"], "few.json: must have"),
+        (["--metrics", "nan.json"], "volume_fraction.difference must be between"),
+        (["--description", "two\nlines"], "description must be text of one line"),
         (["--out", "notes.safetensors"], "notes.md: there already, and not the card of notes.safetensors"),
         (["--out", "large.safetensors"], "large.md: there already, and not the card of large.safetensors"),
         (["--out", "small.safetensors"], "small.md: there already, and not the card of small.safetensors"),
@@ -314,16 +317,19 @@ def test_a_card_with_unknown_content_is_refused(tmp_path: Path) -> None:
     info = ModelInfo(TINY, 2, (8, 8), True)
     values = info.to_dict()
     assert "card" not in values
-    with pytest.raises(InputError, match="card is not understood: colour"):
+    with pytest.raises(InputError, match="card must have no other keys.*colour"):
         ModelInfo.from_dict({**values, "card": {"name": "m", "colour": 1}})
     for change, said in (
-        ({"name": "../../up"}, "the name is"),
-        ({"name": "/up"}, "the name is"),
-        ({"limits": [1]}, "has a limits of type list"),
-        ({"licence": "\x1b[2J"}, "control characters in its licence"),
-        ({"limits": ["fine", "\x07"]}, "control characters in its limits"),
-        ({"sampling": {"sampler": "ddim", "n_sampling_steps": 5, "n_samples": 10**9}}, "recommends more or less"),
-        ({"figures": {"a": 1}}, "figures without extent"),
+        ({"name": "../../up"}, "the name must be"),
+        ({"name": "/up"}, "the name must be"),
+        ({"limits": [1]}, "limits must be text"),
+        ({"licence": "\x1b[2J"}, "licence must be text of one line"),
+        ({"limits": ["fine", "\x07"]}, "limits must be text of one line"),
+        (
+            {"sampling": {"sampler": "ddim", "n_sampling_steps": 5, "n_samples": 10**9}},
+            "sampling must have no other keys",
+        ),
+        ({"figures": {"a": 1}}, "figures must have n_images"),
     ):
         with pytest.raises(InputError, match=said):
             ModelInfo.from_dict({**values, "card": {"name": "m", **change}})
@@ -346,44 +352,46 @@ def noise(n: int, *, seed: int, n_phases: int, density: float = 0.0) -> np.ndarr
 def test_statistics_give_what_the_structures_themselves_give(n_phases: int, periodic: bool) -> None:
     original, generated = noise(40, seed=0, n_phases=n_phases), noise(20, seed=1, n_phases=n_phases, density=0.1)
     measured = evaluate(original, generated, n_phases=n_phases, periodic=periodic)
-    figures, statistics = pick_figures(measured)
+    figures, statistics = summarise(measured)
     again = evaluate_against_statistics(generated, figures, statistics, n_phases=n_phases)
-    assert again["n_images"] == {"original": 40, "generated": 20}
-    fraction = again["volume_fraction"]
-    assert fraction["phase"] == measured["volume_fraction"]["phase"]
+    assert again.n_images == Counts(original=40, generated=20)
+    fraction = again.volume_fraction
+    assert fraction.phase == measured.volume_fraction.phase
     for key in ("original", "generated", "difference", "floor"):
-        assert fraction[key] == pytest.approx(measured["volume_fraction"][key], abs=1e-6)
+        assert getattr(fraction, key) == pytest.approx(getattr(measured.volume_fraction, key), abs=1e-6)
     for measure in ("two_point_correlation", "lineal_path"):
         for key in ("discrepancy_percent", "floor_percent"):
-            assert again[measure][key] == pytest.approx(measured[measure][key], abs=1e-3)
-    independent = measured["nearest_training_image"]["independent_mse"]
-    assert again["nearest_training_image"]["independent_mse"] == pytest.approx(independent, abs=0.01)
+            assert getattr(getattr(again, measure), key) == pytest.approx(
+                getattr(getattr(measured, measure), key), abs=1e-3
+            )
+    independent = measured.nearest_training_image.independent_mse
+    assert again.nearest_training_image.independent_mse == pytest.approx(independent, abs=0.01)
 
 
 def test_floors_grow_with_fewer_structures() -> None:
     original, generated = noise(300, seed=0, n_phases=2), noise(64, seed=1, n_phases=2)
-    figures, statistics = pick_figures(evaluate(original, generated, n_phases=2, periodic=True))
+    figures, statistics = summarise(evaluate(original, generated, n_phases=2, periodic=True))
     few = evaluate_against_statistics(generated[:16], figures, statistics, n_phases=2)
     measured = evaluate(original, generated[:16], n_phases=2, periodic=True)
     for measure, key in (("volume_fraction", "floor"), ("two_point_correlation", "floor_percent")):
         expected = ((1 / 16 + 1 / 300) / (1 / 64 + 1 / 300)) ** 0.5
-        assert few[measure][key] == pytest.approx(expected * figures[measure][key])
-        assert few[measure][key] == pytest.approx(measured[measure][key], rel=0.15)
+        assert getattr(getattr(few, measure), key) == pytest.approx(expected * getattr(getattr(figures, measure), key))
+        assert getattr(getattr(few, measure), key) == pytest.approx(getattr(getattr(measured, measure), key), rel=0.15)
 
 
 def test_floors_fall_with_a_larger_area() -> None:
     original, generated = noise(300, seed=0, n_phases=2), noise(16, seed=1, n_phases=2)
-    figures, statistics = pick_figures(evaluate(original, generated, n_phases=2, periodic=True))
+    figures, statistics = summarise(evaluate(original, generated, n_phases=2, periodic=True))
     large = np.random.default_rng(2).integers(0, 2, (16, 24, 20), dtype=np.uint8)
     found = evaluate_against_statistics(large, figures, statistics, n_phases=2)
     expected = ((1 / 64 + 1 / 300) / (1 / 16 + 1 / 300)) ** 0.5
-    assert found["volume_fraction"]["floor"] == pytest.approx(figures["volume_fraction"]["floor"] * expected)
+    assert found.volume_fraction.floor == pytest.approx(figures.volume_fraction.floor * expected)
 
 
 def test_smaller_structures_are_compared_up_to_their_own_distances() -> None:
-    figures, statistics = pick_figures(
+    figures, statistics = summarise(
         evaluate(noise(9, seed=0, n_phases=2), noise(9, seed=1, n_phases=2), n_phases=2, periodic=True)
     )
     small = evaluate_against_statistics(noise(3, seed=2, n_phases=2)[:, :8, :8], figures, statistics, n_phases=2)
-    assert small["curves"]["distance"] == [0, 1, 2, 3]
-    assert len(small["curves"]["1"]["lineal_path"]["original"]["mean"]) == 4
+    assert small.curves.distance == (0, 1, 2, 3)
+    assert len(small.curves.phases["1"].lineal_path.original.mean) == 4

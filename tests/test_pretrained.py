@@ -38,13 +38,13 @@ def test_a_model_that_is_here_is_what_its_card_says(name: str) -> None:
     assert card.source
     assert card.licence
     assert card.commands
-    assert card.half_precision["differing_pixels"] < 0.05
-    fraction = card.figures["volume_fraction"]
+    assert card.half_precision.differing_pixels < 0.05
+    fraction = card.figures.volume_fraction
     images = model.sample(2)
     assert images.shape == (2, *info.extent)
     assert set(np.unique(images)) == set(range(info.n_phases))
-    found = np.mean(images == fraction["phase"])
-    assert abs(found - fraction["generated"]) < FRACTION_TOLERANCE + 4 * fraction["original_std"] / 2**0.5
+    found = np.mean(images == fraction.phase)
+    assert abs(found - fraction.generated) < FRACTION_TOLERANCE + 4 * fraction.original_std / 2**0.5
 
 
 def test_no_card_without_its_model() -> None:
@@ -101,8 +101,8 @@ def test_the_list_has_the_figures_and_the_card_all(shipped: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
     figures = read_info(shipped).card.figures
-    s2 = figures["two_point_correlation"]
-    for cell in ("tiny", "16 x 16", "Apache 2.0", f"{s2['discrepancy_percent']:.1f} ({s2['floor_percent']:.1f})"):
+    s2 = figures.two_point_correlation
+    for cell in ("tiny", "16 x 16", "Apache 2.0", f"{s2.discrepancy_percent:.1f} ({s2.floor_percent:.1f})"):
         assert cell in lines[2]
     assert cli.main(["models", "tiny"]) == 0
     assert capsys.readouterr().out == pretrained.card_text("tiny")

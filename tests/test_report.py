@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluation.copies import pairs_of
 from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.evaluation.pairs import find_pairs
+from mcrpy_diffusion.evaluation.results import Evaluation, FeatureMeasure, PairCounts
 from mcrpy_diffusion.reports import figures
-from mcrpy_diffusion.reports.report import _summary, console_table, contact_sheet, statistics_figure, write_report
+from mcrpy_diffusion.reports.console import console_table
+from mcrpy_diffusion.reports.diagrams import LIGHT
+from mcrpy_diffusion.reports.figures import contact_sheet, statistics_figure
+from mcrpy_diffusion.reports.pictures import structure_pictures
+from mcrpy_diffusion.reports.report import write_report
+from mcrpy_diffusion.reports.sentences import summary
 
 SECONDS = {"training data": 1.25, "training": 240.0, "sampling": 8.75}
 
@@ -27,7 +34,7 @@ def noise(n: int, *, seed: int, n_phases: int = 2) -> np.ndarray:
     return np.random.default_rng(seed).integers(n_phases, size=(n, 8, 12)).astype(np.uint8)
 
 
-def measured(n_phases: int = 2, **more: Any) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
+def measured(n_phases: int = 2, **more: Any) -> tuple[Evaluation, np.ndarray, np.ndarray]:
     original, generated = noise(20, seed=0, n_phases=n_phases), noise(17, seed=1, n_phases=n_phases)
     return evaluate(original, generated, n_phases=n_phases, periodic=True, **more), original, generated
 
@@ -58,7 +65,7 @@ def decoded(uri: str | None) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.removeprefix(head)))))
 
 
-def report(folder: Path, **changes: Any) -> tuple[list[Path], dict[str, Any], np.ndarray]:
+def report(folder: Path, **changes: Any) -> tuple[list[Path], Evaluation, np.ndarray]:
     metrics, original, generated = measured(held_out=noise(5, seed=2))
     given: dict[str, Any] = {
         "name": "alloy <b>7</b> & more",
@@ -73,31 +80,29 @@ def report(folder: Path, **changes: Any) -> tuple[list[Path], dict[str, Any], np
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], dict[str, Any], np.ndarray]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], Evaluation, np.ndarray]:
     return report(tmp_path_factory.mktemp("report") / "new" / "folder")
 
 
 @pytest.fixture(scope="module")
-def page(written: tuple[list[Path], dict[str, Any], np.ndarray]) -> Page:
+def page(written: tuple[list[Path], Evaluation, np.ndarray]) -> Page:
     return Page(written[0][0].read_text(encoding="utf-8"))
 
 
-def test_files_are_whole_and_nothing_else_is_left(written: tuple[list[Path], dict[str, Any], np.ndarray]) -> None:
+def test_files_are_whole_and_nothing_else_is_left(written: tuple[list[Path], Evaluation, np.ndarray]) -> None:
     files, metrics, _generated = written
     names = ["report_a.html", "contact_sheet_a.png", "statistics_a.png", "metrics_a.json"]
     assert [path.name for path in files] == names
     assert sorted(path.name for path in files[0].parent.iterdir()) == sorted(names)
-    assert json.loads(files[3].read_text()) == {**metrics, "seconds": SECONDS}
+    assert json.loads(files[3].read_text()) == {**metrics.to_dict(), "seconds": SECONDS}
 
 
-def test_same_input_gives_the_same_files(
-    tmp_path: Path, written: tuple[list[Path], dict[str, Any], np.ndarray]
-) -> None:
+def test_same_input_gives_the_same_files(tmp_path: Path, written: tuple[list[Path], Evaluation, np.ndarray]) -> None:
     for one, other in zip(written[0], report(tmp_path)[0]):
         assert one.read_bytes() == other.read_bytes()
 
 
-def test_page_needs_no_other_file(written: tuple[list[Path], dict[str, Any], np.ndarray], page: Page) -> None:
+def test_page_needs_no_other_file(written: tuple[list[Path], Evaluation, np.ndarray], page: Page) -> None:
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "link", "iframe", "object", "b"})
     for attributes in page.attributes("img"):
         assert decoded(attributes["src"]).size > 0
@@ -111,7 +116,7 @@ def test_page_needs_no_other_file(written: tuple[list[Path], dict[str, Any], np.
 
 
 def test_page_shows_the_structures_pixel_for_pixel_with_their_seeds(
-    written: tuple[list[Path], dict[str, Any], np.ndarray], page: Page
+    written: tuple[list[Path], Evaluation, np.ndarray], page: Page
 ) -> None:
     generated = written[2]
     shown = [a for a in page.attributes("img") if (a["alt"] or "").startswith("Generated structure")]
@@ -122,12 +127,10 @@ def test_page_shows_the_structures_pixel_for_pixel_with_their_seeds(
     assert "Generated (16 of 17)" in page.text
 
 
-def test_page_says_what_was_measured_and_set(
-    written: tuple[list[Path], dict[str, Any], np.ndarray], page: Page
-) -> None:
+def test_page_says_what_was_measured_and_set(written: tuple[list[Path], Evaluation, np.ndarray], page: Page) -> None:
     metrics = written[1]
-    assert f"{metrics['lineal_path']['discrepancy_percent']:.1f} %" in page.text
-    assert f"{metrics['volume_fraction']['held_out_difference']:+.4f}" in page.text
+    assert f"{metrics.lineal_path.discrepancy_percent:.1f} %" in page.text
+    assert f"{metrics.volume_fraction.held_out_difference:+.4f}" in page.text
     assert "17 generated, 20 original, 5 held-out structures of 8 x 12 pixels" in page.text
     assert "New microstructures like alloy <b>7</b> & more" in page.text
     for words in ("1, 2, 2", "30 to 46", "240.0 s", "250.0 s", "numpy", "Held-out part"):
@@ -146,7 +149,7 @@ def test_dark_and_light_pictures_differ(page: Page) -> None:
 
 def test_three_phases_are_shown_as_three_grey_levels() -> None:
     phases = noise(2, seed=3, n_phases=3)
-    pictures = figures.structure_pictures("Original", phases, 3, ["a", "b"])["images"]
+    pictures = structure_pictures("Original", phases, 3, ["a", "b"])["images"]
     for picture, values in zip(pictures, phases):
         np.testing.assert_array_equal(decoded(picture["data"]), np.array([0, 128, 255])[values])
 
@@ -182,14 +185,14 @@ def test_mosaic_places_images_row_by_row_in_frames() -> None:
 def test_drawn_curves_are_the_measured_ones() -> None:
     metrics, *_ = measured(held_out=noise(4, seed=2))
     ax = Figure().subplots()
-    figures._draw_curves(ax, metrics, "1", "two_point_correlation", figures.LIGHT)
-    curves = metrics["curves"]["1"]["two_point_correlation"]
+    figures._draw_curves(ax, metrics, "1", "two_point_correlation", LIGHT)
+    curves = metrics.curves.phases["1"].two_point_correlation
     assert [line.get_label() for line in ax.lines] == ["original (20)", "generated (17)", "held-out part (4)"]
     for line, name in zip(ax.lines, ("original", "generated", "held_out")):
-        np.testing.assert_array_equal(line.get_ydata(), curves[name]["mean"])
+        np.testing.assert_array_equal(line.get_ydata(), getattr(curves, name).mean)
     band = np.asarray(ax.collections[1].get_paths()[0].vertices)
-    assert band[:, 1].max() == pytest.approx(max(curves["generated"]["high"]))
-    assert band[:, 1].min() == pytest.approx(min(curves["generated"]["low"]))
+    assert band[:, 1].max() == pytest.approx(max(curves.generated.high))
+    assert band[:, 1].min() == pytest.approx(min(curves.generated.low))
 
 
 @pytest.mark.parametrize("n_phases", [2, 3])
@@ -205,41 +208,42 @@ def test_console_table_states_each_measure_beside_held_out_and_floor() -> None:
     lines = console_table(metrics, SECONDS).splitlines()
     assert all(len(line) <= 100 for line in lines)
     assert lines[0].split() == ["generated", "against", "original", "held-out", "part", "floor"]
-    fraction, s2 = metrics["volume_fraction"], metrics["two_point_correlation"]
+    fraction, s2 = metrics.volume_fraction, metrics.two_point_correlation
     assert lines[2].split()[2:] == [
-        f"{fraction['difference']:+.4f}",
+        f"{fraction.difference:+.4f}",
         f"({original.mean():.4f})",
-        f"{fraction['held_out_difference']:+.4f}",
+        f"{fraction.held_out_difference:+.4f}",
         f"({held_out.mean():.4f})",
-        f"±{fraction['floor']:.4f}",
+        f"±{fraction.floor:.4f}",
     ]
     shown = [float(word) for word in lines[3].split("eps_S2")[1].replace("%", "").split()]
-    wanted = [s2[f"{key}_percent"] for key in ("discrepancy", "held_out_discrepancy", "floor")]
+    wanted = [getattr(s2, f"{key}_percent") for key in ("discrepancy", "held_out_discrepancy", "floor")]
     assert shown == pytest.approx(wanted, abs=0.051)
-    nearest = metrics["nearest_training_image"]
-    assert lines[5].split()[-2:] == [f"{nearest['minimum_mse']:.4f}", f"{nearest['held_out_minimum_mse']:.4f}"]
+    nearest = metrics.nearest_training_image
+    assert lines[5].split()[-2:] == [f"{nearest.minimum_mse:.4f}", f"{nearest.held_out_minimum_mse:.4f}"]
     assert lines[-1] == "seconds: training data 1.2, training 240.0, sampling 8.8, together 250.0"
 
 
-def with_features(**changes: Any) -> dict[str, Any]:
-    """Metrics as they are with features, with values that are told apart by their digits."""
-    metrics, *_ = measured()
+def with_features(**changes: Any) -> Evaluation:
+    """An evaluation as it is with features, with values that are told apart by their digits."""
+    evaluation, *_ = measured()
     title = {"frechet_distance": "Frechet distance (VGG-19)"}
-    for k, measure in enumerate(("frechet_distance", "precision", "recall", "density", "coverage")):
-        metrics[measure] = {
-            "name": title.get(measure, f"{measure} (VGG-19)"),
+    measures = {}
+    for k, name in enumerate(("frechet_distance", "precision", "recall", "density", "coverage")):
+        given: dict[str, Any] = {
+            "name": title.get(name, f"{name} (VGG-19)"),
             "features": "vgg19",
             "value": 123.4 if k == 0 else 0.1 * k,
-            "interval": [11.5, 140.2] if k == 0 else [0.1 * k - 0.05, 0.1 * k + 0.05],
+            "interval": (11.5, 140.2) if k == 0 else (0.1 * k - 0.05, 0.1 * k + 0.05),
             "held_out_value": None,
-            "n_images": {"original": 20, "generated": 17},
+            "n_images": PairCounts(original=20, generated=17),
             "floor": 1.23 if k == 0 else 0.1 * k + 0.01,
-            "floor_n_images": [10, 10],
+            "floor_n_images": (10, 10),
             "value_at_floor_counts": 0.1 * k + 0.02,
             "reason": None,
-            **changes,
         }
-    return {**metrics, "warnings": ["few images " * 12 + "are few"]}
+        measures[name] = FeatureMeasure(**{**given, **changes})
+    return replace(evaluation, **measures, warnings=("few images " * 12 + "are few",))
 
 
 def test_measures_by_features_are_in_both_tables(tmp_path: Path) -> None:
@@ -260,20 +264,20 @@ def test_measures_by_features_are_in_both_tables(tmp_path: Path) -> None:
 
 
 def test_floor_in_the_numbers_of_the_value_needs_no_second_figure() -> None:
-    text = console_table(with_features(floor_n_images=[20, 17]), SECONDS)
+    text = console_table(with_features(floor_n_images=(20, 17)), SECONDS)
     assert "disjoint sets of 20 and 17 real structures." in text
     assert "generated ones:" not in text
 
 
 def test_measures_without_enough_images_say_why(tmp_path: Path) -> None:
     none = dict.fromkeys(("value", "interval", "floor", "value_at_floor_counts"))
-    metrics = {**with_features(**none, reason="needs at least 4 images"), "warnings": []}
+    metrics = replace(with_features(**none, reason="needs at least 4 images"), warnings=())
     lines = console_table(metrics, SECONDS).splitlines()
     assert lines[6].split() == ["precision", "(VGG-19)", "–", "–", "–"]
     assert not any("floors by features" in line for line in lines)
     files, *_ = report(tmp_path, metrics=metrics)
     text = Page(files[0].read_text(encoding="utf-8")).text
-    assert "Not all is measured: needs at least 4 images." in text
+    assert "Partly not measured: needs at least 4 images." in text
     assert "The Frechet distance" not in text
 
 
@@ -290,31 +294,31 @@ def test_console_table_marks_what_was_not_measured() -> None:
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, dict[str, Any], np.ndarray, np.ndarray]:
+def full(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Evaluation, np.ndarray, np.ndarray]:
     """A report with everything that is measured without features; structure 5 is a shifted copy of original 3."""
     original, generated = noise(40, seed=0), noise(17, seed=1)
     generated[5] = np.roll(original[3], (2, 7), axis=(0, 1))
     metrics = evaluate(original, generated, n_phases=2, periodic=True, training=original, boundary_phase=0)
-    pairs = pairs_of(metrics, generated, training=original)
+    pairs = find_pairs(metrics.nearest_training_image.closest_pairs, generated, training=original)
     files, *_ = report(tmp_path_factory.mktemp("full"), metrics=metrics, generated=generated, pairs=pairs)
     return Page(files[0].read_text(encoding="utf-8")), metrics, original, generated
 
 
 def test_closest_pairs_are_shown_with_where_they_differ(
-    full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray],
+    full: tuple[Page, Evaluation, np.ndarray, np.ndarray],
 ) -> None:
     page, metrics, original, generated = full
-    nearest = metrics["nearest_training_image"]
+    nearest = metrics.nearest_training_image
     shown = {}
     for kind in ("Generated structure, seed", "Nearest training structure", "Map of where"):
         shown[kind] = [decoded(a["src"]) for a in page.attributes("img") if (a["alt"] or "").startswith(kind)]
     made, trained, maps = shown.values()
     made = [m for m, a in zip(made, _alts(page, "Generated structure, seed")) if "volume fraction" not in a]
     assert len(made) == len(trained) == len(maps) == 6
-    for row, one, other, difference in zip(nearest["closest_pairs"], made, trained, maps):
-        np.testing.assert_array_equal(one, 255 * generated[row["generated_index"]])
+    for row, one, other, difference in zip(nearest.closest_pairs, made, trained, maps):
+        np.testing.assert_array_equal(one, 255 * generated[row.generated_index])
         np.testing.assert_array_equal(difference, np.where(one != other, 255, 0))
-        assert (difference > 0).mean() == pytest.approx(row["mse"])
+        assert (difference > 0).mean() == pytest.approx(row.mse)
     np.testing.assert_array_equal(trained[0], 255 * generated[5])
     assert "seed 35: 0.0 % of the pixels differ" in page.text
     assert "nearest: training structure 3, shifted by 2, 7" in page.text
@@ -326,56 +330,56 @@ def _alts(page: Page, start: str) -> list[str]:
 
 
 def test_page_names_each_measure_with_value_interval_floor_and_count(
-    full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray],
+    full: tuple[Page, Evaluation, np.ndarray, np.ndarray],
 ) -> None:
     page, metrics, *_ = full
     text = " ".join(page.text.split())
-    surface, chords, grains = metrics["specific_surface"], metrics["chord_length"], metrics["grains"]
-    z = metrics["data_copying"]
+    surface, chords, grains = metrics.specific_surface, metrics.chord_length, metrics.grains
+    z = metrics.data_copying
     for words in (
-        f"{surface['difference']:+.4f} ({surface['original']:.4f})95 %: {surface['interval'][0]:+.4f} to ",
-        f"±{surface['floor']:.4f} 17 / 40",
-        f"{chords['discrepancy_percent']:.1f} %95 %: {chords['interval_percent'][0]:.1f} to ",
-        f"{grains['diameter']['kolmogorov_smirnov']:.3f} ",
-        f"{grains['n_grains']['generated']} / {grains['n_grains']['original']} grains",
-        f"{grains['diameter']['generated']:.2f} ± {grains['diameter']['generated_std']:.2f} (generated)",
-        f"{z['z']:+.1f} 0 ± 2 17 / 20",
-        "Unseen: one half of the training data",
+        f"{surface.difference:+.4f} ({surface.original:.4f})95 %: {surface.interval[0]:+.4f} to ",
+        f"±{surface.floor:.4f} 17 / 40",
+        f"{chords.discrepancy_percent:.1f} %95 %: {chords.interval_percent[0]:.1f} to ",
+        f"{grains.diameter.kolmogorov_smirnov:.3f} ",
+        f"{grains.n_grains.generated} / {grains.n_grains.original} grains",
+        f"{grains.diameter.generated:.2f} ± {grains.diameter.generated_std:.2f} (generated)",
+        f"{z.z:+.1f} 0 ± 2 17 / 20",
+        "Unseen structures: one half of the training data",
     ):
         assert words in text, words
     for measure in ("two_point_correlation", "lineal_path"):
-        for direction, values in metrics[measure]["directions"].items():
-            percent = values["discrepancy_percent"]
+        for direction, values in getattr(metrics, measure).directions.items():
+            percent = values.discrepancy_percent
             assert f"{direction} {percent:.{1 if percent >= 1 else 2}f} %" in text
     assert "Held-out part" not in text
 
 
-def test_diagrams_have_texts_that_say_their_figures(full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray]) -> None:
+def test_diagrams_have_texts_that_say_their_figures(full: tuple[Page, Evaluation, np.ndarray, np.ndarray]) -> None:
     page, metrics, *_ = full
-    values = metrics["grains"]["diameter"]
-    mean = f"original {values['original']:.2f} ± {values['original_std']:.2f}"
+    values = metrics.grains.diameter
+    mean = f"original {values.original:.2f} ± {values.original_std:.2f}"
     assert any(mean in text for text in _alts(page, "Histograms of the equivalent diameter"))
-    copying = metrics["data_copying"]
+    copying = metrics.data_copying
     (text,) = _alts(page, "Histograms of the distance")
-    assert f"{copying['median_mse']:.3f}, of real unseen ones {copying['real_median_mse']:.3f}" in text
+    assert f"{copying.median_mse:.3f}, of real unseen ones {copying.real_median_mse:.3f}" in text
     assert len(page.attributes("source")) == 2 + 2 + 1
 
 
-def test_summary_names_what_is_far_from_its_floor(full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray]) -> None:
+def test_summary_names_what_is_far_from_its_floor(full: tuple[Page, Evaluation, np.ndarray, np.ndarray]) -> None:
     original = noise(40, seed=0)
     real = evaluate(original, original[::-1].copy(), n_phases=2, periodic=True)
-    assert "within 3 times its floor" in _summary(real)
+    assert "within 3 times its floor" in summary(real)
     wrong = evaluate(original, np.zeros_like(original), n_phases=2, periodic=True)
     for name in ("volume fraction", "two-point correlation", "lineal path", "specific surface", "chord lengths"):
-        assert f"{name} (" in _summary(wrong)
+        assert f"{name} (" in summary(wrong)
     copies = evaluate(original, original.copy(), n_phases=2, periodic=False, training=original)
-    assert "40 of the generated structures are exact copies" in _summary(copies)
-    assert "as copies do" in _summary(copies)
-    assert "cop" not in _summary(full[1] | {"nearest_training_image": real["nearest_training_image"]})
+    assert "40 of the generated structures are exact copies" in summary(copies)
+    assert "as copies are" in summary(copies)
+    assert "cop" not in summary(replace(full[1], nearest_training_image=real.nearest_training_image))
 
 
 def test_full_console_table_holds_each_measure_of_the_report(
-    full: tuple[Page, dict[str, Any], np.ndarray, np.ndarray],
+    full: tuple[Page, Evaluation, np.ndarray, np.ndarray],
 ) -> None:
     page, metrics, *_ = full
     short, long = (console_table(metrics, SECONDS, full=choice) for choice in (False, True))
@@ -387,19 +391,26 @@ def test_full_console_table_holds_each_measure_of_the_report(
         assert name in page.text
 
 
-def test_drawn_histogram_is_the_measured_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Figure] = []
-    monkeypatch.setattr(figures, "_png", lambda figure: seen.append(figure) or b"")
-    histogram = {"edges": [0.0, 1.0, 3.0], "a": [0.25, 0.75], "b": [1.0, 0.0]}
-    words = {"title": "t", "x_label": "x", "alt": "a", "caption": "c"}
-    figures.histogram_pictures(histogram, {"a": "one", "b": "two"}, **words)
-    assert len(seen) == 2  # light and dark
-    for figure in seen:
-        lines = [patch for patch in figure.axes[0].patches if patch.get_label() in ("one", "two")]
-        for line, values in zip(lines, ([25, 75], [100, 0])):
-            np.testing.assert_array_equal(line.get_data().values, values)
-            np.testing.assert_array_equal(line.get_data().edges, histogram["edges"])
-        assert [line.get_linestyle() for line in lines] == ["-", "--"]
+def test_drawn_histogram_is_the_measured_one() -> None:
+    ax, edges = Figure().subplots(), [0.0, 1.0, 3.0]
+    sets = {"one": [0.25, 0.75], "two": [1.0, 0.0]}
+    figures._draw_histogram(ax, edges, sets, "t", "x", LIGHT)
+    lines = [patch for patch in ax.patches if patch.get_label() in sets]
+    for line, values in zip(lines, ([25, 75], [100, 0])):
+        np.testing.assert_array_equal(line.get_data().values, values)
+        np.testing.assert_array_equal(line.get_data().edges, edges)
+    assert [line.get_linestyle() for line in lines] == ["-", "--"]
+
+
+def test_a_dictionary_of_metrics_still_makes_the_same_report(tmp_path: Path) -> None:
+    evaluation, *_ = measured()
+    files = report(tmp_path / "new", metrics=evaluation)[0]
+    with pytest.warns(DeprecationWarning, match="give an Evaluation"):
+        others = report(tmp_path / "old", metrics=json.loads(files[3].read_text()))[0]
+    for one, other in zip(files, others):
+        assert one.read_bytes() == other.read_bytes()
+    with pytest.raises(InputError, match="metrics must have"), pytest.warns(DeprecationWarning, match="give"):
+        report(tmp_path / "wrong", metrics={"n_phases": 2})
 
 
 @pytest.mark.parametrize("sparse", [True, False])
@@ -409,6 +420,6 @@ def test_nearness_of_sparser_structures_is_not_called_copying_alone(sparse: bool
     if sparse:
         original = (original + noise(60, seed=4) * (1 - original) * noise(60, seed=5) > 0) * noise(60, seed=6)
     metrics = evaluate(original, generated, n_phases=2, periodic=False, training=original)
-    assert metrics["data_copying"]["z"] < -3
-    assert "as copies do" in _summary(metrics)
-    assert ("their volume fraction is off" in _summary(metrics)) == sparse
+    assert metrics.data_copying.z < -3
+    assert "as copies are" in summary(metrics)
+    assert ("their volume fraction deviates" in summary(metrics)) == sparse

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.evaluation.copies import pairs_of
 from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.evaluation.pairs import find_pairs
 from mcrpy_diffusion.reports.report import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -83,7 +83,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> str:
         generated=generated,
         settings={"original": "/a/folder/far/down/" * 8, "sampling": {"seed": 5}},
         seconds={"evaluation": 1.0},
-        pairs=pairs_of(metrics, generated, training=training),
+        pairs=find_pairs(metrics.nearest_training_image.closest_pairs, generated, training=training),
     )
     return files[0].read_text(encoding="utf-8")
 

@@ -107,6 +107,6 @@ def test_wrong_questions_get_one_line(model_path, folder, tmp_path, capsys, opti
 
 
 def test_unknown_samplers_cost_nothing(model_path, tmp_path):
-    with pytest.raises(InputError, match="allowed are ddim, ddpm, dpm_solver"):
+    with pytest.raises(InputError, match="must be among ddim, ddpm, dpm_solver"):
         step_study(load_model(model_path), list(stripes(3)), tmp_path / "out", n_steps=[2], samplers=["x"])
     assert not (tmp_path / "out").exists()

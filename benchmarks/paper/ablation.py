@@ -10,6 +10,7 @@ import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from benchmarks.paper.make import draw, read_set
 from benchmarks.paper.measure import read_key
 from benchmarks.paper.plan import Plan, sampler_key
 from benchmarks.paper.record import hardware, read_record, timed
-from benchmarks.paper.tables import lay_out, number, with_interval
+from benchmarks.paper.tables import with_interval
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.runtime.tables import markdown_table, number
 from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, preset
 
 INSIGHTS = "insights.json"
@@ -100,15 +102,15 @@ CASES = (
     Case("isotropic", "augmentation", isotropic=True),
 )
 PICKED = {
-    "eps_s2_percent": ("two_point_correlation", "discrepancy_percent"),
-    "eps_s2_interval": ("two_point_correlation", "interval_percent"),
-    "eps_s2_floor": ("two_point_correlation", "floor_percent"),
-    "eps_l_percent": ("lineal_path", "discrepancy_percent"),
-    "eps_l_interval": ("lineal_path", "interval_percent"),
-    "eps_l_floor": ("lineal_path", "floor_percent"),
-    "volume_fraction_error": ("volume_fraction", "difference"),
-    "volume_fraction_floor": ("volume_fraction", "floor"),
-    "copying_z": ("data_copying", "z"),
+    "eps_s2_percent": "two_point_correlation.discrepancy_percent",
+    "eps_s2_interval": "two_point_correlation.interval_percent",
+    "eps_s2_floor": "two_point_correlation.floor_percent",
+    "eps_l_percent": "lineal_path.discrepancy_percent",
+    "eps_l_interval": "lineal_path.interval_percent",
+    "eps_l_floor": "lineal_path.floor_percent",
+    "volume_fraction_error": "volume_fraction.difference",
+    "volume_fraction_floor": "volume_fraction.floor",
+    "copying_z": "data_copying.z",
 }
 
 
@@ -158,7 +160,7 @@ def do_case(plan: Plan, material: str, case: Case, n_samples: int) -> None:
     generated = draw(model, sampling, folder)
     info = read_info(model)
     held_out = read_set(plan, material, "held_out")
-    metrics = evaluate(
+    evaluation = evaluate(
         held_out,
         generated,
         n_phases=info.n_phases,
@@ -179,9 +181,9 @@ def do_case(plan: Plan, material: str, case: Case, n_samples: int) -> None:
         "sampler": sampler_key(sampling),
         "sampling_seconds": record.get(sampler_key(sampling), {}).get("seconds"),
         "hardware": record.get("training", {}).get("hardware", hardware()),
-        "n_images": metrics["n_images"],
+        "n_images": evaluation.n_images.to_dict(),
     }
-    picked = {name: metrics[measure][value] for name, (measure, value) in PICKED.items()}
+    picked = {name: attrgetter(place)(evaluation) for name, place in PICKED.items()}
     write_json(path, {**result, **picked, "key": key})
 
 
@@ -268,4 +270,4 @@ def table(done: Sequence[Mapping[str, Any]], insights: Mapping[str, str], materi
             f"fraction {number(m['volume_fraction_floor'], '{:.4f}')}"
         )
     title = f"# One change at a time: {material}\n\nEach case differs from `{BASE}` by its change alone{facts}.\n\n"
-    return title + lay_out([*head, "training s", "sampling s", "insight"], rows) + "\n"
+    return title + markdown_table([*head, "training s", "sampling s", "insight"], rows) + "\n"

@@ -23,10 +23,12 @@ from benchmarks.paper.make import draw_set, read_set
 from benchmarks.paper.plan import STUDY_NAME, Plan
 from benchmarks.paper.tables import read_metrics
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluation.copies import pairs_of
+from mcrpy_diffusion.evaluation.pairs import find_pairs
+from mcrpy_diffusion.evaluation.results import Evaluation
+from mcrpy_diffusion.evaluation.step_study import StepStudy
 from mcrpy_diffusion.io.files import make_folder, write_atomically
-from mcrpy_diffusion.reports.figures import LIGHT, LINE_STYLES, study_figure
-from mcrpy_diffusion.workflow.studies import MEASURES
+from mcrpy_diffusion.reports.diagrams import LIGHT, LINE_STYLES
+from mcrpy_diffusion.reports.study_figures import study_figure
 
 MAX_BYTES = 200_000
 N_SHOWN = {64: 5, 256: 2}  # structures of each kind and material
@@ -141,7 +143,8 @@ def pairs_figures(plan: Plan, results: Sequence[Metrics], out: Path) -> list[Pat
             continue
         if m["n_images"]["generated"] > len(generated):  # the closest ones may be missing
             continue
-        rows[material] = pairs_of(m, generated, training=training)[:N_PAIRS]
+        matches = Evaluation.from_dict(m).nearest_training_image.closest_pairs[:N_PAIRS]
+        rows[material] = find_pairs(matches, generated, training=training)
     if not any(rows.values()):
         return []
     parts: dict[str, list[tuple[str, Callable[[Any], np.ndarray]]]] = {
@@ -165,8 +168,7 @@ def pairs_figures(plan: Plan, results: Sequence[Metrics], out: Path) -> list[Pat
 
 def steps_figure(study: Metrics, path: Path) -> Path:
     """Each measure over the number of sampling steps, a line per sampler: the package's own picture, in 64 colours."""
-    titles = {name: title for name, (_, title) in MEASURES.items()} | {"seconds_per_structure": "seconds per structure"}
-    study_figure(study, {k: v for k, v in titles.items() if all(row[k] is not None for row in study["rows"])}, path)
+    study_figure(StepStudy.from_dict(study), path)
     small = in_few_colours(path.read_bytes())
     write_atomically(path, lambda file: file.write(small))
     return path

@@ -90,7 +90,7 @@ def measure(
     from mcrpy_diffusion.evaluation.features import compare_features
     from mcrpy_diffusion.workflow.compare import feature_network
 
-    metrics = evaluate(
+    evaluation = evaluate(
         held_out,
         generated,
         n_phases=n_phases,
@@ -99,7 +99,7 @@ def measure(
         held_out=held_out,
         boundary_phase=boundary_phase,
     )
-    metrics["by_features"] = {}
+    by_features: dict[str, Any] = {}
     for name in features:
         network = feature_network(name, periodic=periodic)
         assert network is not None
@@ -107,11 +107,9 @@ def measure(
             kind: features_of(network, images, n_phases, cache)
             for kind, images in (("held_out", held_out), ("generated", generated), ("training", training))
         }
-        compared: dict[str, Any] = compare_features(
-            of["held_out"], of["generated"], floor_sets=(of["held_out"], of["training"])
-        )
-        metrics["by_features"][name] = compared | {"name": network.distance_name}
-    return metrics
+        compared = compare_features(of["held_out"], of["generated"], floor_sets=(of["held_out"], of["training"]))
+        by_features[name] = compared.to_dict() | {"name": network.distance_name}
+    return evaluation.to_dict() | {"by_features": by_features}
 
 
 def features_of(network: FeatureNetwork, images: np.ndarray, n_phases: int, cache: Path) -> np.ndarray:

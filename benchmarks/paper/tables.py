@@ -16,13 +16,13 @@ from benchmarks.paper.published import PAPER, SAMPLING_STEPS
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically
 from mcrpy_diffusion.materials.reference_images import MATERIALS
+from mcrpy_diffusion.runtime.tables import MISSING, markdown_table, number
 from mcrpy_diffusion.settings import SAMPLERS
 
 Metrics = Mapping[str, Any]
 TARGETS = {"volume_fraction": 0.005, "grain_size_percent": 3.0, "copying_z": 2.0}
 PAPER_SHARE = {"small": 1.0, "paper": 0.5}  # of the paper's discrepancies that a scale aims at
 _IN_WORDS = {1.0: "the paper's", 0.5: "half of the paper's"}
-NONE = "–"
 
 
 def write_tables(folder: Path) -> list[Path]:
@@ -145,7 +145,7 @@ def further(results: Sequence[Metrics]) -> str:
         if grains:
             cells.append("{generated:.2f} ± {generated_std:.2f} ({original:.2f} ± {original_std:.2f})".format(**grains))
         else:
-            cells.append(NONE)
+            cells.append(MISSING)
         nearest = m["nearest_training_image"]
         return [*cells, number(m["data_copying"]["z"], "{:+.1f}"), number(nearest["n_exact_copies"], "{}"), met(m)]
 
@@ -220,7 +220,7 @@ def sampling_steps(study: Metrics) -> str:
         f"{number(floor['eps_l_percent'], '{:.2f}')} %. Scale `{run['scale']}`, {run['training_steps']} training "
         f"steps of {run['batch_size']}, {run['evaluation_hardware']}. The paper: {SAMPLING_STEPS}."
     )
-    return f"{text}\n\n{lay_out([*head, 'eps_L %', 'volume fraction, difference', 's a structure'], rows)}"
+    return f"{text}\n\n{markdown_table([*head, 'eps_L %', 'volume fraction, difference', 's a structure'], rows)}"
 
 
 def costs(results: Sequence[Metrics]) -> str:
@@ -236,7 +236,7 @@ def costs(results: Sequence[Metrics]) -> str:
             [
                 f"{run['material']} ({run['source']})",
                 sampler_name(run["sampler"], run["sampling_steps"]),
-                *(str(counts.get(name, NONE)) for name in ("training", "generated", "held_out")),
+                *(str(counts.get(name, MISSING)) for name in ("training", "generated", "held_out")),
                 f"{run['training_steps']} x {run['batch_size']}",
                 "; ".join(run["changes"]) or "nothing",
                 *(number(each, "{:.0f}") for each in [*seconds, run["evaluation_seconds"]]),
@@ -249,7 +249,7 @@ def costs(results: Sequence[Metrics]) -> str:
     }
     scale = _distinct(m["run"]["scale"] for m in results)
     where = "; ".join(f"{name} on {place}" for name, place in places.items())
-    return f"Scale `{scale}`; {where}. *Changed*: against the preset.\n\n{lay_out(head, rows)}"
+    return f"Scale `{scale}`; {where}. *Changed*: against the preset.\n\n{markdown_table(head, rows)}"
 
 
 def commands(results: Sequence[Metrics]) -> str:
@@ -270,13 +270,7 @@ def table(head: Sequence[str], results: Sequence[Metrics], row: Callable[[Metric
     rows = [
         [m["run"]["material"], sampler_name(m["run"]["sampler"], m["run"]["sampling_steps"]), *row(m)] for m in results
     ]
-    return lay_out(head, rows)
-
-
-def lay_out(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+    return markdown_table(head, rows)
 
 
 def titled(text: str, results: Sequence[Metrics], body: str) -> str:
@@ -284,11 +278,6 @@ def titled(text: str, results: Sequence[Metrics], body: str) -> str:
     extent = " x ".join(map(str, results[0]["extent"]))
     generated, originals = (_distinct(str(m["n_images"][kind]) for m in results) for kind in ("generated", "original"))
     return f"{text} {extent} pixels; {generated} generated, {originals} held-out originals.\n\n{body}"
-
-
-def number(value: float | None, style: str) -> str:
-    """A number, or a dash."""
-    return NONE if value is None else style.format(value)
 
 
 def with_interval(found: Metrics, value: str, interval: str, style: str) -> str:
@@ -301,14 +290,14 @@ def with_interval(found: Metrics, value: str, interval: str, style: str) -> str:
 def paper(m: Metrics, key: str, style: str) -> str:
     """The paper's figure, which is one of DDIM at 64 x 64."""
     if m["extent"] != [64, 64]:
-        return NONE
+        return MISSING
     return style.format(getattr(PAPER[m["run"]["material"]], key))
 
 
 def reached(m: Metrics) -> str:
     """Whether both discrepancies reach the scale's target."""
     if m["extent"] != [64, 64]:
-        return NONE
+        return MISSING
     own, share = PAPER[m["run"]["material"]], PAPER_SHARE[m["run"]["scale"]]
     found = {"two_point_correlation": own.eps_s2, "lineal_path": own.eps_l}
     values = {measure: m[measure]["discrepancy_percent"] for measure in found}
@@ -319,7 +308,7 @@ def reached(m: Metrics) -> str:
 def met(m: Metrics) -> str:
     """Whether volume fraction, grain size and copying are as they should be."""
     if m["extent"] != [64, 64]:
-        return NONE
+        return MISSING
     missed = []
     if abs(m["volume_fraction"]["difference"]) > TARGETS["volume_fraction"]:
         missed.append("volume fraction")

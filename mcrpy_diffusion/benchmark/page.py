@@ -12,8 +12,10 @@ from mcrpy_diffusion.benchmark.machine import describe_all
 from mcrpy_diffusion.benchmark.plan import Plan
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table, seconds
 from mcrpy_diffusion.io.files import write_atomically, write_json
-from mcrpy_diffusion.reports.figures import benchmark_pictures, structure_pictures
-from mcrpy_diffusion.reports.report import setting_groups, template
+from mcrpy_diffusion.reports.benchmark_figures import benchmark_pictures
+from mcrpy_diffusion.reports.pictures import structure_pictures
+from mcrpy_diffusion.reports.report import template
+from mcrpy_diffusion.reports.settings_table import setting_groups
 
 N_SHOWN = 8  # structures of each method
 

@@ -13,6 +13,7 @@ from mcrpy_diffusion.data.crops import all_crops, grid_crops, n_positions, rando
 from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.data.split import HELD_OUT_SEED
 from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.evaluation.results import Evaluation
 from mcrpy_diffusion.metrics.copying import distance_matrix
 from mcrpy_diffusion.metrics.diversity import mean_nearest_distance
 from mcrpy_diffusion.metrics.frechet_distance import frechet_distance
@@ -139,24 +140,24 @@ def quality(structures: np.ndarray, real: RealSets) -> dict[str, Any]:
     """
     same_extent = real.part.shape == structures.shape[1:]
     looked_in: dict[str, Any] = {"training": real.part[None]} if same_extent else {"micrographs": [real.part]}
-    metrics = _evaluate(structures, real, **looked_in)
-    nearest, difference = metrics["nearest_training_image"], metrics["volume_fraction"]
+    evaluation = _evaluate(structures, real, **looked_in)
+    nearest, fraction = evaluation.nearest_training_image, evaluation.volume_fraction
     return {
         "volume_fraction": {
-            "mean": difference["generated"],
-            "std": difference["generated_std"],
-            "seen": difference["difference"],
-            "held_out": difference["held_out_difference"],
+            "mean": fraction.generated,
+            "std": fraction.generated_std,
+            "seen": fraction.difference,
+            "held_out": fraction.held_out_difference,
         },
-        **_discrepancies(metrics),
+        **_discrepancies(evaluation),
         **by_features(real.features(structures), real.features(real.unseen), real.features(real.grid)),
         "diversity": diversity(structures, real.independent, periodic=True),
         "copies": {
-            "minimum_mse": nearest["minimum_mse"],
-            "real_minimum_mse": nearest["held_out_minimum_mse"],
-            "independent_mse": nearest["independent_mse"],
-            "n_exact": nearest["n_exact_copies"],
-            "z": metrics["data_copying"]["z"],
+            "minimum_mse": nearest.minimum_mse,
+            "real_minimum_mse": nearest.held_out_minimum_mse,
+            "independent_mse": nearest.independent_mse,
+            "n_exact": nearest.n_exact_copies,
+            "z": evaluation.data_copying.z,
         },
     }
 
@@ -182,33 +183,31 @@ def real_quality(n: int, real: RealSets) -> dict[str, Any]:
     ]
     found = []
     for crops in sets:
-        metrics = _evaluate(crops, real)
-        fraction = metrics["volume_fraction"]
-        differences = {"seen": fraction["difference"], "held_out": fraction["held_out_difference"]}
+        evaluation = _evaluate(crops, real)
+        fraction = evaluation.volume_fraction
+        differences = {"seen": fraction.difference, "held_out": fraction.held_out_difference}
+        sizes = {side: None if value is None else abs(value) for side, value in differences.items()}
         found.append(
             {
-                "volume_fraction": {"mean": fraction["generated"], "std": fraction["generated_std"]}
-                | {side: None if value is None else abs(value) for side, value in differences.items()},
-                **_discrepancies(metrics),
+                "volume_fraction": {"mean": fraction.generated, "std": fraction.generated_std, **sizes},
+                **_discrepancies(evaluation),
                 **by_features(real.features(crops), real.features(real.unseen), real.features(real.grid)),
             }
         )
     return _mean(found) | {"n_sets": len(sets), "diversity": None, "copies": None}
 
 
-def _evaluate(structures: np.ndarray, real: RealSets, **looked_in: Any) -> dict[str, Any]:
+def _evaluate(structures: np.ndarray, real: RealSets, **looked_in: Any) -> Evaluation:
     """Compare structures with the part that was seen and the one that was not."""
     options: dict[str, Any] = {"n_phases": real.n_phases, "periodic": real.periodic, "held_out": real.held_out}
     return evaluate(real.original, structures, **options, **looked_in)
 
 
-def _discrepancies(metrics: Mapping[str, Any]) -> dict[str, dict[str, float | None]]:
+def _discrepancies(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
+    curves = {"eps_s2_percent": evaluation.two_point_correlation, "eps_l_percent": evaluation.lineal_path}
     return {
-        name: {
-            "seen": metrics[measure]["discrepancy_percent"],
-            "held_out": metrics[measure]["held_out_discrepancy_percent"],
-        }
-        for name, measure in (("eps_s2_percent", "two_point_correlation"), ("eps_l_percent", "lineal_path"))
+        name: {"seen": curve.discrepancy_percent, "held_out": curve.held_out_discrepancy_percent}
+        for name, curve in curves.items()
     }
 
 

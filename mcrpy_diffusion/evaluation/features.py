@@ -1,11 +1,13 @@
-"""Part of stage 4: the measures by features of a trained network, each with its interval and its floor."""
+"""Measures by the features of a trained network, each with its interval and its floor."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.evaluation.results import FeatureMeasure, FeatureMeasures, PairCounts
 from mcrpy_diffusion.metrics.frechet_distance import MIN_RESAMPLED, N_RESAMPLES, frechet_distance, frechet_interval
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, image_features
 from mcrpy_diffusion.metrics.precision_recall import MEASURES, N_NEIGHBOURS, min_resampled, precision_recall
@@ -23,7 +25,7 @@ def generative_measures(
     floor_sets: tuple[np.ndarray, np.ndarray] | None,
     *,
     divide: bool,
-) -> dict[str, dict[str, Any]]:
+) -> FeatureMeasures:
     """Measure the features of each set and compare them.
 
     Parameters
@@ -41,8 +43,8 @@ def generative_measures(
 
     Returns
     -------
-    dict
-        See `compare_features`; each measure also with its `name` and the network, `features`.
+    FeatureMeasures
+        As `compare_features`, with the name of each measure and the network.
     """
     original, generated = given["original"], given["generated"]
     if network is None:
@@ -59,10 +61,9 @@ def generative_measures(
         }
     floor_features = (found.pop("first"), found.pop("second")) if floor_sets is not None else None
     measures = compare_features(**found, floor_sets=floor_features, divide=divide)
-    for measure, values in measures.items():
-        values["features"] = network.name
-        values["name"] = network.distance_name if measure == GENERATIVE[0] else f"{measure} ({network.title})"
-    return measures
+    names = {m: f"{m} ({network.title})" for m in GENERATIVE} | {"frechet_distance": network.distance_name}
+    named = {m: replace(getattr(measures, m), name=name, features=network.name) for m, name in names.items()}
+    return FeatureMeasures(**named)
 
 
 def compare_features(
@@ -72,7 +73,7 @@ def compare_features(
     held_out: np.ndarray | None = None,
     floor_sets: tuple[np.ndarray, np.ndarray] | None = None,
     divide: bool = True,
-) -> dict[str, dict[str, Any]]:
+) -> FeatureMeasures:
     """Compare sets of features: Frechet distance, precision, recall, density and coverage.
 
     Parameters
@@ -88,10 +89,9 @@ def compare_features(
 
     Returns
     -------
-    dict
-        For each measure `value`, its 95 % `interval`, `held_out_value`, `n_images`; `floor`, that of two disjoint sets
-        of `floor_n_images` real images, and `value_at_floor_counts`, that of as many original and generated ones.
-        What there are too few images for is None, and `reason` says so.
+    FeatureMeasures
+        Without `name` and `features`. What there are too few images for is None, and
+        `reason` says so.
     """
     values, intervals = _feature_values(original, generated, N_RESAMPLES)
     held_out_values = _feature_values(original[:0] if held_out is None else held_out, generated)[0]
@@ -102,37 +102,40 @@ def compare_features(
     as_many = values
     if (len(first), len(second)) != (len(original), len(generated)):
         as_many, _ = _feature_values(first, generated[_shuffled(len(generated))[: len(second)]])
-    measures: dict[str, dict[str, Any]] = {}
-    for name in GENERATIVE:
-        measures[name] = {
-            "value": values[name],
-            "interval": intervals[name],
-            "held_out_value": held_out_values[name],
-            "n_images": {"original": len(original), "generated": len(generated)},
-            "floor": floors[name],
-            "floor_n_images": [len(first), len(second)],
-            "value_at_floor_counts": as_many[name] if floors[name] is not None else None,
-            "reason": _too_few(name, len(original), len(generated), min(len(first), len(second))),
-        }
-    return measures
+    measures = {
+        name: FeatureMeasure(
+            name=None,
+            features=None,
+            value=values[name],
+            interval=intervals[name],
+            held_out_value=held_out_values[name],
+            n_images=PairCounts(original=len(original), generated=len(generated)),
+            floor=floors[name],
+            floor_n_images=(len(first), len(second)),
+            value_at_floor_counts=as_many[name] if floors[name] is not None else None,
+            reason=_too_few(name, len(original), len(generated), min(len(first), len(second))),
+        )
+        for name in GENERATIVE
+    }
+    return FeatureMeasures(**measures)
 
 
 def _feature_values(
     first: np.ndarray, second: np.ndarray, n_resamples: int = 0
-) -> tuple[dict[str, float | None], dict[str, list[float] | None]]:
+) -> tuple[dict[str, float | None], dict[str, tuple[float, float] | None]]:
     """Return the measures and their intervals; None where there are too few images."""
     values: dict[str, float | None] = dict.fromkeys(GENERATIVE)
-    intervals: dict[str, list[float] | None] = dict.fromkeys(GENERATIVE)
+    intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(GENERATIVE)
     n = min(len(first), len(second))
     if n >= 2:
         values["frechet_distance"] = frechet_distance(first, second)
     if n_resamples and n >= MIN_RESAMPLED:
-        intervals["frechet_distance"] = list(frechet_interval(first, second, n_resamples=n_resamples, seed=SEED))
+        intervals["frechet_distance"] = frechet_interval(first, second, n_resamples=n_resamples, seed=SEED)
     if n > N_NEIGHBOURS:
         enough = n >= min_resampled(N_NEIGHBOURS)
         found = precision_recall(first, second, n_resamples=n_resamples if enough else 0, seed=SEED)
         values |= {name: getattr(found, name) for name in MEASURES}
-        intervals |= {name: list(interval) for name, interval in found.intervals.items()}
+        intervals |= found.intervals
     return values, intervals
 
 
@@ -159,28 +162,29 @@ def _too_few(measure: str, n_original: int, n_generated: int, n_floor: int) -> s
     return None
 
 
-def not_measured(reason: str) -> dict[str, dict[str, Any]]:
-    keys = ("value", "interval", "held_out_value", "n_images", "floor", "floor_n_images", "value_at_floor_counts")
-    empty: dict[str, Any] = dict.fromkeys((*keys, "features", "name"))
-    return {measure: {**empty, "reason": reason} for measure in GENERATIVE}
+def not_measured(reason: str) -> FeatureMeasures:
+    """Return the measures where none was made."""
+    empty: dict[str, Any] = dict.fromkeys(FeatureMeasure.__dataclass_fields__)
+    measure = FeatureMeasure(**empty | {"reason": reason})
+    return FeatureMeasures(**dict.fromkeys(GENERATIVE, measure))
 
 
-def feature_warnings(metrics: dict[str, Any], *, overlapping: bool) -> list[str]:
-    """Say what a reader has to know before believing a measure by features."""
-    distance = metrics["frechet_distance"]
+def feature_warnings(distance: FeatureMeasure, *, overlapping: bool) -> tuple[str, ...]:
+    """Return what limits the measures by features, of which the Frechet distance is given."""
     found: list[str] = []
-    if distance["value"] is None:
-        return found
+    if distance.value is None or distance.n_images is None:
+        return ()
     if overlapping:
         found.append(
-            "the original images are crops of the same micrographs and overlap, so that the nearest neighbours of each "
-            "are itself, shifted: precision, recall, density and coverage come out too small, also between real images"
+            "the original images are overlapping crops of the same micrographs, and the nearest neighbours of each "
+            "are its own shifted copies: precision, recall, density and coverage are underestimated, also between real "
+            "images"
         )
-    n = distance["n_images"]
-    if min(n.values()) < ENOUGH_IMAGES:
+    n = distance.n_images
+    if min(n.original, n.generated) < ENOUGH_IMAGES:
         found.append(
-            f"{distance['name']} of {n['original']} original and {n['generated']} generated images: below "
-            f"{ENOUGH_IMAGES} of each it comes out too large; compare it with its floor, not with figures from other "
+            f"{distance.name} of {n.original} original and {n.generated} generated images: it is overestimated with "
+            f"fewer than {ENOUGH_IMAGES} images in each set; compare it with its floor, not with values from other "
             "numbers of images"
         )
-    return found
+    return tuple(found)

@@ -1,9 +1,12 @@
-"""Part of stage 4: one measure of two sets of structures -> difference, interval, and floor between real ones."""
+"""One measure of two sets of structures -> difference, interval, and sampling floor between real ones."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
+from mcrpy_diffusion.evaluation.results import Counts, CurveDiscrepancy, ScalarComparison
 from mcrpy_diffusion.metrics.frechet_distance import MIN_RESAMPLED, N_RESAMPLES, centred_interval, random_halves
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 
@@ -11,10 +14,10 @@ N_FLOOR_DRAWS = 200
 FLOOR_SEED = 0
 
 
-def draws(
+def bootstrap_counts(
     n: int, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, seed: int = FLOOR_SEED
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw two sets of real images, with replacement: the same ones for every measure of an evaluation.
+    """Draw two bootstrap sets of real images: the same ones for every measure of an evaluation.
 
     Parameters
     ----------
@@ -39,17 +42,19 @@ def _times(indices: np.ndarray, n: int) -> np.ndarray:
     return np.bincount(places.ravel(), minlength=n * len(indices)).reshape(len(indices), n)
 
 
-def means_of_draws(
+def bootstrap_means(
     values: np.ndarray, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, seed: int = FLOOR_SEED
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the means (n_draws, ...) of the values (N, ...) of as many images as there are, and of `n_images`."""
-    drawn = draws(len(values), n_images, n_draws=n_draws, seed=seed)
+    drawn = bootstrap_counts(len(values), n_images, n_draws=n_draws, seed=seed)
     first, second = (np.tensordot(times, values, axes=1) for times in drawn)
     return first / len(values), second / n_images
 
 
-def floor(curves: np.ndarray, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, seed: int = FLOOR_SEED) -> np.ndarray:
-    """Measure the discrepancy that comes from the numbers of images alone: that between two sets of real ones.
+def sampling_floor(
+    curves: np.ndarray, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, seed: int = FLOOR_SEED
+) -> np.ndarray:
+    """Measure the discrepancy between two bootstrap sets of real images, which the numbers of images alone cause.
 
     Parameters
     ----------
@@ -65,87 +70,91 @@ def floor(curves: np.ndarray, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, se
     Returns
     -------
     (n_draws,) float64
-        Discrepancy of the mean curves of both, percent, eq. (23); without the draws whose first set lacks the phase.
+        Discrepancy of the mean curves of both, percent, eq. (23); draws whose first set lacks the phase are left out.
 
     Notes
     -----
-    Real images scatter on both sides. A mean of M images that is compared with the mean of N independent ones is off
-    by sqrt(1 / M + 1 / N) of what single images scatter.
+    The difference between the means of M images and of N independent ones has the standard deviation of single images
+    times sqrt(1 / M + 1 / N).
     """
-    first, second = means_of_draws(curves, n_images, n_draws=n_draws, seed=seed)
+    first, second = bootstrap_means(curves, n_images, n_draws=n_draws, seed=seed)
     return np.array([discrepancy(a, b) for a, b in zip(first, second) if a.any()])
 
 
-def compare_scalars(values: dict[str, np.ndarray]) -> dict[str, float | list[float] | None]:
+def compare_scalars(
+    values: Mapping[str, np.ndarray], *, phase: int, n_images: Counts | None = None
+) -> ScalarComparison:
     """Compare a number per structure between sets.
 
     Parameters
     ----------
-    values : dict
-        `original` (N,), `generated` (M,) and, where there are any, `held_out` and `training`.
+    values : mapping
+        `original` (N,), `generated` (M,) and, if available, `held_out` and `training`.
+    phase : int
+        The phase that was measured.
+    n_images : Counts, optional
+        Structures behind the values; by default, one for each value.
 
     Returns
     -------
-    dict
-        Mean and, with `_std`, standard deviation of each set; `difference` and `held_out_difference`, generated minus
-        real; the 95 % `interval` of the first, from halves of both sets (`random_halves`); `floor`, the mean absolute
-        difference between two sets of real structures in the numbers of both.
+    ScalarComparison
+        With the 95 % interval from halves of both sets (`random_halves`), and the sampling floor.
     """
-    found: dict[str, float | list[float] | None] = {}
-    for name, each in values.items():
-        found[name] = float(each.mean())
-        found[f"{name}_std"] = float(each.std())
-    real, made = values["original"], values["generated"]
+    real, made, held_out = values["original"], values["generated"], values.get("held_out")
+    means = {name: float(each.mean()) for name, each in values.items()}
+    stds = {f"{name}_std": float(each.std()) for name, each in values.items()}
     difference = float(made.mean() - real.mean())
-    found["difference"] = difference
-    found["interval"] = None
+    interval = floor = None
     if min(len(real), len(made)) >= MIN_RESAMPLED:
-        resampled = _means_of_halves(made, 1) - _means_of_halves(real, 0)
-        found["interval"] = list(centred_interval(resampled, difference))
-    held_out = values.get("held_out")
-    found["held_out_difference"] = None if held_out is None else float(made.mean() - held_out.mean())
-    found["floor"] = None
+        interval = centred_interval(_means_of_halves(made, 1) - _means_of_halves(real, 0), difference)
     if len(real) > 1:
-        first, second = means_of_draws(real, len(made))
-        found["floor"] = float(np.abs(second - first).mean())
-    return found
+        first, second = bootstrap_means(real, len(made))
+        floor = float(np.abs(second - first).mean())
+    return ScalarComparison(
+        **means,
+        **stds,
+        difference=difference,
+        interval=interval,
+        held_out_difference=None if held_out is None else float(made.mean() - held_out.mean()),
+        floor=floor,
+        phase=phase,
+        n_images=n_images or Counts(**{name: len(each) for name, each in values.items()}),
+    )
 
 
-def compare_curves(curves: dict[str, np.ndarray]) -> dict[str, float | list[float] | None]:
+def compare_curves(curves: Mapping[str, np.ndarray]) -> CurveDiscrepancy:
     """Compare a curve per structure between sets, by the discrepancies of the mean curves.
 
     Parameters
     ----------
-    curves : dict
-        `original` (N, r), `generated` (M, r) and, where there are any, `held_out` and `training`.
+    curves : mapping
+        `original` (N, r), `generated` (M, r) and, if available, `held_out` and `training`.
 
     Returns
     -------
-    dict
-        Discrepancies, eq. (23), and the `floor_percent`; the 95 % `interval_percent` is that of
-        `discrepancy_percent`, from halves of both sets (`random_halves`). None where a set is not there, or the first
-        lacks the phase.
+    CurveDiscrepancy
+        With the 95 % interval from halves of both sets (`random_halves`).
     """
     mean = {name: values.mean(axis=0) for name, values in curves.items()}
     real, made = curves["original"], curves["generated"]
     value = _discrepancy(mean, "original", "generated")
     floors = interval = None
     if len(real) > 1 and value is not None:
-        floors = floor(real, len(made))
+        floors = sampling_floor(real, len(made))
     if min(len(real), len(made)) >= MIN_RESAMPLED and value is not None:
         pairs = zip(_means_of_halves(real, 0), _means_of_halves(made, 1))
         resampled = np.array([discrepancy(a, b) for a, b in pairs if a.any()])
         if len(resampled) == N_RESAMPLES:
-            interval = list(centred_interval(resampled, value, low=0.0))
-    return {
-        "discrepancy_percent": value,
-        "interval_percent": interval,
-        "held_out_discrepancy_percent": _discrepancy(mean, "held_out", "generated"),
-        "floor_percent": None if floors is None else float(floors.mean()),
-        "floor_std_percent": None if floors is None else float(floors.std()),
-        "original_to_held_out_percent": _discrepancy(mean, "original", "held_out"),
-        "original_to_training_percent": _discrepancy(mean, "original", "training"),
-    }
+            interval = centred_interval(resampled, value, low=0.0)
+    return CurveDiscrepancy(
+        discrepancy_percent=value,
+        interval_percent=interval,
+        held_out_discrepancy_percent=_discrepancy(mean, "held_out", "generated"),
+        floor_percent=None if floors is None else float(floors.mean()),
+        floor_std_percent=None if floors is None else float(floors.std()),
+        original_to_held_out_percent=_discrepancy(mean, "original", "held_out"),
+        original_to_training_percent=_discrepancy(mean, "original", "training"),
+    )
 
 
 def _means_of_halves(values: np.ndarray, seed: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.io.records import check_plain
 from mcrpy_diffusion.io.untrusted import parse_json
-from mcrpy_diffusion.models.card_check import check_plain
 from mcrpy_diffusion.models.model_card import ModelCard
 from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, default_sampling
 
@@ -83,8 +83,12 @@ class ModelInfo:
             If a value is out of range.
         """
         given = {k: v for k, v in given.items() if v is not None}
-        usual = default_sampling(self.settings).to_dict() if self.card is None else self.card.sampling
-        recommended: dict[str, Any] = {key: usual[key] for key in ("sampler", "n_sampling_steps") if key in usual}
+        recommended: dict[str, Any] = {}
+        if self.card is None:
+            usual = default_sampling(self.settings)
+            recommended = {"sampler": usual.sampler, "n_sampling_steps": usual.n_sampling_steps}
+        elif self.card.sampling is not None:
+            recommended = self.card.sampling.to_dict()
         if given.get("eta") and "sampler" not in given:
             given["sampler"] = "ddim"  # which alone adds noise
         if given.get("sampler", recommended.get("sampler")) != recommended.get("sampler"):
@@ -127,8 +131,8 @@ def _check_info(info: ModelInfo) -> None:
         raise InputError(f"the model's training_seconds is {info.training_seconds!r:.100}; allowed is a number")
     if not all(isinstance(value, dict) for value in (info.provenance, info.versions)):
         raise InputError("the model's provenance or versions is no dictionary")
-    check_plain(info.provenance, "provenance")
-    check_plain(info.versions, "versions")
+    check_plain(info.provenance, "the model's provenance")
+    check_plain(info.versions, "the model's versions")
     for name in ("reference_sha256", "descriptor_types"):
         texts = info.provenance.get(name) or []
         if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
@@ -141,12 +145,12 @@ def _check_info(info: ModelInfo) -> None:
         if len(row) != n_fractions or not all(type(v) in (int, float) and 0 <= v <= 1 for v in row):
             raise InputError(f"the model's conditions hold {str(row)[:100]}; allowed are {n_fractions} fractions")
     if info.card is not None:
-        SamplingSettings.from_dict(info.card.sampling)  # raises where it recommends what is not allowed
-        phases = sorted(info.card.statistics.get("curves", {}).keys() - {"distance"})
+        info.sampling_settings()  # raises where the card recommends what is not allowed
+        statistics = info.card.statistics
+        phases = [] if statistics is None else sorted(statistics.curves.phases)
         if not all(int(phase) < info.n_phases for phase in phases):
             raise InputError(
-                f"the model's card has statistics of the phases {', '.join(phases)}; allowed are those of the model, "
-                f"below {info.n_phases}"
+                f"the phases of the model's statistics must be below {info.n_phases}, got {', '.join(phases)}"
             )
 
 

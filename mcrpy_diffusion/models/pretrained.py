@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.models.card_page import MIB, markdown
 from mcrpy_diffusion.models.checkpoint import ModelInfo, count_weights, read_info
-from mcrpy_diffusion.models.model_card import MIB, markdown
 from mcrpy_diffusion.runtime.tables import MISSING, number, text_table
 
 FOLDER = Path(__file__).parent
@@ -89,12 +89,12 @@ def _row(name: str) -> tuple[str, ...]:
 
 
 def _figures(info: ModelInfo) -> tuple[str, str, str]:
-    if info.card is None or not info.card.figures:
+    if info.card is None or info.card.figures is None:
         return MISSING, MISSING, MISSING
     figures = info.card.figures
-    fraction = figures["volume_fraction"]
-    curves = [figures[measure] for measure in ("two_point_correlation", "lineal_path")]
+    fraction = figures.volume_fraction
     s2, lineal = (
-        f"{number(c['discrepancy_percent'], '{:.1f}')} ({number(c['floor_percent'], '{:.1f}')})" for c in curves
+        f"{number(curve.discrepancy_percent, '{:.1f}')} ({number(curve.floor_percent, '{:.1f}')})"
+        for curve in (figures.two_point_correlation, figures.lineal_path)
     )
-    return f"{fraction['generated']:.4f} ({fraction['original']:.4f})", s2, lineal
+    return f"{fraction.generated:.4f} ({fraction.original:.4f})", s2, lineal

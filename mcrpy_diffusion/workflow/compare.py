@@ -13,12 +13,13 @@ import numpy as np
 
 from mcrpy_diffusion.data.crops import random_crops, split
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluation.copies import pairs_of
 from mcrpy_diffusion.evaluation.evaluate import evaluate
+from mcrpy_diffusion.evaluation.pairs import find_pairs
 from mcrpy_diffusion.io.npy_files import Budget, load_npy
 from mcrpy_diffusion.io.untrusted import read_json, reject_symlinks
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
-from mcrpy_diffusion.reports.report import console_table, write_report
+from mcrpy_diffusion.reports.console import console_table
+from mcrpy_diffusion.reports.report import write_report
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.settings import FEATURES
 
@@ -71,16 +72,16 @@ def compare_folders(
         If a folder holds no structures, they do not fit together, or the network's weights are not there.
     """
     if features not in FEATURES:
-        raise InputError(f"features is {features!r}; allowed are {', '.join(FEATURES)}")
+        raise InputError(f"features must be one of {', '.join(FEATURES)}, got {features!r}")
     started = time.monotonic()
     structures, references = read_structures(generated), read_structures(original)
     unseen = [] if held_out is None else read_structures(held_out)
     extents = {s.shape for s in structures}
     if len(extents) > 1:
-        raise InputError(f"{generated}: structures of different extents {sorted(extents)}; allowed is one extent")
+        raise InputError(f"{generated}: the structures must have one extent, got {sorted(extents)}")
     if len({s.dtype for s in [*structures, *references, *unseen]}) > 1:
         folders = ", ".join(str(folder) for folder in (original, generated, held_out) if folder is not None)
-        raise InputError(f"{folders}: some are phases, others grey values; allowed is one kind")
+        raise InputError(f"{folders}: structures must be all phases or all grey values, got both")
     extent = (structures[0].shape[0], structures[0].shape[1])
     made = np.stack(structures)
     if all(r.shape == extent for r in references):
@@ -93,7 +94,7 @@ def compare_folders(
     apart = _cut(unseen, extent, seed=seed) if unseen else None
     largest = max(int(images.max()) for images in (made, real, apart) if images is not None)
     n_phases = 0 if made.dtype.kind == "f" else max(largest + 1, 2)
-    metrics = evaluate(
+    evaluation = evaluate(
         real,
         made,
         n_phases=n_phases,
@@ -119,14 +120,16 @@ def compare_folders(
     written = write_report(
         out,
         name=Path(original).resolve().name,
-        metrics=metrics,
+        metrics=evaluation,
         original=real,
         generated=made,
         settings=settings,
         seconds=seconds,
-        pairs=pairs_of(metrics, made, training=training, micrographs=micrographs),
+        pairs=find_pairs(
+            evaluation.nearest_training_image.closest_pairs, made, training=training, micrographs=micrographs
+        ),
     )
-    return "\n".join([console_table(metrics, seconds, full=True), *(f"  {path}" for path in written)])
+    return "\n".join([console_table(evaluation, seconds, full=True), *(f"  {path}" for path in written)])
 
 
 def _cut(structures: Sequence[np.ndarray], extent: tuple[int, int], *, seed: int) -> np.ndarray:
@@ -226,7 +229,7 @@ def _is_of_crops(folder: Path) -> bool:
 def _read(file: Path, budget: Budget) -> np.ndarray:
     def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
         if len(shape) != 2 or 0 in shape:
-            raise InputError(f"{file}: {dtype} of shape {shape}; allowed are numbers of shape (I, J)")
+            raise InputError(f"{file}: must have numbers of shape (I, J), got {dtype} of shape {shape}")
         budget.take(str(file), math.prod(shape) * dtype.itemsize)
 
     structure = load_npy(file, check=check)
@@ -234,5 +237,5 @@ def _read(file: Path, budget: Budget) -> np.ndarray:
     low, high = structure.min(), structure.max()
     if not (0 <= low and high <= (1 if grey else 255)):
         kind = "grey values 0 to 1" if grey else "phases 0, 1, 2, ..."
-        raise InputError(f"{file}: values from {low} to {high}; allowed are {kind}")
+        raise InputError(f"{file}: values must be {kind}, got {low} to {high}")
     return structure.astype(np.float32 if grey else np.uint8)

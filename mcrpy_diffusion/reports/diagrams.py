@@ -1,0 +1,77 @@
+"""What all diagrams share: colours, axes, and both colour schemes of a page."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from mcrpy_diffusion.reports.pictures import data_uri
+
+# Okabe and Ito's colours, which colour-blind readers can tell apart; line styles say the same a second time.
+LIGHT = {"paper": "#ffffff", "ink": "#1b1f24", "generated": "#0072b2", "original": "#1b1f24", "held_out": "#d55e00"}
+DARK = {"paper": "#14171a", "ink": "#e6e8ea", "generated": "#56b4e9", "original": "#e6e8ea", "held_out": "#e69f00"}
+LINE_STYLES = {"original": "-", "generated": "--", "held_out": ":"}
+
+
+def new_figure(size: tuple[float, float], *, dpi: int, colours: Mapping[str, str] = LIGHT) -> Figure:
+    """Return an empty figure of a size in inches."""
+    figure = Figure(figsize=size, dpi=dpi, facecolor=colours["paper"], layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    stream = io.BytesIO()
+    figure.savefig(stream, format="png", metadata={"Software": None})
+    return stream.getvalue()
+
+
+def diagram(
+    draw: Callable[..., None],
+    *,
+    alt: str,
+    caption: str,
+    size: tuple[float, float] = (5, 3.6),
+    dpi: int = 150,
+) -> dict[str, str]:
+    """Draw a diagram for light and for dark screens.
+
+    Parameters
+    ----------
+    draw : callable
+        Called with axes and the keyword `colours`.
+    alt, caption : str
+        Alternative text and caption.
+    size : (float, float)
+        Inches.
+    dpi : int
+        Pixels per inch.
+
+    Returns
+    -------
+    dict
+        `light` and `dark`, data URIs; `alt`, `caption`.
+    """
+    sources = {}
+    for scheme, colours in (("light", LIGHT), ("dark", DARK)):
+        figure = new_figure(size, dpi=dpi, colours=colours)
+        draw(figure.subplots(), colours=colours)
+        sources[scheme] = data_uri(png(figure))
+    return {**sources, "alt": alt, "caption": caption}
+
+
+def style_axes(ax: Axes, title: str, colours: Mapping[str, str]) -> None:
+    """Give a diagram its title, colours and legend."""
+    ax.set_title(title, loc="left", color=colours["ink"], fontsize=11)
+    ax.set_facecolor(colours["paper"])
+    ax.tick_params(colors=colours["ink"])
+    for part in (ax.xaxis.label, ax.yaxis.label):
+        part.set_color(colours["ink"])
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["bottom", "left"]].set_color(colours["ink"])
+    ax.legend(frameon=False, labelcolor=colours["ink"], fontsize=9)
