@@ -110,7 +110,7 @@ def test_a_data_set_of_crops_is_not_divided_for_a_floor(tmp_path: Path, kind: st
 
 def test_features_that_there_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert feature_network("none", periodic=True) is None
-    with pytest.raises(InputError, match="allowed are none, vgg19, inception"):
+    with pytest.raises(InputError, match="must be one of none, vgg19, inception"):
         compare_folders(tmp_path, tmp_path, tmp_path / "out", features="resnet")
     assert FEATURES[0] == "none"
     images = folder(tmp_path / "images", {str(i): noise((16, 16), seed=i) for i in range(3)})
@@ -131,11 +131,11 @@ def test_structures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     [
         (None, {"0": noise((4, 4), seed=0)}, "no such folder"),
         ({}, {"0": noise((4, 4), seed=0)}, "no structures"),
-        ({"0": noise((4, 4), seed=0)}, {"0": noise((4, 4), seed=0), "1": noise((5, 4), seed=0)}, "different extents"),
+        ({"0": noise((4, 4), seed=0)}, {"0": noise((4, 4), seed=0), "1": noise((5, 4), seed=0)}, "must have one extent"),
         ({"0": noise((4, 4), seed=0)}, {"0": noise((5, 5), seed=0)}, "allowed is at least the extent"),
         ({"0": np.ones((4, 4), dtype=np.float32)}, {"0": noise((4, 4), seed=0)}, "grey values"),
-        ({"0": np.full((4, 4), np.nan)}, {"0": noise((4, 4), seed=0)}, "allowed are grey values 0 to 1"),
-        ({"0": np.full((4, 4), -1)}, {"0": noise((4, 4), seed=0)}, "allowed are phases"),
+        ({"0": np.full((4, 4), np.nan)}, {"0": noise((4, 4), seed=0)}, "must be grey values 0 to 1"),
+        ({"0": np.full((4, 4), -1)}, {"0": noise((4, 4), seed=0)}, "must be phases"),
         ({"0": noise((4, 4, 4), seed=0)}, {"0": noise((4, 4), seed=0)}, "shape"),
         ({"0": np.array([None])}, {"0": noise((4, 4), seed=0)}, "holds Python objects"),
     ],
@@ -184,5 +184,5 @@ def test_larger_held_out_structures_are_cut(tmp_path: Path, monkeypatch: pytest.
     assert metrics["n_images"] == {"original": 70, "generated": 8, "held_out": 70}
     assert metrics["data_copying"]["n_images"] == {"generated": 8, "real": 64}
     grey = folder(tmp_path / "grey", {"c": np.ones((20, 9), dtype=np.float32)})
-    with pytest.raises(InputError, match="grey: some are phases, others grey values"):
+    with pytest.raises(InputError, match="all phases or all grey values"):
         compare_folders(original, generated, tmp_path / "out", held_out=grey)

@@ -216,9 +216,9 @@ def test_console_table_states_each_measure_beside_held_out_and_floor() -> None:
         f"({held_out.mean():.4f})",
         f"±{fraction.floor:.4f}",
     ]
-    shown = [float(word) for word in lines[3].split("eps_S2")[1].replace("%", "").split()]
+    printed = [float(word) for word in lines[3].split("eps_S2")[1].replace("%", "").split()]
     wanted = [getattr(s2, f"{key}_percent") for key in ("discrepancy", "held_out_discrepancy", "floor")]
-    assert shown == pytest.approx(wanted, abs=0.051)
+    assert printed == pytest.approx(wanted, abs=0.051)
     nearest = metrics.nearest_training_image
     assert lines[5].split()[-2:] == [f"{nearest.minimum_mse:.4f}", f"{nearest.held_out_minimum_mse:.4f}"]
     assert lines[-1] == "seconds: training data 1.2, training 240.0, sampling 8.8, together 250.0"
@@ -361,7 +361,7 @@ def test_diagrams_have_texts_that_say_their_figures(full: tuple[Page, Evaluation
     assert any(mean in text for text in _alts(page, "Histograms of the equivalent diameter"))
     copying = metrics.data_copying
     (text,) = _alts(page, "Histograms of the distance")
-    assert f"{copying.median_mse:.3f}, of real unseen ones {copying.real_median_mse:.3f}" in text
+    assert f"{copying.median_mse:.3f}, of unseen real ones {copying.real_median_mse:.3f}" in text
     assert len(page.attributes("source")) == 2 + 2 + 1
 
 

@@ -40,8 +40,7 @@ def console_table(evaluation: Evaluation, seconds: Mapping[str, float], *, full:
     return "\n".join(
         [
             text_table(HEAD, cells, min_widths=(0, 16, 16, 16)),
-            *(line for note in notes(evaluation) for line in textwrap.wrap(note, WIDTH)),
-            counts(evaluation),
+            *(line for note in (*notes(evaluation), counts(evaluation)) for line in textwrap.wrap(note, WIDTH)),
             f"seconds: {times}, together {sum(seconds.values()):.1f}",
         ]
     )
