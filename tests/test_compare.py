@@ -69,7 +69,7 @@ def test_vgg19_tells_real_crops_from_noise(tmp_path: Path, monkeypatch: pytest.M
         for shown in (text, page):
             assert "Frechet distance (VGG-19)" in shown
             assert "FID" not in shown
-            assert "below 2048" in " ".join(shown.split())
+            assert "fewer than 2048" in " ".join(shown.split())
     assert metrics["real"]["precision"]["value"] > 0.7
     assert metrics["wrong"]["precision"]["value"] == metrics["wrong"]["coverage"]["value"] == 0
     distance, worse = (metrics[name]["frechet_distance"] for name in ("real", "wrong"))
@@ -131,7 +131,7 @@ def test_structures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     [
         (None, {"0": noise((4, 4), seed=0)}, "no such folder"),
         ({}, {"0": noise((4, 4), seed=0)}, "no structures"),
-        ({"0": noise((4, 4), seed=0)}, {"0": noise((4, 4), seed=0), "1": noise((5, 4), seed=0)}, "must have one extent"),
+        ({"0": noise((4, 4), seed=0)}, {"0": noise((4, 4), seed=0), "1": noise((5, 4), seed=0)}, "one extent"),
         ({"0": noise((4, 4), seed=0)}, {"0": noise((5, 5), seed=0)}, "allowed is at least the extent"),
         ({"0": np.ones((4, 4), dtype=np.float32)}, {"0": noise((4, 4), seed=0)}, "grey values"),
         ({"0": np.full((4, 4), np.nan)}, {"0": noise((4, 4), seed=0)}, "must be grey values 0 to 1"),
