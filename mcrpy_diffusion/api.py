@@ -58,7 +58,7 @@ def make_dataset(
     scheduler : str, optional
         Address of a Dask scheduler, whose workers are used instead.
     **settings
-        Fields of `config.GenerationSettings`, such as `extent_x`, `extent_y`, `n_training_samples`, `seed`.
+        Fields of `settings.GenerationSettings`, such as `extent_x`, `extent_y`, `n_training_samples`, `seed`.
 
     Returns
     -------
@@ -94,8 +94,8 @@ def make_material(
     n_jobs, scheduler
         As in `make_dataset`.
     **settings
-        Fields of the material's settings (`config.AlloySettings`, `config.FibreSettings`, else
-        `config.GenerationSettings`), and `n_training_samples`, `seed`.
+        Fields of the material's settings (`settings.AlloySettings`, `settings.FibreSettings`, else
+        `settings.GenerationSettings`), and `n_training_samples`, `seed`.
 
     Raises
     ------
@@ -161,7 +161,7 @@ def train_model(
     on_step : callable, optional
         Called with (step, loss) after each step.
     **settings
-        Fields of `config.TrainingSettings` that differ from the preset's, such as `n_training_steps`.
+        Fields of `settings.TrainingSettings` that differ from the preset's, such as `n_training_steps`.
 
     Returns
     -------

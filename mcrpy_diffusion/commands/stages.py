@@ -48,11 +48,11 @@ def generate(options: dict[str, Any]) -> None:
     sources = [source is not None for source in (files, descriptor, images)]
     if sum(sources) > 1 or not (any(sources) or material) or (images and material) or (own and not material):
         raise InputError(
-            "give either --micrograph or --descriptor_filename, or --images, or --material, which the first two can go "
-            "with; --paper_recipe and --grain_ids go with --material"
+            "give one of --micrograph, --descriptor_filename, --images and --material (the first two also with "
+            "--material); --paper_recipe and --grain_ids need --material"
         )
     if "out" not in options:
-        raise InputError("give the data set's folder with --out, or --verify to check one")
+        raise InputError("give a folder for the data set with --out, or a data set to check with --verify")
     out, n_jobs, scheduler = options.pop("out"), options.pop("n_jobs", -1), options.pop("scheduler", None)
     if images:
         print(generate_from_images(images, options, out))

@@ -7,7 +7,6 @@ the one source of its option: `options_of` gives help, unit, range and choices t
 from mcrpy_diffusion.settings.base import Option, Settings, option, options_of
 from mcrpy_diffusion.settings.benchmark import FEATURES, METHODS, BenchmarkSettings
 from mcrpy_diffusion.settings.generation import (
-    ITERATIONS,
     MATERIALS,
     N_CROPS,
     N_RECONSTRUCTIONS,
@@ -16,9 +15,9 @@ from mcrpy_diffusion.settings.generation import (
     FibreSettings,
     GenerationSettings,
 )
-from mcrpy_diffusion.settings.presets import PRESET, PRESETS, SMALL, Preset, preset
+from mcrpy_diffusion.settings.presets import PRESET, PRESETS, Preset, preset
 from mcrpy_diffusion.settings.sampling import SAMPLERS, Sampler, SamplingSettings, default_sampling
-from mcrpy_diffusion.settings.training import MAX_TIMESTEPS, RUNTIME_FIELDS, TrainingSettings
+from mcrpy_diffusion.settings.training import RUNTIME_FIELDS, TrainingSettings
 
 __all__ = [
     "AlloySettings",
@@ -27,9 +26,7 @@ __all__ = [
     "FEATURES",
     "FibreSettings",
     "GenerationSettings",
-    "ITERATIONS",
     "MATERIALS",
-    "MAX_TIMESTEPS",
     "METHODS",
     "N_CROPS",
     "N_RECONSTRUCTIONS",
@@ -39,7 +36,6 @@ __all__ = [
     "Preset",
     "RUNTIME_FIELDS",
     "SAMPLERS",
-    "SMALL",
     "Sampler",
     "SamplingSettings",
     "Settings",

@@ -9,7 +9,7 @@ from mcrpy_diffusion.settings.base import Settings, option
 
 N_CROPS, N_RECONSTRUCTIONS = 2000, 400
 MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
-ITERATIONS = 300  # of MCRpy's optimizer for 64 x 64 pixels
+_ITERATIONS = 300  # of MCRpy's optimizer for 64 x 64 pixels
 
 _STRUCTURES, _MATERIAL = "structures", "material"
 _RECONSTRUCTION = "reconstruction by MCRpy (where crops are not used)"
@@ -82,7 +82,7 @@ class GenerationSettings(ExtentSettings):
         None,
         "largest number of iterations per structure",
         low=1,
-        if_none=f"{ITERATIONS} for each 64 pixels of the smaller extent",
+        if_none=f"{_ITERATIONS} for each 64 pixels of the smaller extent",
         group=_RECONSTRUCTION,
     )
     use_multigrid_descriptor: bool = option(False, "MCRpy's multigrid descriptors", group=_RECONSTRUCTION)
@@ -113,7 +113,7 @@ class GenerationSettings(ExtentSettings):
     @property
     def iterations(self) -> int:
         """Largest number of iterations of MCRpy's optimizer: larger structures need more to become as good."""
-        return self.max_iter or ITERATIONS * max(1, min(self.extent) // 64)
+        return self.max_iter or _ITERATIONS * max(1, min(self.extent) // 64)
 
 
 @dataclass(frozen=True)
