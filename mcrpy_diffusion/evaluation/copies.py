@@ -59,7 +59,7 @@ def find_copies(
     overlapping : bool
         Whether training structures overlap, so that a half of them is no set of unseen ones for the other.
     isotropic : bool
-        Whether copies are looked for in mirror images and, of square structures, quarter turns too.
+        Whether mirror images and, of square structures, quarter turns are searched for copies too.
 
     Returns
     -------

@@ -61,7 +61,7 @@ def evaluate(
     held_out : (H, I, J), optional
         Real structures that took no part in training.
     micrographs : sequence of (C, D), optional
-        What training crops were cut from; copies are looked for at every position.
+        What training crops were cut from; every position is searched for copies.
     features : FeatureNetwork, optional
         For the Frechet distance, precision, recall, density and coverage, which are not measured without it.
     floor_sets : (F, I, J) and (G, I, J), optional
@@ -70,9 +70,9 @@ def evaluate(
     overlapping : bool
         Whether the original structures are crops that overlap; where `micrographs` is given, they are.
     boundary_phase : int, optional
-        The phase of the boundaries between grains; grains are measured where it is given.
+        The phase of the boundaries between grains; without it, grains are not measured.
     isotropic : bool
-        Whether copies are looked for in mirror images and, of square structures, quarter turns too.
+        Whether mirror images and, of square structures, quarter turns are searched for copies too.
 
     Returns
     -------

@@ -148,7 +148,7 @@ class RealCurves(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Statistics(Record):
-    """The statistics of original structures, with which generated ones are compared where there is nothing else."""
+    """The statistics of original structures, with which generated ones are compared if the structures are missing."""
 
     curves: RealCurves
 

@@ -114,7 +114,7 @@ def write_report(
 
 
 def write_structures(folder: str | os.PathLike[str], generated: np.ndarray, *, suffix: str = "") -> Path:
-    """Write contact_sheet.png of structures (M, I, J) that there is nothing to compare with; return its path."""
+    """Write contact_sheet.png of generated structures (M, I, J) alone; return its path."""
     path = make_folder(folder) / f"contact_sheet{suffix}.png"
     contact_sheet(None, generated, path)
     return path

@@ -59,7 +59,7 @@ def compare_folders(
     boundary_phase : int, optional
         The phase that boundaries between grains are drawn in: grains are measured.
     isotropic : bool
-        Whether copies are looked for in mirror images and quarter turns too.
+        Whether mirror images and quarter turns are searched for copies too.
 
     Returns
     -------
