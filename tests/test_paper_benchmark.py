@@ -23,6 +23,7 @@ from benchmarks.paper.make import draw_set, made_with, make_data, read_set  # no
 from benchmarks.paper.plan import Plan  # noqa: E402
 from benchmarks.paper.published import PAPER  # noqa: E402
 from mcrpy_diffusion.errors import InputError  # noqa: E402
+from mcrpy_diffusion.evaluation.step_study import HEADINGS  # noqa: E402
 from mcrpy_diffusion.metrics.directions import anisotropy, curves_along  # noqa: E402
 from mcrpy_diffusion.metrics.spatial_statistics import DIRECTIONS_2D, two_point_correlation  # noqa: E402
 from mcrpy_diffusion.models.checkpoint import save_model  # noqa: E402
@@ -309,7 +310,7 @@ def test_tables_hold_ours_with_interval_and_floor_beside_the_papers(tmp_path):
 def test_the_summary_has_a_row_for_each_material_by_the_papers_sampler_where_it_was_measured():
     found = [canned("alloy", eps=1, sampler="ddpm"), canned("fibre", eps=1), canned("fibre", eps=1, sampler="ddpm")]
     text = tables.summary(found)
-    rows = [line for line in text.split("\n\n")[1].splitlines() if not line.startswith(("|---", "| material"))]
+    rows = [line for line in text.split("\n\n")[1].splitlines() if not line.startswith(("| ---", "| material"))]
     assert [tuple(cell.strip() for cell in line.split("|")[1:3]) for line in rows] == [
         ("alloy", "DDPM 20"),
         ("fibre", "DDIM 150"),
@@ -387,12 +388,14 @@ def test_the_table_of_other_structures_has_each_phase_and_each_direction_with_it
 
 def test_figure_8_leaves_out_what_was_not_measured(tmp_path):
     rows = [
-        {"sampler": sampler, "n_steps": n, "seconds_per_structure": 0.1 * n, **dict.fromkeys(figures.MEASURES, 1.0 / n)}
+        {"sampler": sampler, "n_steps": n, **dict.fromkeys(HEADINGS, 1.0 / n)}
         for sampler in ("ddim", "dpm_solver")
         for n in (5, 50)
     ]
-    whole = figures.steps_figure({"rows": rows}, tmp_path / "whole.png")
+    study = {"n_original": 9, "n_generated": 9, "features": "vgg19"}
+    study |= {"floor": {"eps_s2_percent": 0.1, "eps_l_percent": 0.2}}
+    whole = figures.steps_figure(study | {"rows": rows}, tmp_path / "whole.png")
     assert whole.stat().st_size < figures.MAX_BYTES / 3
-    part = figures.steps_figure({"rows": [row | {"recall": None} for row in rows]}, tmp_path / "part.png")
+    part = figures.steps_figure(study | {"rows": [row | {"recall": None} for row in rows]}, tmp_path / "part.png")
     heights = [plt.imread(path).shape[0] for path in (whole, part)]
     assert heights[1] < heights[0]  # six diagrams are two rows, seven are three
