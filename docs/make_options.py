@@ -9,8 +9,8 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcrpy_diffusion.commands import mcrpy_commands as commands
-from mcrpy_diffusion.commands.options import option_of
+from mcrpy_diffusion.commands.mcrpy_options import add_diffusion_options, add_plugin_options, mcrpy_options_used
+from mcrpy_diffusion.commands.options import option_of, preset_in_force
 from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.settings import PRESETS, Option, preset
 
@@ -21,17 +21,17 @@ All options of all commands, made from their parsers by `python docs/make_option
 `mcrpy_match`, `mcrpy_reconstruct` and `mcrpy_characterize` take too, are listed by `-h`. Where the presets differ, the
 default is that of the preset in use; `-h` shows its values, for example `mcrpy_diffusion train --preset small -h`.
 """
-WITH_PRESET = ("train", "benchmark")
+WITH_PRESET = ("match", "reconstruct", "train", "benchmark")
 
 
 def parser_with_ours(command: str) -> argparse.ArgumentParser:
     """Return a parser with what this package adds to a command of MCRpy's."""
     parser = argparse.ArgumentParser(add_help=False)
     if command == "characterize":
-        commands._add_plugin_options(parser, ["references"])
+        add_plugin_options(parser, all_plugins=False)
     else:
-        commands._add_options(parser, command)
-        commands._add_plugin_options(parser, list(commands._PLUGIN_OPTIONS))
+        add_diffusion_options(parser, command, preset_in_force([]))
+        add_plugin_options(parser)
     return parser
 
 
@@ -41,7 +41,7 @@ def text() -> str:
     for command in ("match", "reconstruct", "characterize"):
         parts.append(f"\n## mcrpy_{command}\n")
         if command != "characterize":
-            used = ", ".join(f"`{option}`" for option in sorted(commands.MCRPY_OPTIONS_USED))
+            used = ", ".join(f"`{name}`" for name in mcrpy_options_used(command))
             parts.append(f"\nWith `--method diffusion` these of MCRpy's options count too: {used}.\n")
         parts.extend(tables(parser_with_ours(command), command))
     for command, parser in make_parser().commands.items():

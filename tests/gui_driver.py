@@ -2,9 +2,9 @@
 
 Run as a script by tests/test_gui.py, in a process of its own: a process holds one wx.App, and Gooey replaces argparse's
 `parse_args` for good. The argument is a JSON list of steps, done one after the other in one window:
-`select` (text of the sidebar), `values` (id of a widget -> value), `start` (press it, default true), `stop_at` (press
-Stop when that many progress lines have come), `close_at` (close the window then, which ends everything), `restart`
-(press Restart in place of filling in a form).
+`select` (text of the sidebar), `values` (id of a widget -> value), `stop_at` (press Stop when that many progress lines
+have come), `close_at` (close the window then, which ends everything), `restart` (press Restart instead of filling in a
+form).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 
@@ -49,6 +49,13 @@ def drive(application: Any, spec: dict[str, Any], steps: Iterator[dict[str, Any]
         assert button.IsShown()
         wx.PostEvent(button, wx.CommandEvent(wx.wxEVT_BUTTON, button.GetId()))
 
+    def when(condition: Callable[[], Any], action: Callable[[], None]) -> None:
+        """Wait for what an event brings about; how long that takes depends on what else the machine does."""
+        if condition():
+            action()
+        else:
+            wx.CallLater(50, when, condition, action)
+
     def next_step() -> None:
         step.clear()
         step.update(next(steps, {}))
@@ -58,11 +65,11 @@ def drive(application: Any, spec: dict[str, Any], steps: Iterator[dict[str, Any]
         seen.clear()
         seen.update(progress=[], bar=[], console="", errors={})
         if step.get("restart"):
-            press(footer.restart_button)
+            when(footer.restart_button.IsShown, lambda: press(footer.restart_button))
             return
         if footer.edit_button.IsShown():
             press(footer.edit_button)
-        wx.CallLater(200, select)
+        when(footer.start_button.IsShown, select)
 
     def select() -> None:
         sidebar.SetStringSelection(step["select"])
@@ -70,22 +77,20 @@ def drive(application: Any, spec: dict[str, Any], steps: Iterator[dict[str, Any]
         chosen.SetInt(sidebar.GetSelection())
         chosen.SetEventObject(sidebar)
         wx.PostEvent(sidebar, chosen)
-        wx.CallLater(200, fill_in)
+        when(lambda: frame.navbar.getSelectedGroup() == step["select"], fill_in)
 
     def fill_in() -> None:
         form = frame.navbar.getActiveConfig()
         for name, value in step.get("values", {}).items():
             form.widgetsMap[name].setValue(value)
-        if step.get("start", True):
-            press(footer.start_button)
-            wx.CallLater(500, look_for_errors, form)
-        else:
-            wx.CallLater(300, end_of_step)
+        before = frame.clientRunner._process
+        press(footer.start_button)
 
-    def look_for_errors(form: Any) -> None:
-        seen["errors"] = {w._id: w.error.GetLabel() for w in form.reifiedWidgets if w.error.IsShown()}
-        if seen["errors"]:
-            end_of_step()
+        def is_answered() -> bool:
+            seen["errors"] = {w._id: w.error.GetLabel() for w in form.reifiedWidgets if w.error.IsShown()}
+            return bool(seen["errors"]) or frame.clientRunner._process is not before
+
+        when(is_answered, lambda: end_of_step() if seen["errors"] else None)
 
     def moved(progress: int | None) -> None:
         if progress is not None:
@@ -98,17 +103,15 @@ def drive(application: Any, spec: dict[str, Any], steps: Iterator[dict[str, Any]
 
     def end_of_step() -> None:
         process = frame.clientRunner._process
-        seen["status"] = (
-            None if process is None or seen["errors"] or not step.get("start", True) else process.returncode
-        )
+        seen["status"] = None if process is None or seen["errors"] else process.returncode
         seen["title"], seen["subtitle"] = frame.header._header.GetLabel(), frame.header._subheader.GetLabel()
         seen["console"] = frame.console.getText()
         shown["steps"].append(dict(seen))
         next_step()
 
     pub.subscribe(events.PROGRESS_UPDATE, moved)
-    pub.subscribe(events.EXECUTION_COMPLETE, lambda: wx.CallLater(300, end_of_step))
-    wx.CallLater(300, next_step)
+    pub.subscribe(events.EXECUTION_COMPLETE, lambda: wx.CallAfter(end_of_step))  # the window has shown it by then
+    wx.CallAfter(next_step)
     app.MainLoop()
 
 

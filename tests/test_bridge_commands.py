@@ -1,4 +1,4 @@
-"""MCRpy's commands with --method: MCRpy itself by default, the pipeline with diffusion, for both MCRpy versions."""
+"""MCRpy's commands with --method: MCRpy itself by default, this package alone with diffusion, for both versions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import pytest
 
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.mcrpy_bridge import mcrpy_arguments
 from mcrpy_diffusion.mcrpy_bridge.results import save_characterization
+from mcrpy_diffusion.mcrpy_bridge.viewer import single_points
 from mcrpy_diffusion.runtime import console
 from mcrpy_diffusion.settings import GenerationSettings
 
@@ -80,7 +82,7 @@ def test_what_the_system_refuses_is_said_in_one_line(capsys: pytest.CaptureFixtu
 def received(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, dict]]:
     """Stand in for the pipeline (not for MCRpy): remember what it is called with. In an empty folder."""
     calls: list[tuple[str, dict]] = []
-    names = ("match", "reconstruct", "stub_match")
+    names = ("match", "reconstruct")
     pipeline = SimpleNamespace(**{name: lambda options, name=name: calls.append((name, options)) for name in names})
     monkeypatch.setitem(sys.modules, "mcrpy_diffusion.workflow.pipeline", pipeline)
     monkeypatch.chdir(tmp_path)
@@ -113,7 +115,7 @@ def test_only_what_is_given_goes_to_the_pipeline(
         )
     ]
     assert capsys.readouterr() == ("", "")
-    assert not list(tmp_path.iterdir())  # MCRpy's main has done nothing
+    assert not list(tmp_path.iterdir())
     assert argparse.ArgumentParser.parse_args is PARSE_ARGS
     assert sys.argv is before
 
@@ -135,12 +137,18 @@ def test_options_without_meaning_are_handed_on_to_be_named(received: list, capsy
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("match", "--add_dimension 64", "3D is not there yet"),
-        ("reconstruct", "--descriptor_filename c.pickle --extent_z 64", "3D is not there yet"),
+        ("match", "--add_dimension 64", "3D is not supported"),
+        ("reconstruct", "--descriptor_filename c.pickle --extent_z 64", "3D is not supported"),
         ("match", "--preset fast", "invalid choice: 'fast'"),
         ("match", "--n_samples many", "invalid int value: 'many'"),
         ("match", "--nonsense", "unrecognized arguments: --nonsense"),
         ("match", "--descriptor_types Nonsense", "invalid choice: 'Nonsense'"),
+        ("match", "--optimizer_type Nonsense", "invalid choice: 'Nonsense'"),
+        ("match", "--n_samples 0", "n_samples must be at least 1, got 0"),
+        ("match", "--eta 2", "eta must be between 0 and 1, got 2.0"),
+        ("match", "--tolerance much", "invalid float value: 'much'"),
+        ("match", "--extent_z 1", "unrecognized arguments: --extent_z 1"),
+        ("match", "--n_samp 3", "unrecognized arguments: --n_samp 3"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(
@@ -174,6 +182,44 @@ def test_errors_of_the_pipeline(received: list, capsys: pytest.CaptureFixture[st
         pipeline.match = function  # type: ignore[attr-defined]
         assert commands.match(["--method", "diffusion"]) == status
         assert capsys.readouterr().err == line + "\n"
+
+
+ONLY_OURS = """
+import sys
+from mcrpy_diffusion.commands import mcrpy_commands as commands
+try:
+    status = getattr(commands, sys.argv[1])(sys.argv[2:])
+except SystemExit as left:
+    status = left.code
+loaded = {name.partition(".")[0] for name in sys.modules}
+print("LOADED", sorted(loaded & {"mcrpy", "tensorflow", "keras", "tf_keras", "torch", "matplotlib"}), status)
+"""
+
+
+@pytest.mark.parametrize("words", ["match --dry_run --microstructure_filenames a.npy", "match -h", "reconstruct -h"])
+def test_with_diffusion_neither_mcrpy_nor_a_framework_is_loaded(words: str, tmp_path: Path) -> None:
+    """Until a file of MCRpy's is read or written, or a network is trained."""
+    np.save(tmp_path / "a.npy", np.indices((96, 96)).sum(axis=0) // 4 % 2)
+    command = [sys.executable, "-c", ONLY_OURS, *words.split(), "--method", "diffusion"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "LOADED [] 0", done.stderr
+
+
+def test_help_of_diffusion_shows_what_counts_and_the_values_of_the_preset(capsys: pytest.CaptureFixture[str]) -> None:
+    texts = {}
+    for preset in ("quick", "paper"):
+        with pytest.raises(SystemExit) as ended:
+            commands.match(["--method", "diffusion", "--preset", preset, "-h"])
+        assert ended.value.code == 0
+        texts[preset] = " ".join(capsys.readouterr().out.split())
+    for option in ("microstructure_filenames", "non_periodic", "limit_to", "n_samples", "dry_run"):
+        assert f" --{option} " in texts["quick"].partition("options:")[2]
+    assert "--extent_z" not in texts["quick"]
+    ignored = texts["quick"].partition("Accepted and ignored:")[2]
+    assert "--greedy" in ignored
+    assert "--limit_to" not in ignored
+    for preset, n_steps in (("quick", 1200), ("paper", 100000)):
+        assert f"number of training steps (at least 1; default: {n_steps})" in texts[preset]
 
 
 def test_help_shows_a_group_of_diffusion_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -250,17 +296,30 @@ def test_either_version_sees_its_own_options_only(
     assert commands._run_with_method(stub_match, arguments) == 0
     captured = capsys.readouterr()
     assert captured.out == f"{expected}\n"
-    assert captured.err == (
-        "mcrpy_stub_match: warning: --n_samples, --seed, --dry_run: used with --method diffusion only, ignored\n"
-    )
+    (warning,) = captured.err.splitlines()
+    assert warning.startswith("mcrpy_stub_match: warning: ")
+    assert all(word in warning for word in ("--n_samples", "--seed", "--dry_run", "--method diffusion"))
     assert received == []
 
 
-def test_either_version_leaves_for_diffusion(stub_match: str, received: list) -> None:
-    arguments = "--microstructure_filenames a.npy --method diffusion --non_periodic --n_samples 2".split()
-    assert commands._run_with_method(stub_match, arguments) == 0
-    options = {"microstructure_filenames": ["a.npy"], "periodic": False, "n_samples": 2}
-    assert received == [("stub_match", options)]
+def test_the_arguments_of_either_version_are_read_from_its_source(
+    stub_match: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(mcrpy_arguments, "mcrpy_folder", lambda: tmp_path / "more")
+    assert mcrpy_arguments.mcrpy_arguments(stub_match) == {
+        "--microstructure_filenames": {"dest": "microstructure_filenames", "nargs": "+"},
+        "--tolerance": {"dest": "tolerance", "type": float},
+        "--profile": {"dest": "profile", "action": "store_true"},
+        "--non_periodic": {"dest": "periodic", "action": "store_false"},
+    }
+
+
+@pytest.mark.parametrize("source", ["", "def cli_main(:", "parser.add_argument(name, type=int)", "p.add_argument()"])
+def test_a_source_of_another_form_is_one_error(source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(mcrpy_arguments, "mcrpy_folder", lambda: tmp_path)
+    (tmp_path / "match.py").write_text(source)
+    with pytest.raises(InputError, match=r"match\.py"):
+        mcrpy_arguments.mcrpy_arguments("match")
 
 
 def test_the_parser_is_put_back_where_a_command_fails_before_it_parses(stub_match: str, tmp_path: Path) -> None:
@@ -289,7 +348,7 @@ def blob_file(folder: Path) -> Path:
 
 SEEDED = "import numpy as np; np.random.seed(3); "
 MCRPY_ITSELF = SEEDED + "import runpy; runpy.run_module('mcrpy.{}', run_name='__main__')"
-OURS = SEEDED + "import sys; from mcrpy_diffusion.mcrpy_bridge import commands; sys.exit(commands.{}())"
+OURS = SEEDED + "import sys; from mcrpy_diffusion.commands import mcrpy_commands as commands; sys.exit(commands.{}())"
 
 
 def run_seeded(code: str, arguments: str, folder: Path) -> dict[str, bytes]:
@@ -358,7 +417,7 @@ def test_numbers_are_accepted_by_lines_within_the_viewer_only() -> None:
     from matplotlib.lines import Line2D
 
     original = Line2D.set_data
-    with commands._single_points():
+    with single_points():
         line = Line2D([0, 1], [0, 1])
         line.set_data(np.float32(2), np.float32(3))
         assert line.get_xydata().tolist() == [[2, 3]]

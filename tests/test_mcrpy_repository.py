@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.commands import gui
+from mcrpy_diffusion.commands import gui, mcrpy_options
 from mcrpy_diffusion.commands import mcrpy_commands as commands
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.mcrpy_bridge import environment, results
+from mcrpy_diffusion.mcrpy_bridge import environment, mcrpy_arguments, results
 
 REPOSITORYS_MATCH = """
 import argparse, logging, os, pickle, sys, time
@@ -103,12 +103,14 @@ def test_its_files_are_found_its_progress_is_read_and_the_log_is_kept(
     assert log.splitlines() == [*environment.notes(), "the repository's"]
 
 
-def test_its_own_options_are_named_with_diffusion(repositorys_match: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[dict] = []
-    monkeypatch.setattr(commands, "_run_diffusion", lambda command, options: seen.append(options))
+def test_its_own_options_are_named_with_diffusion(
+    repositorys_match: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "more" / "match.py").write_text(REPOSITORYS_MATCH)
+    monkeypatch.setattr(mcrpy_arguments, "mcrpy_folder", lambda: tmp_path / "more")
     words = "--method diffusion --microstructure_filenames sand.npy --ori_repr Quaternion --full_3d"
-    assert commands._run_with_method(repositorys_match, words.split()) == 0
-    assert seen == [{"microstructure_filenames": ["sand.npy"], "ignored": ["--ori_repr", "--full_3d"]}]
+    options = mcrpy_options.parse_for_diffusion("match", words.split(), "mcrpy_match")
+    assert options == {"microstructure_filenames": ["sand.npy"], "ignored": ["--ori_repr", "--full_3d"]}
 
 
 def test_pypis_files_are_found_too(tmp_path: Path) -> None:

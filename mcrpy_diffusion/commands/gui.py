@@ -17,17 +17,28 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from mcrpy_diffusion.commands import gui_forms, stages
-from mcrpy_diffusion.commands import mcrpy_commands as commands
+from mcrpy_diffusion.commands.mcrpy_options import (
+    METHODS,
+    add_diffusion_options,
+    add_plugin_options,
+    chosen_method,
+    diffusion_options,
+    flags_of,
+    take_options,
+    uses_torch,
+)
+from mcrpy_diffusion.commands.options import preset_in_force
 from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
 from mcrpy_diffusion.mcrpy_bridge.safe_loading import safe_loading
+from mcrpy_diffusion.mcrpy_bridge.viewer import single_points
 from mcrpy_diffusion.runtime import progress
 from mcrpy_diffusion.runtime.console import run
 
@@ -71,7 +82,7 @@ def main() -> int:
 
 def _run_action(command: str, arguments: Sequence[str]) -> int:
     """Run one of our commands as its form was filled in."""
-    given = gui_forms.command_line(arguments, _parser_of(command))
+    given = gui_forms.command_line(arguments, make_parser(arguments).commands[command])
     print("mcrpy_diffusion", shlex.join([command, *given]), flush=True)
     started = time.time()
     with progress.as_lines(), _stop_at_sigterm():
@@ -85,23 +96,26 @@ def _run_mcrpys(works: bool) -> int:
     """Run MCRpy's GUI module, and after it the diffusion that was asked for in Match or Reconstruct."""
     gooey: Any = importlib.import_module("gooey")
     started = time.time()
+    chosen: list[tuple[str, dict[str, Any]]] = []
     with plugin_options() as options:
-        register(with_torch=works and commands._needs_torch(sys.argv[1:]))
-        parser = _parser_class(gooey.GooeyParser, options)
+        given_words = sys.argv[1:]
+        by_torch = chosen_method(given_words) == "diffusion" or uses_torch(given_words)
+        register(with_torch=works and by_torch)
+        parser = _parser_class(gooey.GooeyParser, options, chosen)
         parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it, and leaves it so
-        points = commands._single_points() if works else contextlib.nullcontext()  # for View
+        points = single_points() if works else contextlib.nullcontext()  # for View
         try:
             with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, safe_loading():
                 _private_copy("mcrpy.gui_mcrpy").call_main()
-            return 0
-        except commands._Diffusion as chosen:
-            name, given = chosen.options.pop("command"), chosen.options
         finally:
             setattr(argparse.ArgumentParser, "parse_args", parse_args)  # noqa: B010
             with contextlib.suppress(AttributeError):
                 delattr(argparse.ArgumentParser, "original_parse_args")
+    if not chosen:
+        return 0
+    ((command, given),) = chosen
     with progress.as_lines(), _stop_at_sigterm():
-        status = run(lambda: commands._run_diffusion(name, given))
+        status = run(lambda: stages.run_pipeline(command, given))
     if status or given.get("dry_run"):
         return status
     information = given.get("information")
@@ -110,8 +124,12 @@ def _run_mcrpys(works: bool) -> int:
     return 0
 
 
-def _parser_class(base: Any, options: dict[str, Any]) -> Any:
-    """Return Gooey's parser with our forms added to MCRpy's, whose `parse_args` takes our options out again."""
+def _parser_class(base: Any, options: dict[str, Any], chosen: list[tuple[str, dict[str, Any]]]) -> Any:
+    """Return Gooey's parser with our forms added to MCRpy's, whose `parse_args` takes our options out again.
+
+    Options for this package's plugins go into `options`. With the method diffusion the name of the command and its
+    options go into `chosen`, and MCRpy has nothing left to do.
+    """
 
     class Parser(base):  # type: ignore[misc]
         def add_subparsers(self, **arguments: Any) -> Any:
@@ -125,12 +143,20 @@ def _parser_class(base: Any, options: dict[str, Any]) -> Any:
                 return super().parse_args(args, namespace)
             ours = {name: _extend(form, name) for name, form in forms.choices.items()}
             for name, (command, title) in gui_forms.ACTIONS.items():
-                _add_form(forms.add_parser(name, prog=title, usage=gui_forms.DESCRIPTIONS[command]), command)
+                parser = make_parser().commands[command]
+                _add_form(forms.add_parser(name, prog=title, usage=parser.description), command, parser)
             values = super().parse_args(args, namespace)
             if values is None:  # the window was closed
                 raise SystemExit(0)
             name = next(word for word in sys.argv[1:] if word in forms.choices)
-            return _taken(values, forms.choices[name], name, ours[name], options)
+            form = forms.choices[name]
+            if name not in METHOD_COMMANDS or values.method == METHODS[0]:
+                take_options("mcrpy", form, values, ours[name], options)
+                return values
+            given = {dest: value for dest, value in vars(values).items() if value != form.get_default(dest)}
+            del given["method"]
+            chosen.append((METHOD_COMMANDS[name], diffusion_options(given, flags_of(form))))
+            return argparse.Namespace(func=lambda _: None)
 
     return Parser
 
@@ -144,10 +170,10 @@ def _extend(form: Any, name: str) -> list[str]:
             "descriptor is MCRpy's own method. diffusion trains a model and samples from it; its options are at the "
             "end of this page, and MCRpy's options that are left at their defaults do not count for it."
         )
-        commands._add_options(form, METHOD_COMMANDS[name])
-        commands._add_plugin_options(form, list(commands._PLUGIN_OPTIONS))
+        add_diffusion_options(form, METHOD_COMMANDS[name], preset_in_force([]))
+        add_plugin_options(form)
     elif name == "Characterize":
-        commands._add_plugin_options(form, ["references"])
+        add_plugin_options(form, all_plugins=False)
     else:
         return []
     for group in form._action_groups:
@@ -155,50 +181,23 @@ def _extend(form: Any, name: str) -> list[str]:
             title = group.title.replace("--", "")  # without a command line's dashes
             group.title, group.description = title[0].upper() + title[1:], (group.description or "").replace("--", "")
     for action in form._actions:
-        if action.dest not in before:
-            action.metavar = None  # Gooey would show it in place of the name
-            widget = "CheckBox" if action.nargs == 0 else "Dropdown" if action.choices else "TextField"
-            form.widgets[action.dest] = gui_forms.WIDGETS.get(action.dest, widget)
-            form.options[action.dest] = gui_forms.options_of(action.dest, action.type)
-        elif action.dest == "microstructure_filenames":  # several files, also with blanks in their names
-            form.widgets[action.dest] = gui_forms.WIDGETS[action.dest]
-            form.options[action.dest] = gui_forms.options_of(action.dest, action.type)
+        is_ours = action.dest not in before
+        if is_ours or action.dest == "microstructure_filenames":  # several files, also with blanks in their names
+            widget = gui_forms.widget_of(action) if is_ours else "MultiFileChooser"
+            form.widgets[action.dest] = "Dropdown" if action.choices else widget
+            form.options[action.dest] = gui_forms.gooey_options(action.dest, action.type)
+        if is_ours:
+            action.metavar = None  # Gooey would show it instead of the name
     return [action.dest for action in form._actions if action.dest not in before]
 
 
-def _add_form(form: Any, command: str) -> None:
+def _add_form(form: Any, command: str, parser: argparse.ArgumentParser) -> None:
     """Fill the form of one of our commands."""
     groups: dict[str, Any] = {}
-    for field in gui_forms.form(command, _parser_of(command), _mcrpys_choices()):
+    for field in gui_forms.form(command, parser):
         if field.group not in groups:
             groups[field.group] = form.add_argument_group(field.group, "", gooey_options=dict(gui_forms.COLOURS))
         groups[field.group].add_argument(f"--{field.name}", **field.arguments)
-
-
-def _taken(
-    values: argparse.Namespace, form: Any, name: str, ours: Sequence[str], options: dict[str, Any]
-) -> argparse.Namespace:
-    """Return what MCRpy takes; put what its plugins take into the options, or leave for diffusion.
-
-    A form hands over all its fields, so that what is given is what differs from the defaults.
-    """
-    given = {
-        dest: value
-        for dest, value in vars(values).items()
-        if dest in ours or (dest != "func" and value != form.get_default(dest))
-    }
-    method = given.pop("method", commands.METHODS[0])
-    flags = {action.dest: action.option_strings[0] for action in form._actions if action.option_strings}
-    if method == "diffusion":
-        used = [dest for dest in ours if dest not in commands._PLUGIN_OPTIONS]
-        chosen = commands._diffusion_options(given, used, flags)
-        raise commands._Diffusion({**chosen, "command": METHOD_COMMANDS[name]})
-    options.update(commands._options_for_plugins({dest: given[dest] for dest in ours if dest in given}, values))
-    unused = [flags[dest] for dest in ours if dest in given and dest not in options]
-    commands._warn("mcrpy", unused, "--method diffusion or another plugin")
-    for dest in ours:
-        vars(values).pop(dest, None)
-    return values
 
 
 def _decorator(original: Any) -> Any:
@@ -324,20 +323,6 @@ def _private_copy(name: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-def _parser_of(command: str) -> argparse.ArgumentParser:
-    """The parser of one of our commands."""
-    return make_parser().commands[command]
-
-
-def _mcrpys_choices() -> Mapping[str, Sequence[str]]:
-    """What MCRpy offers for those of its options that our data generation has too."""
-    kinds = {"descriptor_types": "descriptor", "optimizer_type": "optimizer", "loss_type": "loss"}
-    return {
-        option: sorted(getattr(importlib.import_module(f"mcrpy.src.{kind}_factory"), f"{kind}_choices"))
-        for option, kind in kinds.items()
-    }
 
 
 def _say_report(path: Path, since: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,6 +25,11 @@ def main(arguments: Sequence[str]) -> int:
         STAGES[command](options)
 
     return run(start)
+
+
+def run_pipeline(command: str, options: dict[str, Any]) -> None:
+    """Run "match" or "reconstruct", with --method diffusion."""
+    getattr(importlib.import_module("mcrpy_diffusion.workflow.pipeline"), command)(options)
 
 
 def benchmark(options: dict[str, Any]) -> None:

