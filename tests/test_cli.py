@@ -157,6 +157,11 @@ def test_help_shows_the_preset_in_force(stage, words, capsys):
     assert preset_in_force([stage, *words]).training == training
 
 
+def test_the_help_of_the_benchmark_has_the_presets_number_of_training_structures(capsys):
+    assert "training structures (at least 2; default: 1000)" in help_of(capsys, "benchmark", "--preset", "paper")
+    assert "training structures (at least 2; default: 2000 crops" in help_of(capsys, "benchmark")
+
+
 def test_training_has_the_default_preset_of_the_python_function():
     assert inspect.signature(mcrpy_diffusion.train_model).parameters["preset_name"].default == PRESET.default
 

@@ -20,8 +20,8 @@ from mcrpy_diffusion.settings import (
     FibreSettings,
     GenerationSettings,
     Option,
+    Preset,
     SamplingSettings,
-    TrainingSettings,
 )
 
 MCRPY_COMMANDS = {
@@ -85,14 +85,14 @@ def make_parser(arguments: Sequence[str] = ()) -> Parser:
         name: commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         for name, text in DESCRIPTIONS.items()
     }
-    training = preset_in_force(arguments).training
+    in_force = preset_in_force(arguments)
     _add_generate(parsers["generate"])
-    _add_train(parsers["train"], training)
+    _add_train(parsers["train"], in_force)
     _add_sample(parsers["sample"])
     _add_evaluate(parsers["evaluate"])
     parsers["models"].add_argument("name", nargs="?", metavar="MODEL", help=MODEL.help)
     _add_export(parsers["export"])
-    _add_benchmark(parsers["benchmark"], training)
+    _add_benchmark(parsers["benchmark"], in_force)
     return parser
 
 
@@ -132,13 +132,13 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     add_option(work, scheduler, metavar="ADDRESS")
 
 
-def _add_train(parser: argparse.ArgumentParser, training: TrainingSettings) -> None:
+def _add_train(parser: argparse.ArgumentParser, in_force: Preset) -> None:
     files = parser.add_argument_group("data and result")
     add_option(files, Option("dataset", str, help="folder of a data set"), required=True, metavar="DIR")
     out = Option("out", str, help="folder for model.safetensors and the training state")
     add_option(files, out, required=True, metavar="RUN")
     add_option(files, PRESET)
-    add_settings(parser, training)
+    add_settings(parser, in_force.training)
 
 
 def _add_sample(parser: argparse.ArgumentParser) -> None:
@@ -229,7 +229,7 @@ def _add_export(parser: argparse.ArgumentParser) -> None:
     add_option(parser, Option("n_steps", int, help="recommended number of steps", low=1, if_none=steps))
 
 
-def _add_benchmark(parser: argparse.ArgumentParser, training: TrainingSettings) -> None:
+def _add_benchmark(parser: argparse.ArgumentParser, in_force: Preset) -> None:
     files = parser.add_argument_group("data and result")
     add_option(files, Option("reference", str, help=f"a micrograph ({IMAGES})"), required=True, metavar="FILE")
     out = Option("out", str, help="folder for structures, model and results")
@@ -241,5 +241,5 @@ def _add_benchmark(parser: argparse.ArgumentParser, training: TrainingSettings) 
     n_jobs = Option("n_jobs", int, 1, help="number of methods that run at the same time", low=1)
     add_option(files, n_jobs)
     add_option(files, DRY_RUN, action="store_true")
-    add_settings(parser, BenchmarkSettings())
-    add_settings(parser, training, leave_out=fields_of(BenchmarkSettings))
+    add_settings(parser, BenchmarkSettings(n_training_samples=in_force.generation.n_training_samples))
+    add_settings(parser, in_force.training, leave_out=fields_of(BenchmarkSettings))
