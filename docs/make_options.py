@@ -20,8 +20,15 @@ HEAD = """# Options
 All options of all commands, made from their parsers by `python docs/make_options.py`. MCRpy's own options, which
 `mcrpy_match`, `mcrpy_reconstruct` and `mcrpy_characterize` take too, are listed by `-h`. Where the presets differ, the
 default is that of the preset in use; `-h` shows its values, for example `mcrpy_diffusion train --preset small -h`.
+With `--model`, the sampler and its number of steps are the model's.
 """
-WITH_PRESET = ("match", "reconstruct", "train", "benchmark")
+FROM_PRESET = {
+    "match": ("generation", "training", "sampling"),
+    "reconstruct": ("generation", "training", "sampling"),
+    "train": ("training",),
+    "benchmark": ("generation", "training"),
+}
+"""Which settings of a preset a command starts from."""
 
 
 def parser_with_ours(command: str) -> argparse.ArgumentParser:
@@ -70,8 +77,8 @@ def tables(parser: argparse.ArgumentParser, command: str) -> Iterator[str]:
 
 def default_text(option: Option, command: str) -> str:
     """Return the default of an option, by preset where these differ."""
-    if command in WITH_PRESET:
-        values = {name: getattr(preset(name).training, option.name, None) for name in PRESETS}
+    for part in FROM_PRESET.get(command, ()):
+        values = {name: getattr(getattr(preset(name), part), option.name, None) for name in PRESETS}
         if len(set(values.values())) > 1:
             return ", ".join(f"{name}: {option.text_of(value)}" for name, value in values.items())
     return option.default_text
