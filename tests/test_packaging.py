@@ -38,7 +38,7 @@ def test_readme_opens_with_the_main_job_and_the_tests() -> None:
     assert ".venv/bin/mcrpy_match --method diffusion --microstructure_filenames examples/bicontinuous.npy" in main_job
     assert (ROOT / "examples" / "bicontinuous.npy").is_file()
     assert tests.startswith("python3 -m venv .venv && .venv/bin/pip install -c constraints.txt '.[test]' && ")
-    assert tests.endswith(".venv/bin/pytest")
+    assert tests.endswith(".venv/bin/pytest --cov")
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
