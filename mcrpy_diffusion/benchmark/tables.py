@@ -32,20 +32,20 @@ class Table:
 
 def cost_table(results: Mapping[str, Any]) -> Table:
     """What each method costs, and from how many structures on diffusion is cheaper."""
-    clock = "of the processor" if results["clock"] == "cpu" else "on the clock"
+    clock = "CPU time" if results["clock"] == "cpu" else "wall time"
     samplers = list(dict.fromkeys(name for each in results["break_even"].values() for name in each))
     columns = [
         Column("method", ""),
-        Column("n", "structures that were made"),
-        Column("s each", f"seconds {clock} for one structure, in a warm process"),
-        Column("data s", "seconds for the training data"),
-        Column("training s", "seconds for the training"),
+        Column("n", "number of structures"),
+        Column("s each", f"{clock} of one structure in a warm process, s"),
+        Column("data s", "time for the training data, s"),
+        Column("training s", "time for the training, s"),
         Column(
             "setup s",
-            "seconds before the first structure: program, libraries, characterization or model; for diffusion also "
-            "program and libraries of the process that made the model",
+            "time before the first structure, s: program, libraries, characterization or model; for diffusion also "
+            "program and libraries of the process that trained the model",
         ),
-        Column("MiB", "most memory of its process; for diffusion of the sampling / of the training"),
+        Column("MiB", "peak memory of its process; for diffusion of the sampling / of the training"),
         *(
             Column(
                 f"{SAMPLER_NAMES[name]} cheaper from",
@@ -60,7 +60,7 @@ def cost_table(results: Mapping[str, Any]) -> Table:
 
 
 def _counted(results: Mapping[str, Any]) -> str:
-    """Say which of the model's costs are in the break-even: a model that was given may know only a part of them."""
+    """Name the costs of the model that the break-even counts: those of a given model may be unknown."""
     costs = [row["cost"] for row in results["methods"] if row["is_diffusion"] and row["cost"] is not None]
     unknown = [name for name in ("data", "training") if any(cost[name] is None for cost in costs)]
     return {
