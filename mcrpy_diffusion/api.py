@@ -18,13 +18,15 @@ from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
-from mcrpy_diffusion.materials.generate import generate, generate_material, resolve
+from mcrpy_diffusion.materials.generate import generate
+from mcrpy_diffusion.materials.generate_material import generate_material
 from mcrpy_diffusion.materials.reference import (
     Reference,
     phase_flags,
     reference_from_characterization,
     reference_from_micrographs,
 )
+from mcrpy_diffusion.materials.resolve import resolve
 from mcrpy_diffusion.settings import GenerationSettings, preset
 
 if TYPE_CHECKING:

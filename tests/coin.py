@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.materials.acceptance import Target, check
-from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
+from mcrpy_diffusion.materials.samples import ONE_THREAD, WORKER_BYTES, Maker, Sample
 from mcrpy_diffusion.settings import GenerationSettings
 
 
@@ -30,6 +30,7 @@ class Coin:
     accepted_part: float = 0.5
     seconds: float = 0.0
     name: str = "coins"
+    worker_bytes: float = WORKER_BYTES
     folder: str = ""
     n_workers: int = 1
 
@@ -79,6 +80,7 @@ class CheckedFunction:
     target: Target
     settings: GenerationSettings
     name: str = "samples"
+    worker_bytes: float = WORKER_BYTES
 
     @property
     def environment(self) -> Mapping[str, str]:

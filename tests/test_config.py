@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.provenance import differences
-from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
+from mcrpy_diffusion.materials.reference import Reference
+from mcrpy_diffusion.materials.resolve import recipe, resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import read_info
 from mcrpy_diffusion.settings import (

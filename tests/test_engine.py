@@ -29,7 +29,7 @@ from mcrpy_diffusion.materials.dask_workers import DaskWorkers
 from mcrpy_diffusion.materials.engine import fill
 from mcrpy_diffusion.materials.local_workers import LocalWorkers
 from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Draw, Sample, draw_seed
-from mcrpy_diffusion.materials.workers import WORKER_BYTES, number_of_workers
+from mcrpy_diffusion.materials.workers import number_of_workers
 from mcrpy_diffusion.settings import GenerationSettings
 
 ROOT = Path(__file__).parents[1]
@@ -343,7 +343,7 @@ def test_a_recipe_stops_only_where_it_surely_passes_too_rarely() -> None:
 
 
 def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
-    n_workers = number_of_workers
+    n_workers = partial(number_of_workers, worker_bytes=1e9)
 
     def available(n_bytes: int) -> None:
         monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=n_bytes))
@@ -353,9 +353,9 @@ def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest
     assert n_workers(-1, 10**6) >= 1
     with pytest.raises(InputError, match="n_jobs .*got 0"):
         n_workers(0, 5)
-    available(int(3.5 * WORKER_BYTES))
+    available(int(3.5e9))
     assert n_workers(8, 100) == 3
-    assert n_workers(8, 100, WORKER_BYTES / 2) == 7
+    assert n_workers(8, 100, worker_bytes=5e8) == 7
     available(1000)
     assert n_workers(8, 100) == 1
 

@@ -20,8 +20,9 @@ from mcrpy_diffusion.evaluation.against_statistics import evaluate_against_stati
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.results import Counts
 from mcrpy_diffusion.evaluation.summary import summarise
-from mcrpy_diffusion.materials.generate import Reference, recipe, resolve
 from mcrpy_diffusion.materials.recipes import built_in_reference, descriptor_settings
+from mcrpy_diffusion.materials.reference import Reference
+from mcrpy_diffusion.materials.resolve import recipe, resolve
 from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_source
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, read_info, save_model

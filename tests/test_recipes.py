@@ -10,9 +10,11 @@ import pytest
 from mcrpy_diffusion.commands import cli
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials import fibres, generate, polycrystal, recipes
+from mcrpy_diffusion.materials import fibres, polycrystal, recipes
+from mcrpy_diffusion.materials import generate_material as named
 from mcrpy_diffusion.materials.acceptance import two_point_of
-from mcrpy_diffusion.materials.generate import generate_from_images, generate_material
+from mcrpy_diffusion.materials.generate import generate_from_images
+from mcrpy_diffusion.materials.generate_material import generate_material
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 from mcrpy_diffusion.settings import AlloySettings, FibreSettings
 
@@ -153,7 +155,7 @@ def test_pmma_comes_out_black_and_white_and_is_no_copy(tmp_path):
 
 def test_a_reconstructed_material_goes_the_way_of_a_micrograph(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(generate, "generate", lambda *arguments, **options: seen.append(arguments) or tmp_path)
+    monkeypatch.setattr(named, "generate", lambda *arguments, **options: seen.append(arguments) or tmp_path)
     generate_material("carbonate", {"extent_x": 32}, tmp_path)
     settings, reference, folder = seen[0]
     assert settings.training_data == "descriptors"
@@ -180,7 +182,7 @@ def test_carbonate_from_the_built_in_image(tmp_path):
         (("--material", "carbonate", "--radius", "4"), "unknown GenerationSettings radius"),
         (("--material", "fibre", "--descriptor_types", "Correlations"), "unknown FibreSettings descriptor_types"),
         (("--material", "fibre", "--volume_fraction", "0.5"), "jams at 0.547"),
-        (("--material", "fibre", "--grain_ids"), "allowed is alloy"),
+        (("--material", "fibre", "--grain_ids"), "must be alloy"),
         (("--micrograph", "a.npy", "--paper_recipe"), "go with --material"),
         (("--micrograph", "a.npy", "--images", "b"), "give either"),
         (("--material", "alloy", "--images", "b"), "give either"),

@@ -27,7 +27,7 @@ def make_data(plan: Plan, material: str) -> None:
     InputError
         If they cannot be made, or those that are to be taken are not complete.
     """
-    from mcrpy_diffusion.materials.generate import generate_material
+    from mcrpy_diffusion.materials.generate_material import generate_material
 
     for kind in SEEDS:
         folder = plan.data_folder(material) / kind

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.generate import recipe, resolve
 from mcrpy_diffusion.materials.reference import reference_from_micrographs
+from mcrpy_diffusion.materials.resolve import recipe, resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import read_info
 from mcrpy_diffusion.models.structure_folder import StructureFolder

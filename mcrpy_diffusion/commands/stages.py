@@ -42,8 +42,10 @@ def benchmark(options: dict[str, Any]) -> None:
 def generate(options: dict[str, Any]) -> None:
     """Make a data set."""
     from mcrpy_diffusion.materials.generate import generate as run_generate
-    from mcrpy_diffusion.materials.generate import generate_from_images, generate_material, resolve
+    from mcrpy_diffusion.materials.generate import generate_from_images
+    from mcrpy_diffusion.materials.generate_material import generate_material
     from mcrpy_diffusion.materials.reference import reference_from_characterization, reference_from_micrographs
+    from mcrpy_diffusion.materials.resolve import resolve
 
     if "verify" in options:
         verify(options)

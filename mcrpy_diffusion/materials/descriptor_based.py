@@ -28,7 +28,6 @@ from mcrpy_diffusion.materials.acceptance import (
     volume_fraction_of,
 )
 from mcrpy_diffusion.materials.samples import Maker, Sample
-from mcrpy_diffusion.materials.workers import open_workers
 from mcrpy_diffusion.metrics.copying import nearest_distance
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 from mcrpy_diffusion.settings import GenerationSettings
@@ -36,7 +35,7 @@ from mcrpy_diffusion.settings import GenerationSettings
 MAX_LOSS_RATIO = 10.0  # to the median so far; the criterion of convergence if no S2 is known
 N_COMPARED = 64  # accepted structures that a new one must not duplicate, if there is no micrograph
 # measured, of a worker with TensorFlow and MCRpy; with VGG-19 on PyTorch; with VGG-19 as MCRpy's graph
-WORKER_BYTES, WORKER_BYTES_TWIN, WORKER_BYTES_GRAM = 0.8e9, 2.2e9, 6.6e9
+WORKER_BYTES, WORKER_BYTES_GRAM_TORCH, WORKER_BYTES_GRAM = 0.8e9, 2.2e9, 6.6e9
 _EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.2  # of the tolerances; below both the optimisation stops early
 
 
@@ -78,6 +77,16 @@ class Reconstructions:
         from mcrpy_diffusion.mcrpy_bridge.environment import variables
 
         return variables(threads=1, hide_gpus=True)
+
+    @property
+    def worker_bytes(self) -> float:
+        """Memory with TensorFlow and MCRpy, and VGG-19 for Gram matrices."""
+        from mcrpy_diffusion.mcrpy_bridge import gram_loss, vgg19
+
+        if not any("Gram" in name for name in self.settings.descriptor_types):
+            return WORKER_BYTES
+        on_torch = gram_loss.is_mcrpys(self.settings.to_dict(), self.settings.extent) and vgg19.is_installed()
+        return WORKER_BYTES_GRAM_TORCH if on_torch else WORKER_BYTES_GRAM
 
     def start(self) -> Maker:
         """Return the function that makes samples; it builds the graphs of a reference at first use and keeps them."""
@@ -163,29 +172,22 @@ def generate(
         raise ValueError("give either references or characterizations")
     if dataset.n_accepted >= n_samples:
         return
-    engine.check_acceptance(dataset, Reconstructions(settings))  # before TensorFlow is started
     source = Reconstructions(
         settings,
         jobs=tuple(job_of_characterization(each, settings) for each in characterizations or ()),
         micrographs=tuple(np.asarray(phases) for phases in references or ()),
     )
-    with open_workers(
+    engine.fill_in_processes(
+        dataset,
         source,
-        n_samples=n_samples - dataset.n_accepted,
+        n_samples=n_samples,
+        seed=settings.seed,
         n_jobs=n_jobs,
         scheduler=scheduler,
         log_path=log_path,
-        worker_bytes=_worker_bytes(settings),
-    ) as workers:
-        engine.fill(
-            dataset,
-            source,
-            n_samples=n_samples,
-            seed=settings.seed,
-            workers=workers,
-            sample_filter=None if references is not None else DuplicateFilter(dataset, settings),
-            progress=progress,
-        )
+        sample_filter=None if references is not None else DuplicateFilter(dataset, settings),
+        progress=progress,
+    )
 
 
 class DuplicateFilter:
@@ -218,15 +220,6 @@ class DuplicateFilter:
         self._losses.append(sample.facts["loss"])
         if accepted and len(self._first) < N_COMPARED:
             self._first.append(sample.phases)
-
-
-def _worker_bytes(settings: GenerationSettings) -> float:
-    from mcrpy_diffusion.mcrpy_bridge import gram_loss, vgg19
-
-    if not any("Gram" in name for name in settings.descriptor_types):
-        return WORKER_BYTES
-    twin = gram_loss.is_mcrpys(settings.to_dict(), settings.extent) and vgg19.is_installed()
-    return WORKER_BYTES_TWIN if twin else WORKER_BYTES_GRAM
 
 
 # --- jobs ------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -12,7 +13,7 @@ from typing import Any
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Draw, Sample, SampleFilter, Source, draw_seed
-from mcrpy_diffusion.materials.workers import Workers
+from mcrpy_diffusion.materials.workers import Workers, open_workers
 
 MIN_ACCEPTANCE, CONFIDENCE = 0.05, 0.95
 _TASK_SECONDS = 0.2  # quick samples are handed out several at once, to last about so long
@@ -56,6 +57,33 @@ def fill(
     check_acceptance(dataset, source)
     if dataset.n_accepted < n_samples:
         SampleQueue(dataset, source, n_samples, seed, workers, sample_filter, progress).run()
+
+
+def fill_in_processes(
+    dataset: Dataset,
+    source: Source,
+    *,
+    n_samples: int,
+    seed: int,
+    n_jobs: int = -1,
+    scheduler: str | None = None,
+    log_path: str | os.PathLike[str] | None = None,
+    sample_filter: SampleFilter | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Start workers (see `workers.open_workers`) and `fill` a data set with their samples."""
+    check_acceptance(dataset, source)  # before processes are started
+    n_missing = n_samples - dataset.n_accepted
+    with open_workers(source, n_samples=n_missing, n_jobs=n_jobs, scheduler=scheduler, log_path=log_path) as workers:
+        fill(
+            dataset,
+            source,
+            n_samples=n_samples,
+            seed=seed,
+            workers=workers,
+            sample_filter=sample_filter,
+            progress=progress,
+        )
 
 
 @dataclass

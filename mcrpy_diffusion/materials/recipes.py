@@ -23,7 +23,7 @@ from mcrpy_diffusion.data.micrograph import Micrograph, hash_phases
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials import fibres, polycrystal, reference_images
 from mcrpy_diffusion.materials.reference_images import MATERIALS, ReferenceSettings
-from mcrpy_diffusion.materials.samples import ONE_THREAD, Maker, Sample
+from mcrpy_diffusion.materials.samples import ONE_THREAD, WORKER_BYTES, Maker, Sample
 from mcrpy_diffusion.settings import AlloySettings, FibreSettings, GenerationSettings
 
 DIRECT: dict[str, type[AlloySettings] | type[FibreSettings]] = {"alloy": AlloySettings, "fibre": FibreSettings}
@@ -101,6 +101,7 @@ class DirectSource:
     settings: AlloySettings | FibreSettings
     with_grain_ids: bool = False
     name: str = "structures"
+    worker_bytes: float = WORKER_BYTES
 
     @property
     def environment(self) -> Mapping[str, str]:

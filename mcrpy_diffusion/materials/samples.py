@@ -17,6 +17,7 @@ SEEDS_PER_SET = 1_000_000
 SEED_STEP = 2_654_435_769  # 2**32 over the golden ratio: its multiples keep the farthest apart, modulo 2**32
 SEED_RULE = f"sample i, draw a: (seed * {SEEDS_PER_SET} + i + a * {SEED_STEP}) % 2**32, a = 0, 1, ... until accepted"
 MAX_DRAWS = 1900  # of one sample; up to there no two draws of a set share a seed
+WORKER_BYTES = 0.3e9  # of a worker process with numpy and scipy
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 
 
@@ -55,6 +56,10 @@ class Source(Protocol):
     @property
     def environment(self) -> Mapping[str, str]:
         """Environment variables of a worker process."""
+
+    @property
+    def worker_bytes(self) -> float:
+        """Memory of a worker process."""
 
     def start(self) -> Maker:
         """Return the function that makes samples (in a worker)."""

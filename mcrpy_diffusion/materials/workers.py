@@ -12,8 +12,6 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.local_workers import LocalWorkers
 from mcrpy_diffusion.materials.samples import Draw, Sample, Source
 
-WORKER_BYTES = 0.3e9  # one worker process with numpy and scipy
-
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +40,6 @@ def open_workers(
     n_jobs: int = -1,
     scheduler: str | None = None,
     log_path: str | os.PathLike[str] | None = None,
-    worker_bytes: float = WORKER_BYTES,
 ) -> Workers:
     """Return workers, as a context manager: those of a Dask cluster if a scheduler is given, else local processes."""
     path = os.devnull if log_path is None else log_path
@@ -50,10 +47,10 @@ def open_workers(
         from mcrpy_diffusion.materials.dask_workers import DaskWorkers
 
         return DaskWorkers(scheduler, source, log_path=path)
-    return LocalWorkers(number_of_workers(n_jobs, n_samples, worker_bytes), source, log_path=path)
+    return LocalWorkers(number_of_workers(n_jobs, n_samples, source.worker_bytes), source, log_path=path)
 
 
-def number_of_workers(n_jobs: int, n_samples: int, worker_bytes: float = WORKER_BYTES) -> int:
+def number_of_workers(n_jobs: int, n_samples: int, worker_bytes: float) -> int:
     """Return the number of workers to start: limited by cores, samples and available memory.
 
     Parameters
@@ -63,6 +60,11 @@ def number_of_workers(n_jobs: int, n_samples: int, worker_bytes: float = WORKER_
     n_samples : int
     worker_bytes : float
         Memory of one worker.
+
+    Raises
+    ------
+    InputError
+        If n_jobs is 0.
     """
     import psutil
     from joblib import effective_n_jobs

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mcrpy_diffusion.materials.generate import resolve
 from mcrpy_diffusion.materials.reference import Reference
+from mcrpy_diffusion.materials.resolve import resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import read_info
 from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings, default_sampling, preset

@@ -17,12 +17,13 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
 from mcrpy_diffusion.io.provenance import check_same
-from mcrpy_diffusion.materials.generate import generate, recipe
+from mcrpy_diffusion.materials.generate import generate
 from mcrpy_diffusion.materials.reference import (
     Reference,
     reference_from_characterization,
     reference_from_micrographs,
 )
+from mcrpy_diffusion.materials.resolve import recipe
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.workflow.match_plan import Plan, make_plan

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.materials.generate import recipe
 from mcrpy_diffusion.materials.reference import Reference
+from mcrpy_diffusion.materials.resolve import recipe
 from mcrpy_diffusion.models.checkpoint import ModelInfo
 from mcrpy_diffusion.models.model_card import ModelCard
 from mcrpy_diffusion.runtime.console import say_error

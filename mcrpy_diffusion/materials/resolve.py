@@ -1,0 +1,72 @@
+"""The settings that a reference requires, and the recipe that a data set's record keeps of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mcrpy_diffusion.data.split import MicrographSplit
+from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.materials.reference import Reference
+from mcrpy_diffusion.settings import N_CROPS, N_RECONSTRUCTIONS, GenerationSettings
+
+_SETTINGS_OF_CROPS = (
+    "extent_x",
+    "extent_y",
+    "training_data",
+    "n_training_samples",
+    "held_out_fraction",
+    "periodic",
+    "use_multiphase",
+    "grey_values",
+    "isotropic",
+    "seed",
+)
+
+
+def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSettings:
+    """Replace `auto` and missing values by the settings for a reference.
+
+    Training data are crops if each micrograph is large enough for a held-out part, else MCRpy's reconstructions. Crops
+    of a micrograph are not periodic, so network and statistics are not periodic either.
+
+    Raises
+    ------
+    InputError
+        If a micrograph is smaller than the extent, or the training data are impossible with this reference.
+    """
+    kind = settings.training_data
+    for m in reference.micrographs:
+        if any(size < extent for size, extent in zip(m.phases.shape, settings.extent, strict=True)):
+            raise InputError(
+                f"{m.path} is {m.phases.shape[0]} x {m.phases.shape[1]} pixels, smaller than the extent "
+                f"{settings.extent_x} x {settings.extent_y}; give a larger image or a smaller --extent_x and --extent_y"
+            )
+    if not reference.micrographs:
+        if kind == "crops":
+            raise InputError("training_data must be 'descriptors' without a micrograph, got 'crops'")
+        kind = "descriptors"
+    if kind == "auto":
+        kind = "crops" if MicrographSplit.of(reference.images, settings).is_complete else "descriptors"
+    sizes = {m.phases.shape for m in reference.micrographs}
+    if kind == "descriptors" and len(sizes) > 1:
+        found = ", ".join(f"{i} x {j}" for i, j in sorted(sizes))
+        raise InputError(f"micrographs for descriptor-based training data must be of one size, got {found} pixels")
+    if kind == "descriptors" and reference.n_phases == 0:
+        raise InputError(
+            "grey values are not supported by descriptor-based training data; give a micrograph of twice the extent"
+        )
+    if kind == "crops":
+        n = settings.n_training_samples or N_CROPS
+        return settings.replace(training_data=kind, periodic=False, n_training_samples=n)
+    n, limit_to = settings.n_training_samples or N_RECONSTRUCTIONS, settings.limit_to or min(settings.extent) // 2
+    return settings.replace(training_data=kind, limit_to=limit_to, n_training_samples=n, max_iter=settings.iterations)
+
+
+def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]:
+    """Return all that determines the samples, without the settings that their kind does not use."""
+    values = settings.to_dict()
+    if settings.training_data == "crops":
+        values = {key: value for key, value in values.items() if key in _SETTINGS_OF_CROPS}
+    else:
+        del values["held_out_fraction"]
+    return {**values, "n_phases": reference.n_phases, "reference_sha256": list(reference.sha256)}
