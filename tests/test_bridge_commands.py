@@ -31,7 +31,7 @@ PARSE_ARGS = argparse.ArgumentParser.parse_args
 
 def test_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     def wrong() -> None:
-        raise InputError("n is 0;\nallowed is at least 1")
+        raise InputError("n must be at least 1,\ngot 0")
 
     def interrupted() -> None:
         raise KeyboardInterrupt
@@ -43,9 +43,9 @@ def test_exit_statuses(capsys: pytest.CaptureFixture[str]) -> None:
     assert console.run(lambda: 3) == 3
     assert capsys.readouterr().err == ""
     assert console.run(wrong) == 2
-    assert capsys.readouterr().err == "error: n is 0; allowed is at least 1\n"
+    assert capsys.readouterr().err == "error: n must be at least 1, got 0\n"
     assert console.run(interrupted) == 130
-    assert capsys.readouterr().err == "stopped; the same command continues\n"
+    assert capsys.readouterr().err == f"{console.CONTINUES}\n"
     assert console.run(interrupted, stopped="stopped") == 130
     assert capsys.readouterr().err == "stopped\n"
     with pytest.raises(RuntimeError, match="a fault"):

@@ -45,8 +45,7 @@ def test_the_log_says_which_keras_and_nothing_is_printed() -> None:
     )
     done = python(code)
     assert done.returncode == 0, done.stderr[-500:]
-    expected = "TF_USE_LEGACY_KERAS=1: TensorFlow uses Keras 2 (tf-keras), which the Gram matrices"
-    assert done.stderr.startswith(f"mcrpy_diffusion.mcrpy_bridge.environment: {expected}")
+    assert done.stderr.startswith("mcrpy_diffusion.mcrpy_bridge.environment: TF_USE_LEGACY_KERAS=1: ")
     first, second = done.stdout.splitlines()
     assert first.startswith("true tf_keras")
     assert second == "[]"
@@ -56,9 +55,9 @@ def test_the_users_choice_of_keras_stays_and_is_named(monkeypatch: pytest.Monkey
     monkeypatch.setenv("TF_USE_LEGACY_KERAS", "0")
     environment.prepare()
     assert os.environ["TF_USE_LEGACY_KERAS"] == "0"
-    assert environment.notes()[0].startswith("TF_USE_LEGACY_KERAS is 0: TensorFlow uses Keras 3, with which")
+    assert environment.notes()[0].startswith("TF_USE_LEGACY_KERAS is 0: TensorFlow uses Keras 3")
     monkeypatch.delenv("TF_USE_LEGACY_KERAS")
-    assert environment.notes()[0].startswith("TF_USE_LEGACY_KERAS is not set: TensorFlow uses Keras 3, with which")
+    assert environment.notes()[0].startswith("TF_USE_LEGACY_KERAS is not set")
     environment.prepare()
     assert environment.notes()[0].startswith("TF_USE_LEGACY_KERAS=1: TensorFlow uses Keras 2")
 
@@ -77,8 +76,7 @@ def test_numpy_2_gets_the_names_of_numpy_1_once(monkeypatch: pytest.MonkeyPatch)
             assert environment.supply_numpy_names() == ["product", "bool8"]
         assert vars(np)["product"] is np.prod
         assert vars(np)["bool8"] is np.bool_
-        line = "numpy 2.1.0: names that MCRpy 0.2.0 uses were added: np.product = np.prod, np.bool8 = np.bool_"
-        assert line in environment.notes()
+        assert any("np.product = np.prod, np.bool8 = np.bool_" in line for line in environment.notes())
     finally:
         del vars(np)["product"], vars(np)["bool8"]  # monkeypatch puts back what was there
 

@@ -426,5 +426,5 @@ def test_characterize_takes_references(
     assert commands.characterize([*shared, *types]) == 2
     assert "PixelMSE needs references" in capsys.readouterr().err
     assert commands.characterize([*shared, "--descriptor_types", "LinealPathFunction", "--references", "b.npy"]) == 0
-    warning = "mcrpy_characterize: warning: --references: used with --descriptor_types PixelMSE only, ignored\n"
-    assert capsys.readouterr().err == warning
+    warning = "mcrpy_characterize: warning: --references: "
+    assert capsys.readouterr().err.startswith(warning)

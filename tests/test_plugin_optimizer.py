@@ -19,6 +19,7 @@ import torch
 from test_train import TINY
 
 from mcrpy_diffusion.commands import mcrpy_commands as commands
+from mcrpy_diffusion.commands.mcrpy_options import OPTIONS_OF_PLUGINS
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
@@ -26,6 +27,7 @@ from mcrpy_diffusion.metrics.spatial_statistics import two_point_correlation
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
 from mcrpy_diffusion.models.model import Model, load_model
 
+OPTIONS = OPTIONS_OF_PLUGINS["--optimizer_type Diffusion"]
 SIZE = 16
 LIMIT = 4
 
@@ -103,7 +105,7 @@ def characterize(mcrpy: ModuleType, phases: np.ndarray, **settings: Any) -> Any:
 
 
 def settings_of(mcrpy: ModuleType, path: Path | None, **settings: Any) -> Any:
-    ours = {name: settings.pop(name) for name in list(settings) if name in commands.OPTIONS_OF_DIFFUSION}
+    ours = {name: settings.pop(name) for name in list(settings) if name in OPTIONS}
     chosen = mcrpy.ReconstructionSettings(
         **{
             "descriptor_types": ["FFTCorrelations"],
