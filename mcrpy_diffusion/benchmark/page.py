@@ -85,9 +85,9 @@ def summary(results: Mapping[str, Any]) -> str:
 
 def _parts(results: Mapping[str, Any]) -> str:
     if not results["has_held_out"]:
-        return "All methods saw the whole reference, and are compared with it."
+        return "All methods used the whole reference, and are compared with it."
     seen, held = (" x ".join(map(str, results[part])) for part in ("training_part", "held_out_part"))
-    return f"All methods saw {seen} pixels of the micrograph; {held} were held out to compare with."
+    return f"All methods used {seen} pixels of the micrograph; {held} were held out to compare with."
 
 
 def _sentence(note: str) -> str:

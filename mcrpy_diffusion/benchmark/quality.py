@@ -1,4 +1,4 @@
-"""How good the structures of each method of a benchmark are, against real ones that none of them saw."""
+"""Quality of the structures of each method of a benchmark, compared with real ones of the held-out part."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class RealSets:
     periodic : bool
         Whether the statistics continue across the edges: only where the reference itself is compared with.
     part : (A, B)
-        What all methods saw.
+        The training part, which all methods use.
     original : (N, I, J)
         Crops of it, or the reference itself.
     held_out : (H, I, J) or None
-        Crops of the part that none saw.
+        Crops of the held-out part.
     grid : (G, I, J)
         Crops of the held-out part, else of the reference, that overlap by half an extent at most: nearest neighbours
         among crops one pixel apart would be the same structure, shifted.
@@ -134,8 +134,8 @@ def quality(structures: np.ndarray, real: RealSets) -> dict[str, Any]:
     Returns
     -------
     dict
-        `volume_fraction`, `eps_s2_percent` and `eps_l_percent` against the part that was seen (`seen`) and the one
-        that was not (`held_out`); `frechet_distance`, `precision` and `recall` against the latter; `diversity`;
+        `volume_fraction`, `eps_s2_percent` and `eps_l_percent` against the training part (`seen`) and the
+        held-out part (`held_out`); `frechet_distance`, `precision` and `recall` against the latter; `diversity`;
         `copies`.
     """
     same_extent = real.part.shape == structures.shape[1:]
@@ -163,7 +163,7 @@ def quality(structures: np.ndarray, real: RealSets) -> dict[str, Any]:
 
 
 def real_quality(n: int, real: RealSets) -> dict[str, Any]:
-    """Measure n crops of the part that was seen as if a method had made them: what a perfect one gets on average.
+    """Measure n crops of the training part as if a method had made them: what a perfect method reaches on average.
 
     Parameters
     ----------
@@ -198,7 +198,7 @@ def real_quality(n: int, real: RealSets) -> dict[str, Any]:
 
 
 def _evaluate(structures: np.ndarray, real: RealSets, **looked_in: Any) -> Evaluation:
-    """Compare structures with the part that was seen and the one that was not."""
+    """Compare structures with the training part and the held-out part."""
     options: dict[str, Any] = {"n_phases": real.n_phases, "periodic": real.periodic, "held_out": real.held_out}
     return evaluate(real.original, structures, **options, **looked_in)
 

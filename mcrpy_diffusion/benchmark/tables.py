@@ -31,7 +31,7 @@ class Table:
 
 
 def cost_table(results: Mapping[str, Any]) -> Table:
-    """What each method costs, and from how many structures on diffusion is cheaper."""
+    """Costs of each method, and the number of structures from which on diffusion is cheaper."""
     clock = "CPU time" if results["clock"] == "cpu" else "wall time"
     samplers = list(dict.fromkeys(name for each in results["break_even"].values() for name in each))
     columns = [
@@ -91,14 +91,14 @@ def _cost_row(results: Mapping[str, Any], row: Mapping[str, Any], samplers: Sequ
 
 
 def quality_table(results: Mapping[str, Any]) -> Table:
-    """How good the structures are; below, what as many real crops of the part that was seen get on average."""
-    both = "seen / held-out part" if results["has_held_out"] else "the reference"
+    """Quality of the structures; below, the mean of as many real crops of the training part."""
+    both = "training / held-out part" if results["has_held_out"] else "the reference"
     unseen = "the held-out part" if results["has_held_out"] else "the reference"
     counts = results["counts"]
     columns = (
         Column("method", ""),
-        Column("n", "structures behind the figures"),
-        Column("volume fraction", f"mean less that of real crops: {both}; ± the size of the difference"),
+        Column("n", "number of structures"),
+        Column("volume fraction", f"mean minus that of real crops: {both}; ± the mean absolute difference"),
         Column("eps_S2 %", f"discrepancy of the two-point correlation, eq. (23): {both}"),
         Column("eps_L %", f"discrepancy of the lineal path, eq. (23): {both}"),
         Column("Frechet", f"Frechet distance of VGG-19's features to crops of {unseen}"),
@@ -107,10 +107,10 @@ def quality_table(results: Mapping[str, Any]) -> Table:
         Column(
             "diversity",
             "mean distance to the nearest other structure of the set, under shifts and a half turn, over that of as "
-            f"many real ones ({counts['independent']} that have no pixel in common)",
+            f"many real crops ({counts['independent']} without a common pixel)",
         ),
-        Column("nearest", "smallest pixel MSE between a structure and what all methods saw, at any position"),
-        Column("copies", "structures that are exact copies of it"),
+        Column("nearest", "smallest pixel MSE between a structure and any position of the training part"),
+        Column("copies", "number of exact copies of it"),
     )
     rows = [_quality_row(row["method"], row["n"], row["quality"], results) for row in results["methods"]]
     for n, floor in results["floors"].items():
