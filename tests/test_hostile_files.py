@@ -434,11 +434,11 @@ MEASURES = ("two_point_correlation", "lineal_path")
 
 
 @cases(
-    Case("channels", lambda: changed_model({"channels": 2**40}), "do not fit|describe no network"),
-    Case("channels for a terabyte", lambda: changed_model({"channels": 200_000}), "do not fit|describe no network"),
+    Case("channels", lambda: changed_model({"channels": 2**40}), "do not fit|no network"),
+    Case("channels for a terabyte", lambda: changed_model({"channels": 200_000}), "do not fit|no network"),
     Case("blocks", lambda: changed_model({"n_residual_blocks": 10**12}), "do not fit"),
     Case("levels", lambda: changed_model({"channel_multipliers": [1] * 100_000}), "do not fit"),
-    Case("patches", lambda: changed_model({"patch_size": 10**9}), "do not fit|describe no network"),
+    Case("patches", lambda: changed_model({"patch_size": 10**9}), "do not fit|no network"),
     Case("timesteps", lambda: changed_model({"n_timesteps": 10**13}), "n_timesteps must be"),
     Case("heads", lambda: changed_model({"n_heads": 7}), "n_heads 7"),
     Case("channels as text", lambda: changed_model({"channels": "8"}), "channels must be an integer, got '8'"),
@@ -456,7 +456,7 @@ MEASURES = ("two_point_correlation", "lineal_path")
     Case("learning rate NaN", lambda: changed_model({"learning_rate": float("nan")}), "learning_rate must be a number"),
     Case("flag as a number", lambda: changed_model({"learned_variance": 0}), "learned_variance must be true or false"),
     Case("unknown setting", lambda: changed_model({"__class__": "os"}), "unknown TrainingSettings __class__"),
-    Case("unknown field", lambda: changed_model(more=1), "not understood: more"),
+    Case("unknown field", lambda: changed_model(more=1), "unknown fields: more"),
     Case("settings as a list", lambda: changed_model(raw='{"format_version": 1, "settings": []}'), "m.safetensors"),
     Case("metadata as a list", lambda: changed_model(raw="[1]"), "m.safetensors"),
     Case("metadata that are no JSON", lambda: changed_model(raw="{"), "m.safetensors"),
@@ -466,10 +466,10 @@ MEASURES = ("two_point_correlation", "lineal_path")
     Case(
         "a number of 5000 digits", lambda: changed_model(raw='{"format_version": ' + "1" * 5000 + "}"), "m.safetensors"
     ),
-    Case("extent", lambda: changed_model(extent=[10**6, 10**6]), "extent is"),
-    Case("extent below 0", lambda: changed_model(extent=[-8, -8]), "extent is"),
-    Case("extent of three", lambda: changed_model(extent=[8, 8, 8]), "extent is"),
-    Case("extent as text", lambda: changed_model(extent="88"), "extent is"),
+    Case("extent", lambda: changed_model(extent=[10**6, 10**6]), "extent must be"),
+    Case("extent below 0", lambda: changed_model(extent=[-8, -8]), "extent must be"),
+    Case("extent of three", lambda: changed_model(extent=[8, 8, 8]), "extent must be"),
+    Case("extent as text", lambda: changed_model(extent="88"), "extent must be"),
     Case("phases", lambda: changed_model(n_phases=10**9), "n_phases|do not fit"),
     Case("phases as a list", lambda: changed_model(n_phases=[2]), "n_phases"),
     Case("conditions without a need", lambda: changed_model(conditions=[[0.5]]), "conditions"),
@@ -479,7 +479,7 @@ MEASURES = ("two_point_correlation", "lineal_path")
         lambda: changed_model({"condition_on_volume_fraction": True}, conditions=[[float("nan")]]),
         "conditions",
     ),
-    Case("versions as text", lambda: changed_model(versions="1"), "no dictionary"),
+    Case("versions as text", lambda: changed_model(versions="1"), "versions must be"),
     Case(
         "control characters",
         lambda: changed_model({"schedule": "\x1b[2J\x07\nlinear"}),

@@ -194,9 +194,9 @@ def test_foreign_and_inconsistent_safetensors_are_refused(tmp_path):
         load_model(path)
     network, info = load_network(make_model(path))
     for change, message in (
-        ({"format_version": 99}, "format version is 99"),
+        ({"format_version": 99}, "format version must be 1, got 99"),
         ({"settings": {"unknown": 1}}, "unknown TrainingSettings unknown"),
-        ({"extra": 1}, "not understood: extra"),
+        ({"extra": 1}, "unknown fields: extra"),
     ):
         metadata = {"mcrpy_diffusion": json.dumps({**info.to_dict(), **change})}
         save_file(network.state_dict(), path, metadata=metadata)

@@ -16,6 +16,7 @@ from mcrpy_diffusion.io.records import check_plain
 from mcrpy_diffusion.io.untrusted import parse_json
 from mcrpy_diffusion.models.model_card import ModelCard
 from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, default_sampling
+from mcrpy_diffusion.settings.base import Option
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,8 +28,16 @@ FORMAT_VERSION = 1
 KEY = "mcrpy_diffusion"
 MAX_PIXELS = 2**24  # of a training image, 4096 x 4096
 MAX_CONDITIONS = 10_000
-MAX_SECONDS = 1e15  # of a training
 _MAX_METADATA = 2**24
+_FIELDS = (
+    Option("n_phases", int, low=0, high=256),
+    Option("extent", int, low=1, is_list=True),
+    Option("periodic", bool),
+    Option("isotropic", bool),
+    Option("step", int, low=0, high=1e15),
+    Option("training_seconds", float, low=0, high=1e15),
+    Option("versions", str, is_mapping=True),
+)
 
 
 @dataclass(frozen=True)
@@ -101,10 +110,10 @@ class ModelInfo:
         values = dict(values)
         found = values.pop("format_version", None)
         if found != FORMAT_VERSION:
-            raise InputError(f"the model's format version is {found!r}; this package reads {FORMAT_VERSION}")
+            raise InputError(f"the model's format version must be {FORMAT_VERSION}, got {found!r:.100}")
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown or "settings" not in values:
-            raise InputError(f"the model's settings are not understood: {', '.join(unknown) or 'they are missing'}")
+            raise InputError(f"the model has unknown fields: {', '.join(unknown)}" if unknown else "it has no settings")
         settings = TrainingSettings.from_dict(values.pop("settings"))
         values["extent"] = tuple(values["extent"])
         if "card" in values:
@@ -115,35 +124,25 @@ class ModelInfo:
 
 
 def _check_info(info: ModelInfo) -> None:
-    """Raise InputError where a field is of another type than `ModelInfo` says, or beyond all sense."""
-    numbers = {"n_phases": info.n_phases, "step": info.step, "rows": 0, "columns": 0}
-    if len(info.extent) == 2:
-        numbers |= dict(zip(("rows", "columns"), info.extent))
-    wrong = [name for name, value in numbers.items() if type(value) is not int or value < 0]
-    if wrong or not (0 < info.extent[0] * info.extent[1] <= MAX_PIXELS) or len(info.extent) != 2:
-        raise InputError(
-            f"the model's extent is {info.extent}, n_phases {info.n_phases!r}, step {info.step!r}; allowed are whole "
-            f"numbers, and up to {MAX_PIXELS} pixels"
-        )
-    if not all(isinstance(flag, bool) for flag in (info.periodic, info.isotropic)):
-        raise InputError(f"the model's periodic is {info.periodic!r}, isotropic {info.isotropic!r}; allowed is a bool")
-    if type(info.training_seconds) not in (int, float) or not abs(info.training_seconds) <= MAX_SECONDS:
-        raise InputError(f"the model's training_seconds is {info.training_seconds!r:.100}; allowed is a number")
-    if not all(isinstance(value, dict) for value in (info.provenance, info.versions)):
-        raise InputError("the model's provenance or versions is no dictionary")
+    """Raise InputError where a field is of another type than `ModelInfo` says, or out of range."""
+    for each in _FIELDS:
+        each.check(getattr(info, each.name))
+    if len(info.extent) != 2 or math.prod(info.extent) > MAX_PIXELS:
+        raise InputError(f"extent must be rows and columns of at most {MAX_PIXELS} pixels, got {info.extent}")
+    if not isinstance(info.provenance, dict):
+        raise InputError(f"provenance must be a dictionary, got {info.provenance!r:.100}")
     check_plain(info.provenance, "the model's provenance")
     check_plain(info.versions, "the model's versions")
     for name in ("reference_sha256", "descriptor_types"):
         texts = info.provenance.get(name) or []
-        if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) for text in texts):
-            raise InputError(f"the model's {name} is {texts!r:.100}; allowed is a list of text")
+        Option(name, str, is_list=True).check(tuple(texts) if isinstance(texts, list) else texts)
     n_fractions = max(info.n_phases, 2) - 1 if info.settings.condition_on_volume_fraction else 0
-    is_table = isinstance(info.conditions, list) and all(isinstance(row, list) for row in info.conditions)
-    if not is_table or (len(info.conditions) > 0) != (n_fractions > 0) or len(info.conditions) > MAX_CONDITIONS:
-        raise InputError(f"the model's conditions are no table of 1 to {MAX_CONDITIONS} rows, or one without a need")
+    n_rows = len(info.conditions) if isinstance(info.conditions, list) else -1
+    if not min(n_fractions, 1) <= n_rows <= MAX_CONDITIONS * n_fractions:
+        raise InputError(f"conditions must be a table of up to {MAX_CONDITIONS} rows of {n_fractions} fractions")
     for row in info.conditions:
-        if len(row) != n_fractions or not all(type(v) in (int, float) and 0 <= v <= 1 for v in row):
-            raise InputError(f"the model's conditions hold {str(row)[:100]}; allowed are {n_fractions} fractions")
+        if not (isinstance(row, list) and len(row) == n_fractions and all(_is_fraction(value) for value in row)):
+            raise InputError(f"each row of conditions must be {n_fractions} fractions, got {row!r:.100}")
     if info.card is not None:
         info.sampling_settings()  # raises where the card recommends what is not allowed
         statistics = info.card.statistics
@@ -152,6 +151,10 @@ def _check_info(info: ModelInfo) -> None:
             raise InputError(
                 f"the phases of the model's statistics must be below {info.n_phases}, got {', '.join(phases)}"
             )
+
+
+def _is_fraction(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
 
 
 def build_network(info: ModelInfo) -> UNet:
@@ -216,7 +219,7 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
         raise InputError(f"{path}: a .safetensors file, but its metadata holds no {KEY} settings")
     try:
         if len(metadata[KEY]) > _MAX_METADATA:
-            raise InputError(f"the settings take {len(metadata[KEY])} characters; allowed are {_MAX_METADATA}")
+            raise InputError(f"the settings must have at most {_MAX_METADATA} characters, got {len(metadata[KEY])}")
         return ModelInfo.from_dict(parse_json(metadata[KEY]))
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise InputError(f"{path}: {one_line(error)}") from error
@@ -269,7 +272,7 @@ def _network_without_weights(info: ModelInfo, weights: Mapping[str, Tensor], pat
             with torch.device("meta"):
                 network = build_network(info)
         except (RuntimeError, ValueError, TypeError, OverflowError) as error:
-            raise InputError(f"{path}: the settings describe no network ({one_line(error)})") from error
+            raise InputError(f"{path}: no network has these settings ({one_line(error)})") from error
         shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
         found = {name: tuple(t.shape) for name, t in weights.items() if isinstance(t, torch.Tensor) and is_weight(t)}
         if shapes == found and len(found) == len(weights):
