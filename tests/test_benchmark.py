@@ -134,12 +134,12 @@ def test_settings_without_effect_do_not_bind_the_folder(reference, tmp_path, mod
         prepare(plan_of(reference, out, **options))
         return json.loads((out / "made_by.json").read_text())
 
-    made_by = prepared(methods=("gram",), n_training_samples=7, channels=8, max_iter=9)
-    assert {"seed", "extent_x", "isotropic", "max_iter"} <= set(made_by)
-    assert not {"n_training_samples", "training", "model", "n_fast_steps", "fast_sampler", "limit_to"} & set(made_by)
-    assert prepared(methods=("gram",), n_training_samples=8, max_iter=9) == made_by
+    provenance = prepared(methods=("gram",), n_training_samples=7, channels=8, max_iter=9)
+    assert {"seed", "extent_x", "isotropic", "max_iter"} <= set(provenance)
+    assert not {"n_training_samples", "training", "model", "n_fast_steps", "fast_sampler", "limit_to"} & set(provenance)
+    assert prepared(methods=("gram",), n_training_samples=8, max_iter=9) == provenance
     both = prepared(methods=("s2_lbfgsb", "diffusion_fast"), limit_to=5, model=model, n_fast_steps=7, max_iter=9)
-    assert made_by.items() < both.items()
+    assert provenance.items() < both.items()
     assert (both["limit_to"], both["n_fast_steps"]) == (5, 7)
     assert "n_training_samples" not in both
     assert prepared(methods=("diffusion_fast",), model=model, n_fast_steps=7, n_training_samples=7, max_iter=1) == both

@@ -108,9 +108,9 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
     from mcrpy_diffusion.models.structure_folder import sample_to_folder
 
     own = folder / sampler_key(settings)
-    made_by, record = made_with(model, settings), own / MADE_BY
+    provenance, record = made_with(model, settings), own / MADE_BY
     make_folder(own)
-    check_or_write_provenance(record, made_by)
+    check_or_write_provenance(record, provenance)
     seeds = range(settings.seed, settings.seed + settings.n_samples)
     if not all((own / f"{seed}.npy").exists() for seed in seeds):
         loaded = load_model(model)

@@ -141,8 +141,8 @@ def feature_names(plan: Plan) -> list[str]:
 def key_of(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, Any]:
     """What metrics depend on: where it changes, they are measured again."""
     recipes = {k: Dataset.open(plan.data_folder(material) / k).info["recipe"] for k in ("training", "held_out")}
-    made_by = made_with(plan.model_path(material), settings)
-    key = {"sampling": made_by | {"n_samples": settings.n_samples}, "data": recipes, "features": feature_names(plan)}
+    provenance = made_with(plan.model_path(material), settings)
+    key = {"sampling": provenance | {"n_samples": settings.n_samples}, "data": recipes, "features": feature_names(plan)}
     return json.loads(json.dumps(key))
 
 
