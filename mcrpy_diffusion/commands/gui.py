@@ -45,8 +45,8 @@ from mcrpy_diffusion.runtime.console import run
 WITHOUT_WINDOW = "--ignore-gooey"
 METHOD_COMMANDS = {"Match": "match", "Reconstruct": "reconstruct"}
 PROGRESS = r"^(?:Iteration\s+|\d\d:\d\d:\d\d\s+)(?P<current>\d+)(?:\s+of\s+|/)(?P<total>\d+)"
-"""Reads the progress lines of both MCRpy versions, and ours."""
-SECONDS_TO_SAVE = 60.0  # a stopped run is ended by force after that
+"""Matches the progress lines of both MCRpy versions and of this package."""
+SECONDS_TO_SAVE = 60.0  # a run that is stopped is killed after this time
 NEEDED = ("gooey", "wx", "pygtrie", "psutil", "colored", "PIL")
 HOW_TO_INSTALL = (
     "pip install 'mcrpy-diffusion[gui]', on Linux after the distribution's wxPython (Debian: apt-get install "
@@ -55,7 +55,7 @@ HOW_TO_INSTALL = (
 
 
 def main() -> int:
-    """Open the window; with `--ignore-gooey` in `sys.argv` do the work of its Start button.
+    """Open the window; with `--ignore-gooey` in `sys.argv`, run what its Start button starts.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def main() -> int:
 
 
 def _run_action(command: str, arguments: Sequence[str]) -> int:
-    """Run one of our commands as its form was filled in."""
+    """Run a command of this package with the values of its form."""
     given = gui_forms.command_line(arguments, make_parser(arguments).commands[command])
     print("mcrpy_diffusion", shlex.join([command, *given]), flush=True)
     started = time.time()
@@ -93,7 +93,7 @@ def _run_action(command: str, arguments: Sequence[str]) -> int:
 
 
 def _run_mcrpys(works: bool) -> int:
-    """Run MCRpy's GUI module, and after it the diffusion that was asked for in Match or Reconstruct."""
+    """Run MCRpy's GUI module, then the pipeline if Match or Reconstruct was started with the method diffusion."""
     gooey: Any = importlib.import_module("gooey")
     started = time.time()
     chosen: list[tuple[str, dict[str, Any]]] = []
@@ -102,7 +102,7 @@ def _run_mcrpys(works: bool) -> int:
         by_torch = chosen_method(given_words) == "diffusion" or uses_torch(given_words)
         register(with_torch=works and by_torch)
         parser = _parser_class(gooey.GooeyParser, options, chosen)
-        parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it, and leaves it so
+        parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it and never restores it
         points = single_points() if works else contextlib.nullcontext()  # for View
         try:
             with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, safe_loading():
@@ -125,16 +125,16 @@ def _run_mcrpys(works: bool) -> int:
 
 
 def _parser_class(base: Any, options: dict[str, Any], chosen: list[tuple[str, dict[str, Any]]]) -> Any:
-    """Return Gooey's parser with our forms added to MCRpy's, whose `parse_args` takes our options out again.
+    """Return Gooey's parser class with the forms of this package added to those of MCRpy.
 
-    Options for this package's plugins go into `options`. With the method diffusion the name of the command and its
-    options go into `chosen`, and MCRpy has nothing left to do.
+    `parse_args` removes this package's options from what MCRpy gets. Options for plugins go into `options`. With the
+    method diffusion, the command and its options go into `chosen`, and the function that MCRpy calls does nothing.
     """
 
     class Parser(base):  # type: ignore[misc]
         def add_subparsers(self, **arguments: Any) -> Any:
             action = super().add_subparsers(**arguments)
-            self.__dict__["_forms"] = action  # other attributes Gooey hands on to argparse's parser
+            self.__dict__["_forms"] = action  # Gooey forwards other attributes to argparse's parser
             return action
 
         def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -162,13 +162,13 @@ def _parser_class(base: Any, options: dict[str, Any], chosen: list[tuple[str, di
 
 
 def _extend(form: Any, name: str) -> list[str]:
-    """Add the method and our options to a form of MCRpy's; return the names of ours."""
+    """Add the method and this package's options to a form of MCRpy; return their names."""
     before = {action.dest for action in form._actions}
     if name in METHOD_COMMANDS:
         form._optionals.title = "Method"
         form._optionals.description = (
-            "descriptor is MCRpy's own method. diffusion trains a model and samples from it; its options are at the "
-            "end of this page, and MCRpy's options that are left at their defaults do not count for it."
+            "descriptor is MCRpy's own method. diffusion trains a model and samples from it: its options are at the "
+            "end of this page; MCRpy's options that have their default value are not used."
         )
         add_diffusion_options(form, METHOD_COMMANDS[name], preset_in_force([]))
         add_plugin_options(form)
@@ -178,21 +178,21 @@ def _extend(form: Any, name: str) -> list[str]:
         return []
     for group in form._action_groups:
         if group is not form._optionals and any(action.dest not in before for action in group._group_actions):
-            title = group.title.replace("--", "")  # without a command line's dashes
+            title = group.title.replace("--", "")  # the dashes belong to the command line
             group.title, group.description = title[0].upper() + title[1:], (group.description or "").replace("--", "")
     for action in form._actions:
         is_ours = action.dest not in before
-        if is_ours or action.dest == "microstructure_filenames":  # several files, also with blanks in their names
+        if is_ours or action.dest == "microstructure_filenames":  # MCRpy's chooser takes no names with blanks
             widget = gui_forms.widget_of(action) if is_ours else "MultiFileChooser"
             form.widgets[action.dest] = "Dropdown" if action.choices else widget
             form.options[action.dest] = gui_forms.gooey_options(action.dest, action.type)
         if is_ours:
-            action.metavar = None  # Gooey would show it instead of the name
+            action.metavar = None  # Gooey shows it instead of the name
     return [action.dest for action in form._actions if action.dest not in before]
 
 
 def _add_form(form: Any, command: str, parser: argparse.ArgumentParser) -> None:
-    """Fill the form of one of our commands."""
+    """Add the inputs of a command of this package to its form."""
     groups: dict[str, Any] = {}
     for field in gui_forms.form(command, parser):
         if field.group not in groups:
@@ -201,10 +201,10 @@ def _add_form(form: Any, command: str, parser: argparse.ArgumentParser) -> None:
 
 
 def _decorator(original: Any) -> Any:
-    """Return Gooey's decorator with the command to run, a readable progress and a gentle Stop."""
+    """Return Gooey's decorator with this package's command to run, progress expression and Stop button."""
 
     def decorate(function: Any = None, **options: Any) -> Any:
-        if not os.path.isdir(options.get("image_dir", "")):  # the repository's MCRpy names one that no wheel contains
+        if not os.path.isdir(options.get("image_dir", "")):  # MCRpy from its repository names a missing one
             options.pop("image_dir", None)
         options["target"] = f'"{sys.executable}" -u -m mcrpy_diffusion gui'
         options["progress_regex"], options["progress_expr"] = PROGRESS, "current / total * 100"
@@ -235,7 +235,7 @@ def _check_display(application: Any) -> None:
 
 @contextlib.contextmanager
 def _gentle_stop() -> Iterator[None]:
-    """Let Gooey's Stop button ask before it kills."""
+    """Let Gooey's Stop button send SIGTERM before SIGKILL."""
     processor = sys.modules.get("gooey.gui.processor")
     if processor is None:
         yield
@@ -245,12 +245,12 @@ def _gentle_stop() -> Iterator[None]:
 
 
 def stop(pid: int, seconds: float = SECONDS_TO_SAVE) -> None:
-    """Ask a run of the window to stop; end what is left of it after some time, without waiting for that here.
+    """Send SIGTERM to a run, and SIGKILL after some time; return at once.
 
     Parameters
     ----------
     pid : int
-        The process that Gooey started: the run itself, or a shell around it.
+        The process that Gooey started: the run itself, or the shell that started it.
     seconds : float
         Time for the run to save its state.
     """
@@ -276,7 +276,7 @@ def stop(pid: int, seconds: float = SECONDS_TO_SAVE) -> None:
         work.terminate()
 
     def end() -> None:
-        # not by Process.wait, which would take the exit status away from Gooey
+        # Process.wait would consume the exit status, which Gooey needs
         last = time.monotonic() + seconds
         while runs(work) and time.monotonic() < last:
             time.sleep(0.05)
@@ -285,12 +285,12 @@ def stop(pid: int, seconds: float = SECONDS_TO_SAVE) -> None:
                 with contextlib.suppress(psutil.Error):
                     process.kill()
 
-    threading.Thread(target=end, name="stop").start()  # a window that is closed meanwhile waits for it
+    threading.Thread(target=end, name="stop").start()  # no daemon: a closed window waits for the thread
 
 
 @contextlib.contextmanager
 def _stop_at_sigterm() -> Iterator[None]:
-    """Turn SIGTERM, which `stop` sends, into Ctrl-C; stages that save their state first handle it themselves."""
+    """Turn SIGTERM, which `stop` sends, into Ctrl-C; a training handles it itself and saves its state."""
 
     def interrupt(*_: Any) -> NoReturn:
         raise KeyboardInterrupt
@@ -304,7 +304,7 @@ def _stop_at_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _replaced(module: Any, **attributes: Any) -> Iterator[None]:
-    """Replace attributes of a module for a while."""
+    """Replace attributes of a module within this context."""
     before = {name: getattr(module, name) for name in attributes}
     for name, value in attributes.items():
         setattr(module, name, value)
@@ -316,16 +316,16 @@ def _replaced(module: Any, **attributes: Any) -> Iterator[None]:
 
 
 def _private_copy(name: str) -> Any:
-    """Run a module's file under another name, so that the module itself stays as it is, loaded or not."""
+    """Execute a module's file as a new module; the module itself is not loaded or changed."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.loader is None:
-        raise InputError(f"this MCRpy has no {name}: its GUI cannot be opened")
+        raise InputError(f"the GUI needs {name}, which the installed MCRpy does not have")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def _say_report(path: Path, since: float) -> None:
-    """Print where the report lies, as an address that the window makes a link of."""
+    """Print the address of a new report, which the window shows as a link."""
     if path.exists() and path.stat().st_mtime >= since - 1:
         print(f"report: {path.resolve().as_uri()}", flush=True)

