@@ -1,6 +1,6 @@
-"""The stages as functions of Python objects: what `mcrpy_diffusion` offers besides its commands.
+"""The stages as Python functions, the public names of `mcrpy_diffusion`.
 
-Settings are keyword arguments with the names of the commands' options; what is not given is the preset's.
+Settings are keyword arguments with the names of the commands' options; their defaults are those of the preset.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Source: TypeAlias = (
     "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Micrograph | np.ndarray | Mapping[str, Any]"
 )
-"""What new structures can be made from: files of micrographs or of a characterization, or what was read from them."""
+"""Input for new structures: files of micrographs or of a characterization, or their contents."""
 
 
 def make_dataset(
@@ -46,7 +46,7 @@ def make_dataset(
     scheduler: str | None = None,
     **settings: Any,
 ) -> Dataset:
-    """Make training structures from micrographs or an MCRpy characterization, or go on where an earlier call stopped.
+    """Make training structures from micrographs or an MCRpy characterization, or resume an interrupted call.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def make_material(
     scheduler: str | None = None,
     **settings: Any,
 ) -> Dataset:
-    """Make training structures of a named material without any file, or go on where an earlier call stopped.
+    """Make training structures of a named material without any file, or resume an interrupted call.
 
     Parameters
     ----------
@@ -133,7 +133,7 @@ def held_out_structures(source: Source, n: int = 1000, **settings: Any) -> np.nd
     found = MicrographSplit.of(reference.images, resolved).held_out_crops(n)
     if found is None:
         raise InputError(
-            f"{reference.name}: no part of it is held out; allowed are micrographs that are large enough for crops, "
+            f"{reference.name}: no part of it is held out; give micrographs that are large enough for crops, "
             "and a held_out_fraction above 0"
         )
     return found
@@ -148,7 +148,7 @@ def train_model(
     on_step: Callable[[int, float], None] | None = None,
     **settings: Any,
 ) -> Model:
-    """Train a model, or go on where an earlier call stopped.
+    """Train a model, or resume an interrupted call.
 
     Parameters
     ----------
@@ -159,7 +159,7 @@ def train_model(
     preset_name : str
         "quick", "small" or "paper".
     device : str, optional
-        "cuda" or "cpu"; the first where there is one.
+        "cuda" or "cpu"; by default "cuda" if a graphics card is present.
     on_step : callable, optional
         Called with (step, loss) after each step.
     **settings
@@ -193,7 +193,7 @@ def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
         return _reference_from_mapping(source)
     names = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     if not names:
-        raise InputError("no file was given; allowed are micrographs, or one characterization (.pickle)")
+        raise InputError("source must be micrographs or one characterization (.pickle), got no file")
     if len(names) == 1 and Path(names[0]).suffix == ".pickle":
         return reference_from_characterization(os.fspath(names[0]))
     return reference_from_micrographs([os.fspath(name) for name in names], settings)

@@ -48,7 +48,7 @@ def test_held_out_structures_lie_where_no_training_structure_does(tmp_path: Path
 
 
 def test_a_small_micrograph_has_nothing_held_out() -> None:
-    with pytest.raises(InputError, match="no part of it is held out; allowed are micrographs that are large enough"):
+    with pytest.raises(InputError, match="no part of it is held out"):
         mcrpy_diffusion.held_out_structures(blobs()[:20, :20], **SMALL)
 
 
@@ -78,7 +78,7 @@ def test_a_material_needs_no_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "said"),
     [
-        ([], "no file was given"),
+        ([], "got no file"),
         (np.zeros((4, 4, 4)), "'micrograph' has three axes"),
         (np.full((64, 64), np.nan), "'micrograph'"),
         (np.array([["a"]]), "'micrograph' must hold integers"),

@@ -69,5 +69,5 @@ def test_the_generator_decides():
 
 
 def test_shape_that_is_no_batch():
-    with pytest.raises(InputError, match="allowed is"):
+    with pytest.raises(InputError, match="must have the shape"):
         augment(torch.zeros(3, 4, 4), periodic=True, isotropic=False, generator=_generator())

@@ -79,11 +79,11 @@ def test_crop_of_the_whole_micrograph():
     ("micrographs", "extent", "words"),
     [
         ([], (4, 4), "no micrograph"),
-        ([_numbered(3, 9)], (4, 4), "the micrograph is 3 x 9; allowed is at least the extent 4 x 4"),
+        ([_numbered(3, 9)], (4, 4), "at least of the extent 4 x 4, got 3 x 9"),
         ([_numbered(9, 3)], (4, 4), "9 x 3"),
         ([np.zeros((2, 9, 9))], (4, 4), "2 x 9 x 9"),
-        ([_numbered(9, 9)], (0, 4), "extent is"),
-        ([np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.float32)], (4, 4), "one kind"),
+        ([_numbered(9, 9)], (0, 4), "extent must be"),
+        ([np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.float32)], (4, 4), "of one type"),
     ],
 )
 def test_micrographs_that_do_not_fit(micrographs, extent, words):

@@ -231,7 +231,7 @@ def test_samples_come_in_any_order_and_get_their_numbers(tmp_path):
             assert dataset.append(10 + index, _structure(index), index=index) == index
         assert dataset.append(5, _structure(1)) == 1  # the first free one
         for wrong in ({"phases": _structure(0), "index": 3}, {"phases": None, "index": 7, "reason": "copy"}):
-            with pytest.raises(ValueError, match="index is"):
+            with pytest.raises(ValueError, match="index must be"):
                 dataset.append(99, **wrong)
         np.testing.assert_array_equal(dataset.load(), [_structure(k) for k in range(4)])
         np.testing.assert_array_equal(dataset.sample(2), _structure(2))

@@ -71,7 +71,7 @@ def test_an_image_without_one_of_the_phases_belongs_to_the_others(tmp_path):
     images = read_images([tmp_path], use_multiphase=True)
     assert [image.n_phases for image in images] == [3, 3]
     assert images[1].phases.tolist() == [[1, 1], [1, 1]]
-    with pytest.raises(InputError, match="the images have 3 phases"):
+    with pytest.raises(InputError, match="must have 2 phases, got 3"):
         read_images([tmp_path])
 
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "short.npy").write_bytes((tmp_path / "short.npy").read_bytes()[:200])
     for name, said in (
         ("missing", "does not exist"),
-        ("empty", "holds no image"),
+        ("empty", "must hold images"),
         ("broken.tif", "is not a valid .tif file"),
         ("objects.npy", "holds Python objects"),
         ("flat.npy", "has the shape"),

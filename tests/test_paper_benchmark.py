@@ -41,7 +41,7 @@ def command(tmp_path: Path, step: str, *options: str, n_steps: int = 2) -> int:
 
 def test_a_killed_run_goes_on_and_a_finished_one_is_left_as_it_is(tmp_path, capsys):
     assert command(tmp_path, "train") == 2  # no data yet
-    assert "allowed is a dataset's folder" in capsys.readouterr().err
+    assert "give a data set's folder" in capsys.readouterr().err
     assert command(tmp_path, "all") == 0
     out, own = tmp_path / "out" / "small_64", tmp_path / "work" / "small_64" / "fibre"
     assert {path.name for path in out.glob("*.md")} == {f"{name}.md" for name in tables.TABLES}
@@ -183,7 +183,7 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
         (("--set", "n_training_steps=5"), "allowed is --steps 5"),
         (("--n_samples", "0"), "n_samples is 0; allowed is 1 and more"),
         (("--study_steps", "5", "0"), "study_steps is 0; allowed is 1 and more"),
-        (("--materials", "wood"), "allowed are alloy"),
+        (("--materials", "wood"), "must be one of alloy"),
         (("--steps", "0"), "n_training_steps is 0"),
         (("--references", "/nowhere", "--materials", "carbonate"), "no carbonate_256.npy or carbonate_64.npy"),
         (("--shipped", "--steps", "5"), "leave steps and set out"),

@@ -38,7 +38,7 @@ def augment(
     import torch
 
     if batch.ndim != 4:
-        raise InputError(f"batch has shape {tuple(batch.shape)}; allowed is (N, C, I, J)")
+        raise InputError(f"batch must have the shape (N, C, I, J), got {tuple(batch.shape)}")
     n, _, n_rows, n_columns = batch.shape
 
     def draw(high: int) -> torch.Tensor:

@@ -38,7 +38,7 @@ def split(
     """
     _check_extent([phases], extent)
     if not 0 <= held_out_fraction < 1:
-        raise InputError(f"held_out_fraction is {held_out_fraction!r}; allowed is 0 to below 1")
+        raise InputError(f"held_out_fraction must be at least 0 and below 1, got {held_out_fraction!r}")
     axis = 0 if phases.shape[0] >= phases.shape[1] else 1
     length = phases.shape[axis]
     cut = length - max(extent[axis], round(held_out_fraction * length))
@@ -74,7 +74,7 @@ def random_crops(phases_list: Sequence[np.ndarray], n: int, *, extent: tuple[int
     """
     _check_extent(phases_list, extent)
     if n < 0 or seed < 0:
-        raise InputError(f"n is {n!r} and seed is {seed!r}; allowed is at least 0")
+        raise InputError(f"n and seed must be at least 0, got {n!r} and {seed!r}")
     n_columns = [phases.shape[1] - extent[1] + 1 for phases in phases_list]
     n_positions = [(phases.shape[0] - extent[0] + 1) * k for phases, k in zip(phases_list, n_columns, strict=True)]
     starts = np.concatenate([[0], np.cumsum(n_positions)])
@@ -91,13 +91,13 @@ def _check_extent(phases_list: Sequence[np.ndarray], extent: tuple[int, int]) ->
     if len(phases_list) == 0:
         raise InputError("no micrograph was given; at least one is needed to cut crops from")
     if len(extent) != 2 or min(extent) < 1:
-        raise InputError(f"extent is {extent!r}; allowed are two numbers of at least 1")
+        raise InputError(f"extent must be two numbers of at least 1, got {extent!r}")
     for phases in phases_list:
         if phases.ndim != 2 or phases.shape[0] < extent[0] or phases.shape[1] < extent[1]:
             size = " x ".join(map(str, phases.shape))
-            raise InputError(f"the micrograph is {size}; allowed is at least the extent {extent[0]} x {extent[1]}")
+            raise InputError(f"a micrograph must be at least of the extent {extent[0]} x {extent[1]}, got {size}")
         if phases.dtype != phases_list[0].dtype:
-            raise InputError(f"micrographs are {phases_list[0].dtype} and {phases.dtype}; allowed is one kind")
+            raise InputError(f"micrographs must be of one type, got {phases_list[0].dtype} and {phases.dtype}")
 
 
 def n_positions(phases_list: Sequence[np.ndarray], *, extent: tuple[int, int]) -> int:
@@ -117,6 +117,6 @@ def grid_crops(phases: np.ndarray, *, extent: tuple[int, int], step: tuple[int, 
     """Return the crops (N, *extent) whose corners lie `step` rows and columns apart, row by row, from the first on."""
     _check_extent([phases], extent)
     if min(step) < 1:
-        raise InputError(f"step is {step!r}; allowed are two numbers of at least 1")
+        raise InputError(f"step must be two numbers of at least 1, got {step!r}")
     windows = np.lib.stride_tricks.sliding_window_view(phases, extent)[:: step[0], :: step[1]]
     return windows.reshape(-1, *extent)

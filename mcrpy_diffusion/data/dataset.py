@@ -88,7 +88,7 @@ class Dataset:
         folder : path
             The dataset's folder; it is made if it is missing.
         recipe : mapping
-            All that decides what the samples are. A folder made by another recipe is refused.
+            All that determines the samples. The folder must have been made by the same recipe.
         settings, versions : mapping, optional
             Written down for the record, not compared.
         reference_sha256 : sequence of str
@@ -202,7 +202,7 @@ class Dataset:
         return bool(self.info["complete"])
 
     def counts(self) -> dict[str, int]:
-        """Return how many seeds were accepted, and refused for each reason."""
+        """Return the numbers of accepted seeds, and of rejected ones for each reason."""
         return dict(self._counts)
 
     def sample(self, index: int) -> np.ndarray:
@@ -250,7 +250,7 @@ class Dataset:
                 self._pack(path, first)
             except OSError as error:
                 raise InputError(
-                    f"{str(path)!r} cannot be written ({error.strerror}); put the data set where there is room for it"
+                    f"{str(path)!r} cannot be written ({error.strerror}); move the data set to a disk with more space"
                 ) from error
         packed = map_images(path)
         if packed.shape != (self.n_accepted, *first.shape) or packed.dtype != first.dtype:
@@ -308,11 +308,11 @@ class Dataset:
         ----------
         seed : int
             The seed, not tried before.
-        phases : (I, J), or None if it was refused
+        phases : (I, J), or None if it was rejected
         index : int, optional
             The number that an accepted sample gets; the first free one if it is not given.
         reason : str
-            Why it was refused.
+            Reason for the rejection.
         maps : mapping of str to arrays, optional
             Further arrays of an accepted sample, each written to a folder of that name.
         **facts
@@ -321,18 +321,18 @@ class Dataset:
         Returns
         -------
         int or None
-            The index of the sample, None if it was refused.
+            The index of the sample, None if it was rejected.
         """
         if self._lock is None:
             raise ValueError("the dataset was opened for reading, or closed; use create_or_resume to write")
         if seed in self._seeds:
-            raise ValueError(f"seed {seed} was tried before; allowed are new ones")
+            raise ValueError(f"seed {seed} was tried before; give a new one")
         if (phases is None) == (reason == ACCEPTED):
-            raise ValueError(f"reason is {reason!r}; allowed is {ACCEPTED!r} with phases, another one without")
+            raise ValueError(f"reason must be {ACCEPTED!r} with phases and another one without, got {reason!r}")
         if self.is_complete:
             raise ValueError("the dataset is finished; no sample can be added")
         if index is not None and (phases is None or index in self._indices):
-            raise ValueError(f"index is {index!r}; allowed is one without a sample, and only with phases")
+            raise ValueError(f"index must be one without a sample, and needs phases, got {index!r}")
         if index is None and phases is not None:
             index = self._free_index()
         record = {"index": index, "seed": seed, "accepted": phases is not None, "reason": reason, **facts}

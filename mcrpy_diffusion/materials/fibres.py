@@ -24,7 +24,7 @@ from mcrpy_diffusion.settings import FibreSettings
 
 DISC_SATURATION = 0.547
 """Area fraction at which random sequential addition of equal discs comes to an end."""
-_MAX_FAILURES = 20_000  # positions tried in vain for one body before all begins anew
+_MAX_FAILURES = 20_000  # failed positions of one body before all are placed anew
 _MAX_TRIALS = 4
 _N_DRAWN = 64  # positions drawn at once
 _N_BISECTIONS = 60
@@ -109,7 +109,7 @@ def place(seed: int, settings: FibreSettings) -> list[Body]:
     reached = settings.volume_fraction * float((radii[:best] ** 2).sum() / (radii**2).sum())
     raise InputError(
         f"volume_fraction is {settings.volume_fraction:g}; random sequential addition came to {reached:.3f} with these "
-        "fibres and this min_gap; allowed is less, or a smaller --min_gap"
+        "fibres and this min_gap; give a smaller one, or a smaller --min_gap"
     )
 
 
@@ -233,7 +233,7 @@ def _radii(generator: np.random.Generator, settings: FibreSettings, field: tuple
     if area < settings.radius**2 / 2:
         raise InputError(
             f"a single fibre of radius {settings.radius:g} is more than {settings.volume_fraction:g} of "
-            f"{field[0]} x {field[1]} pixels; allowed is a radius of up to {math.sqrt(2 * area):.1f}"
+            f"{field[0]} x {field[1]} pixels; radius must be at most {math.sqrt(2 * area):.1f}"
         )
     if settings.radius_deviation == 0:
         n = max(1, round(area / settings.radius**2))  # 0.5 rounds to 0
@@ -252,7 +252,7 @@ def _check_reachable(radii: np.ndarray, settings: FibreSettings, field: tuple[in
     allowed = min(field) if settings.shape == "disc" else min(field) / 2  # so that only the nearest images can meet
     if range_ > allowed:
         raise InputError(
-            f"the longest fibre and min_gap take {range_:.1f} pixels; allowed are {allowed:g} in an extent of "
+            f"the longest fibre and min_gap take {range_:.1f} pixels; at most {allowed:g} fit in an extent of "
             f"{settings.extent_x} x {settings.extent_y}; give a smaller --radius or a larger extent"
         )
     if settings.shape == "disc" and settings.radius_deviation == 0:
@@ -261,7 +261,7 @@ def _check_reachable(radii: np.ndarray, settings: FibreSettings, field: tuple[in
             reachable = settings.volume_fraction * DISC_SATURATION / widened
             raise InputError(
                 f"volume_fraction is {settings.volume_fraction:g} with min_gap {settings.min_gap:g}; random sequential "
-                f"addition of equal discs jams at {DISC_SATURATION}, here at {reachable:.3f}: allowed is less"
+                f"addition of equal discs jams at {DISC_SATURATION}, here at {reachable:.3f}; give less"
             )
 
 

@@ -140,7 +140,7 @@ def place_seeds(seed: int, settings: AlloySettings) -> Seeds:
     if longest > min(settings.extent):
         raise InputError(
             f"the largest grains are {longest:.0f} pixels long, the extent is {settings.extent_x} x "
-            f"{settings.extent_y}; allowed is at most the extent: give a smaller --grain_size or a larger extent"
+            f"{settings.extent_y}; give a smaller --grain_size or a larger extent"
         )
     margin = 0 if settings.periodic else math.ceil(longest)
     field = (float(settings.extent_x + margin), float(settings.extent_y + margin))

@@ -1,9 +1,9 @@
-"""The named materials: what makes each of them, with which settings.
+"""The named materials: their generators and settings.
 
 Alloy and fibre composite come straight from their generators. Carbonate, ceramics, PMMA and copolymer are MCRpy's
 reconstructions of a reference image. The paper's recipe for the first three is the differentiable two-point
-correlation (`Correlations`), truncated Newton and the RMS loss; the default is the same statistic by Fourier transform
-(`FFTCorrelations`), a fiftieth of the time for a step, with L-BFGS-B, which converges more closely.
+correlation (`Correlations`), truncated Newton and the RMS loss. The default is the same statistic by Fourier transform
+(`FFTCorrelations`) with L-BFGS-B: a step takes a fiftieth of the time, and the optimisation converges more closely.
 
 PMMA has few particles. S2 over the whole window fixes them all, so that every structure is a copy: it is held to a
 quarter of the extent. There alone it leaves grey pixels, which rounding moves by more than the particles' share; the
@@ -50,9 +50,9 @@ _TOLERANCES: dict[str, dict[str, float]] = {
 
 
 def check_material(material: str) -> None:
-    """Raise InputError where there is no such material."""
+    """Raise InputError if the material is unknown."""
     if material not in MATERIALS:
-        raise InputError(f"material is {material!r}; allowed are {', '.join(MATERIALS)}")
+        raise InputError(f"material must be one of {', '.join(MATERIALS)}, got {material!r}")
 
 
 def descriptor_settings(material: str, options: Mapping[str, Any], *, paper_recipe: bool) -> GenerationSettings:
@@ -61,7 +61,7 @@ def descriptor_settings(material: str, options: Mapping[str, Any], *, paper_reci
     Raises
     ------
     InputError
-        If an option is none of these settings.
+        If an option is not one of these settings.
     """
     few = material == "pmma"
     named = _GRAM if material == "copolymer" else _PAPER if paper_recipe else _FEW_PARTICLES if few else _FAST

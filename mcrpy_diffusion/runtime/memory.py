@@ -1,4 +1,4 @@
-"""The memory that a training needs, found without doing it, and the advice when it is not there."""
+"""Memory of a training: an estimate before it starts, and advice if there is too little."""
 
 from __future__ import annotations
 
