@@ -98,8 +98,8 @@ def test_what_cannot_be_read_is_named(tmp_path):
         ("empty", "must hold images"),
         ("broken.tif", "is not a valid .tif file"),
         ("objects.npy", "holds Python objects"),
-        ("flat.npy", "has the shape"),
-        ("nan.npy", "holds NaN"),
+        ("flat.npy", "got the shape"),
+        ("nan.npy", "got NaN"),
         ("one.npy", "only the value 0"),
         ("short.npy", "the file holds"),
     ):
@@ -107,5 +107,5 @@ def test_what_cannot_be_read_is_named(tmp_path):
             read_images([tmp_path / name])
         assert "\n" not in str(caught.value)
     np.save(tmp_path / "grey.npy", np.arange(100.0).reshape(10, 10))
-    with pytest.raises(InputError, match="the images are grey"):
+    with pytest.raises(InputError, match="got grey values"):
         read_images([tmp_path / "grey.npy"], use_multiphase=True)
