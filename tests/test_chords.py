@@ -163,11 +163,11 @@ def test_weights_are_the_parts_of_the_half_sphere():
 
 def test_errors():
     phases = _random_phases((6, 5))
-    with pytest.raises(InputError, match="max_length is 5; an extent of \\(6, 5\\) allows 1 to 4"):
+    with pytest.raises(InputError, match="max_length must be between 1 and 4 .* got 5"):
         chord_density(phases, phase=1, periodic=True, max_length=5)
-    with pytest.raises(InputError, match="allows 1 to 3"):
+    with pytest.raises(InputError, match="between 1 and 3"):
         chord_density(phases, phase=1, periodic=False, max_length=4)
-    with pytest.raises(InputError, match=r"a direction is \(0, 0\)"):
+    with pytest.raises(InputError, match="a direction must be"):
         chord_density(phases, phase=1, periodic=False, directions=[(0, 0)])
-    with pytest.raises(InputError, match="2 pixels and more"):
+    with pytest.raises(InputError, match="at least 2 pixels"):
         interface_density(phases[:1], phase=1, periodic=False)

@@ -115,8 +115,8 @@ def test_single_precision_transforms_are_exact_for_large_images():
     [
         (np.zeros((1, 4, 4), int), np.zeros((1, 4, 5), int), "same extent"),
         (np.zeros((1, 4, 4), int), np.zeros((0, 4, 4), int), "same extent"),
-        (np.zeros((4, 4), int), np.zeros((1, 4, 4), int), "allowed are sets"),
-        (np.zeros((1, 4, 4), int), np.zeros((1, 4, 4), float), "one kind"),
+        (np.zeros((4, 4), int), np.zeros((1, 4, 4), int), "images must be sets"),
+        (np.zeros((1, 4, 4), int), np.zeros((1, 4, 4), float), "got both"),
     ],
 )
 def test_sets_that_do_not_fit(images, references, words):
@@ -125,7 +125,7 @@ def test_sets_that_do_not_fit(images, references, words):
 
 
 def test_micrographs_that_do_not_fit():
-    with pytest.raises(InputError, match="smaller than the images"):
+    with pytest.raises(InputError, match="as large as the images"):
         nearest_crop_distance(np.zeros((1, 4, 4), int), [np.zeros((9, 3), int)])
-    with pytest.raises(InputError, match="allowed are sets"):
+    with pytest.raises(InputError, match="images must be sets"):
         nearest_crop_distance(np.zeros((1, 4, 4), int), [])

@@ -151,16 +151,16 @@ def test_partition_of_equal_images():
 def test_errors():
     x = np.ones(30)
     for bad in (np.ones((3, 3)), np.array([np.nan])):
-        with pytest.raises(InputError, match="distances have shape"):
+        with pytest.raises(InputError, match="distances must be"):
             copying_score(bad, x)
-    with pytest.raises(InputError, match="0 generated and 30 held-out"):
+    with pytest.raises(InputError, match="got 0 and 30"):
         copying_score(x[:0], x)
     for cell in (np.zeros(29, int), np.zeros(30), np.full(30, 2), np.full(30, -1)):
-        with pytest.raises(InputError, match=r"one number of 0 .. 1"):
+        with pytest.raises(InputError, match="between 0 and 1"):
             copying_scores_by_cell(x, x, generated_cell=cell, held_out_cell=np.zeros(30, int), n_cells=2)
     with pytest.raises(InputError, match="n_cells is 31"):
         partition(x, n_cells=31)
-    with pytest.raises(InputError, match="allowed is 1"):
+    with pytest.raises(InputError, match="must have 1 values"):
         partition(x, np.ones((30, 2)), n_cells=2)
 
 

@@ -41,7 +41,7 @@ def test_curves_do_not_pass_the_middle_of_a_map():
     assert curves_along(map, directions=[(1, 0)]).shape == (1, 3)
     np.testing.assert_array_equal(curves_along(map, directions=[(0, 1)], max_steps=4), [[0, 1, 2, 3, 4]])
     np.testing.assert_array_equal(curves_along(map, directions=[(-1, 1)], max_steps=2), [[0, 15, 22]])  # (1, -1)
-    with pytest.raises(InputError, match="max_steps is 4; a map of .* allows 0 to 3"):
+    with pytest.raises(InputError, match="max_steps must be between 0 and 3 .* got 4"):
         curves_along(map, directions=[(0, 1), (1, 1)], max_steps=4)
 
 
@@ -94,12 +94,12 @@ def test_anisotropy_tells_stripes_from_discs():
 
 
 def test_errors():
-    with pytest.raises(InputError, match="3 directions allow"):
+    with pytest.raises(InputError, match="curves of 3 directions"):
         at_equal_distances(np.ones((4, 7)), directions=DIRECTIONS_3D)
-    with pytest.raises(InputError, match="2 directions and 2 distances, or more"):
+    with pytest.raises(InputError, match="at least 2 directions"):
         anisotropy(np.ones((1, 7)), directions=[(0, 1)])
-    with pytest.raises(InputError, match="no directions"):
+    with pytest.raises(InputError, match="directions must be"):
         at_equal_distances(np.ones((0, 7)), directions=[])
     for step in [(0, 0), (2, 1), (1, 0, 0)]:
-        with pytest.raises(InputError, match="a direction is"):
+        with pytest.raises(InputError, match="a direction must be"):
             curves_along(np.ones((4, 4)), directions=[step])

@@ -54,5 +54,5 @@ def test_the_matrix_holds_the_nearest_distances():
 
 @pytest.mark.parametrize(("n_all", "n"), [(1, None), (4, 1), (4, 5)])
 def test_sets_without_neighbours_are_refused(n_all, n):
-    with pytest.raises(InputError, match="allowed are 2 to"):
+    with pytest.raises(InputError, match="between 2 and"):
         mean_nearest_distance(random_distances(n_all), n)

@@ -234,12 +234,12 @@ def test_distances_by_hand():
 
 def test_errors():
     phases = np.zeros((4, 4), int)
-    with pytest.raises(InputError, match="border is 'drop'; allowed are weight, exclude, include"):
+    with pytest.raises(InputError, match="border must be one of .* got 'drop'"):
         measure_grains(phases, boundary_phase=1, periodic=False, border="drop")
-    with pytest.raises(InputError, match="allowed are integers"):
+    with pytest.raises(InputError, match="must be integers"):
         measure_grains(phases * 0.5, boundary_phase=1, periodic=False)
     for values, weights in (([], None), ([1, 2], [1]), ([np.nan], None), ([1, 2], [1, 0]), ([[1]], None)):
-        with pytest.raises(InputError, match="allowed"):
+        with pytest.raises(InputError, match="must"):
             mean_and_std(np.array(values), None if weights is None else np.array(weights))
-    with pytest.raises(InputError, match="n_bins is 0"):
+    with pytest.raises(InputError, match="n_bins must be .* got 0"):
         compare_distributions([1], [2], n_bins=0)

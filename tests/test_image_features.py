@@ -137,11 +137,11 @@ def test_phases_are_grey_levels_from_black_to_white(network: FeatureNetwork) -> 
         (noise(2, extent=(15, 16)), 2, "at least one of 16 x 16"),
         (noise(0), 2, "at least one"),
         (noise(1)[0], 2, "shape"),
-        (noise(1) * 2, 2, "from 0 to 2"),
+        (noise(1) * 2, 2, "got 0 to 2"),
         (noise(1), 0, "uint8 with n_phases 0"),
         (noise(1).astype(np.float32), 2, "float32 with n_phases 2"),
-        (noise(1) * np.float32(1.5), 0, "from 0.0 to 1.5"),
-        (np.full((1, 16, 16), np.nan), 0, "from nan"),
+        (noise(1) * np.float32(1.5), 0, "got 0.0 to 1.5"),
+        (np.full((1, 16, 16), np.nan), 0, "got nan"),
     ],
 )
 def test_images_that_have_no_features(network: FeatureNetwork, images: np.ndarray, n_phases: int, words: str) -> None:
@@ -196,7 +196,7 @@ class Harmful:
 def test_code_in_weight_files_never_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     trap, file = tmp_path / "trap", tmp_path / "w.pth"
     file.write_bytes(pickle.dumps(Harmful(trap)))
-    with pytest.raises(InputError, match="is refused"):
+    with pytest.raises(InputError, match="is rejected"):
         read_vgg19_weights(file)
     torch.save({"weight": Harmful(trap)}, file)
     monkeypatch.setattr(module, "INCEPTION_SHA256", hashlib.sha256(file.read_bytes()).hexdigest())

@@ -42,5 +42,5 @@ def test_place_and_distance_are_those_of_all_crops_tried(kind: int) -> None:
 
 @pytest.mark.parametrize("sizes", [[], [(5, 9)], [(9, 9), (9, 6)]])
 def test_micrographs_that_hold_no_crop_are_refused(sizes: list[tuple[int, int]]) -> None:
-    with pytest.raises(InputError, match=r"allowed is at least the extent of the image, \(6, 7\)"):
+    with pytest.raises(InputError, match=r"as large as the image, \(6, 7\)"):
         nearest_crop(np.zeros((6, 7), dtype=np.uint8), [np.zeros(size, dtype=np.uint8) for size in sizes])

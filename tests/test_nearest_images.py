@@ -175,9 +175,9 @@ def test_no_image():
     [
         ((1, 4, 4), (1, 4, 5), ("identity",), "need 1 or more of these"),
         ((1, 4, 4), (0, 4, 4), ("identity",), "there are 0 references"),
-        ((1, 4, 5), (1, 4, 5), ("identity", "rotate_90"), "rotate_90 is allowed for square ones only"),
-        ((1, 4, 4), (1, 4, 4), ("turn",), "allowed are identity, rotate_180"),
-        ((1, 4, 4), (1, 4, 4), (), "allowed are identity"),
+        ((1, 4, 5), (1, 4, 5), ("identity", "rotate_90"), "square for rotate_90, got 4 x 5"),
+        ((1, 4, 4), (1, 4, 4), ("turn",), "transformations must be"),
+        ((1, 4, 4), (1, 4, 4), (), "transformations must be"),
     ],
 )
 def test_sets_that_do_not_fit(images, references, transformations, words):
@@ -187,7 +187,7 @@ def test_sets_that_do_not_fit(images, references, transformations, words):
 
 def test_closest_pairs_needs_a_number():
     pairs = nearest_images(np.zeros((1, 4, 4), int), np.zeros((2, 4, 4), int), shifts=True)
-    with pytest.raises(InputError, match="n_pairs is 0"):
+    with pytest.raises(InputError, match="n_pairs must be .* got 0"):
         closest_pairs(pairs, 0)
 
 

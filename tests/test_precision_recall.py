@@ -145,7 +145,7 @@ def test_intervals_depend_on_the_seed_alone_and_stay_in_range() -> None:
 
 def test_too_few_images_have_no_intervals() -> None:
     assert precision_recall(normal(4, seed=0), normal(9, seed=1)).intervals == {}
-    with pytest.raises(InputError, match="7 and 9 images have no intervals; allowed are at least 8"):
+    with pytest.raises(InputError, match="at least 8 images of each set, got 7 and 9"):
         precision_recall(normal(7, seed=0), normal(9, seed=1), n_resamples=5)
 
 

@@ -58,11 +58,11 @@ def test_discrepancies_are_those_of_the_card_within_the_scatter_of_structures(na
     card = model.info.card
     assert card is not None
     structures = model.sample(N_STRUCTURES, seed=1000)
-    phase = card.figures["volume_fraction"]["phase"]
-    stated = card.statistics["curves"][str(phase)]
+    phase = card.figures.volume_fraction.phase
+    stated = card.statistics.curves.phases[str(phase)]
     for measure, curves in curves_of(structures, phase, model.info.periodic).items():
-        original = np.array(stated[measure]["original"]["mean"])
+        original = np.array(getattr(stated, measure).original.mean)
         scatter = scatter_of_the_mean(curves, original)
         found = discrepancy(original, curves.mean(axis=0))
-        largest = card.figures[measure]["interval_percent"][1]
+        largest = getattr(card.figures, measure).interval_percent[1]
         assert found <= largest + scatter, f"{measure}: {found:.2f} % is above {largest:.2f} + {scatter:.2f} %"

@@ -236,12 +236,12 @@ def test_discrepancy_by_hand():
 @pytest.mark.parametrize(
     ("original", "generated", "words"),
     [
-        ([1, 1], [1, 1, 1], "shapes"),
-        ([1], [1], "shapes"),
-        ([[1, 1]], [[1, 1]], "shapes"),
+        ([1, 1], [1, 1, 1], "one shape"),
+        ([1], [1], "one shape"),
+        ([[1, 1]], [[1, 1]], "one shape"),
         ([0, 0], [1, 1], "phase is absent"),
-        ([1, np.nan], [1, 1], "NaN"),
-        ([1, 1], [1, np.inf], "NaN"),
+        ([1, np.nan], [1, 1], "finite"),
+        ([1, 1], [1, np.inf], "finite"),
     ],
 )
 def test_discrepancy_of_impossible_curves(original, generated, words):
@@ -251,20 +251,20 @@ def test_discrepancy_of_impossible_curves(original, generated, words):
 
 def test_errors():
     phases = _random_phases((6, 5))
-    with pytest.raises(InputError, match="allowed are integers"):
+    with pytest.raises(InputError, match="must be integers"):
         two_point_correlation(phases * 0.5, phase=1, periodic=True)
-    with pytest.raises(InputError, match="max_length is 5"):
+    with pytest.raises(InputError, match="max_length must be .* got 5"):
         lineal_path(phases, phase=1, periodic=True, max_length=5)
     for step in ((0, 0), (2, 1), (1, 1, 0)):
-        with pytest.raises(InputError, match="a direction is"):
+        with pytest.raises(InputError, match="a direction must be"):
             lineal_path(phases, phase=1, periodic=True, directions=[step])
-    with pytest.raises(InputError, match="no directions"):
+    with pytest.raises(InputError, match="directions must be"):
         lineal_path(phases, phase=1, periodic=True, directions=[])
-    with pytest.raises(InputError, match="n_dims is 4"):
+    with pytest.raises(InputError, match="n_dims must be .* got 4"):
         lineal_path(phases, phase=1, periodic=True, n_dims=4)
     with pytest.raises(InputError, match="shape"):
         two_point_correlation(phases[0], phase=1, periodic=True)
-    with pytest.raises(InputError, match="max_distance is 5; .* allows 0 to 4"):
+    with pytest.raises(InputError, match="max_distance must be between 0 and 4 .* got 5"):
         radial_average(phases, max_distance=5)
 
 

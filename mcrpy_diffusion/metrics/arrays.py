@@ -21,17 +21,17 @@ def indicator_of(phases: np.ndarray, phase: int, n_dims: int) -> tuple[np.ndarra
     values = np.asarray(phases)
     check_dims(values, n_dims)
     if values.dtype.kind not in "biu":
-        raise InputError(f"phases are {values.dtype}; allowed are integers or bool")
+        raise InputError(f"phases must be integers or bool, got {values.dtype}")
     return (values == phase).reshape(-1, *values.shape[-n_dims:]), values.shape[:-n_dims]
 
 
 def check_dims(values: np.ndarray, n_dims: int) -> None:
     """Refuse an array that has not `n_dims` axes of space, or no pixels."""
     if n_dims not in (2, 3):
-        raise InputError(f"n_dims is {n_dims!r}; allowed are 2 and 3")
+        raise InputError(f"n_dims must be 2 or 3, got {n_dims!r}")
     if values.ndim < n_dims or 0 in values.shape[-n_dims:]:
         raise InputError(
-            f"the array has shape {values.shape}; allowed is (..., {'I, J' if n_dims == 2 else 'I, J, K'})"
+            f"the array must have the shape (..., {'I, J' if n_dims == 2 else 'I, J, K'}), got {values.shape}"
         )
 
 
@@ -40,9 +40,9 @@ def check_directions(directions: Sequence[tuple[int, ...]], n_dims: int) -> tupl
     steps = tuple(tuple(step) for step in directions)
     for step in steps:
         if len(step) != n_dims or not any(step) or any(d not in (-1, 0, 1) for d in step):
-            raise InputError(f"a direction is {step}; allowed are {n_dims} numbers out of -1, 0, 1, not all of them 0")
+            raise InputError(f"a direction must be {n_dims} numbers out of -1, 0, 1, not all of them 0, got {step}")
     if not steps:
-        raise InputError("there are no directions; allowed is at least one")
+        raise InputError("directions must be at least one, got none")
     return tuple(step if next(d for d in step if d) > 0 else tuple(-d for d in step) for step in steps)
 
 

@@ -33,7 +33,7 @@ def break_even(fixed: float, each: float, other_fixed: float, other_each: float)
     """
     costs = (fixed, each, other_fixed, other_each)
     if not all(math.isfinite(cost) and cost >= 0 for cost in costs):
-        raise ValueError(f"the costs are {costs}; allowed are finite numbers of at least 0")
+        raise ValueError(f"costs must be finite numbers of at least 0, got {costs}")
     if each >= other_each:
         return 1 if each == other_each and fixed < other_fixed else None
 

@@ -73,7 +73,7 @@ def chord_density(
     longest = min(extent) - (1 if periodic else 2)
     last = longest if max_length is None else max_length
     if not 1 <= last <= longest:
-        raise InputError(f"max_length is {last!r}; an extent of {extent} allows 1 to {longest}")
+        raise InputError(f"max_length must be between 1 and {longest} for an extent of {extent}, got {last!r}")
     default = DIRECTIONS_2D if n_dims == 2 else DIRECTIONS_3D
     steps = check_directions(default if directions is None else directions, n_dims)
     result = np.zeros((len(indicator), len(steps), last + 1))
@@ -138,7 +138,7 @@ def interface_density(
     steps = check_directions(default if directions is None else directions, n_dims)
     extent = indicator.shape[1:]
     if not periodic and any(d and n < 2 for step in steps for n, d in zip(extent, step, strict=True)):
-        raise InputError(f"the extent is {extent}; allowed are 2 pixels and more along every direction")
+        raise InputError(f"the extent must be at least 2 pixels along every direction, got {extent}")
     axes = tuple(range(1, n_dims + 1))
     result = np.empty((len(indicator), len(steps)))
     for k, step in enumerate(steps):
@@ -189,9 +189,11 @@ def _count_chords(indicator: np.ndarray, step: tuple[int, ...], periodic: bool, 
 
     `last` + 1 stands for runs that are longer, or have begun at an edge: their length is not known.
     """
-    walk = next(axis for axis, d in enumerate(step, start=1) if d != 0)  # the run-lengths are carried along this axis
-    sideways = [d for axis, d in enumerate(step, start=1) if axis != walk]
-    planes = np.moveaxis(indicator, walk, 0).astype(np.int32)
+    run_axis = next(
+        axis for axis, d in enumerate(step, start=1) if d != 0
+    )  # the run-lengths are carried along this axis
+    sideways = [d for axis, d in enumerate(step, start=1) if axis != run_axis]
+    planes = np.moveaxis(indicator, run_axis, 0).astype(np.int32)
     n_images, n_planes = len(indicator), len(planes)
     offset = (np.arange(n_images, dtype=np.int32) * (last + 2)).reshape(-1, *[1] * (planes.ndim - 2))
     histogram = np.zeros(n_images * (last + 2), dtype=np.int64)

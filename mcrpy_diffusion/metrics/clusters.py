@@ -174,7 +174,7 @@ def _count_small(labels: np.ndarray, sizes: np.ndarray, size: tuple[int, ...]) -
 def _is_full(connectivity: int | None, n_dims: int) -> bool:
     faces, full = CONNECTIVITIES[n_dims]
     if connectivity not in (None, faces, full):
-        raise InputError(f"connectivity is {connectivity!r}; in {n_dims} dimensions allowed are {faces} and {full}")
+        raise InputError(f"connectivity must be {faces} or {full} in {n_dims} dimensions, got {connectivity!r}")
     return connectivity == full
 
 

@@ -97,7 +97,7 @@ def nearest_crop_distance(
     x, y, scale = channels(images, [micrograph[None] for micrograph in micrographs])
     extent = x.shape[2:]
     if any(m.shape[2] < extent[0] or m.shape[3] < extent[1] for m in y):
-        raise InputError(f"a micrograph is smaller than the images, {extent}; allowed are larger ones")
+        raise InputError(f"micrographs must be at least as large as the images, {extent}")
     dtype = np.float64 if scale is None else np.float32
     squares = np.full(len(x), np.inf)
     for micrograph in y:
@@ -149,16 +149,16 @@ def channels(images: np.ndarray, others: Sequence[np.ndarray]) -> tuple[np.ndarr
     """
     arrays = [np.asarray(images), *map(np.asarray, others)]
     if len(arrays) < 2 or any(a.ndim != 3 or 0 in a.shape[1:] for a in arrays):
-        raise InputError(f"images have shapes {[a.shape for a in arrays]}; allowed are sets of (I, J) images")
+        raise InputError(f"images must be sets of one shape (N, I, J), got {[a.shape for a in arrays]}")
     grey = [a.dtype.kind == "f" for a in arrays]
     if any(grey):
         if not all(grey):
-            raise InputError("some images are phases, others grey values; allowed is one kind")
+            raise InputError("images must be all phases or all grey values, got both")
         encoded = [a[:, None].astype(np.float64) for a in arrays]
         return encoded[0], encoded[1:], None
     levels = np.unique(np.concatenate([np.unique(a) for a in arrays]))
-    shown = levels[1:] if len(levels) == 2 else levels
-    encoded = [a[:, None] == shown[:, None, None] for a in arrays]
+    one_hot = levels[1:] if len(levels) == 2 else levels
+    encoded = [a[:, None] == one_hot[:, None, None] for a in arrays]
     return encoded[0], encoded[1:], 1.0 if len(levels) <= 2 else 0.5
 
 

@@ -69,7 +69,7 @@ def copying_score(generated_distance: np.ndarray, held_out_distance: np.ndarray)
     x, y = (_check_distances(each) for each in (generated_distance, held_out_distance))
     m, n = len(x), len(y)
     if m == 0 or n == 0:
-        raise InputError(f"there are {m} generated and {n} held-out distances; allowed is at least one of each")
+        raise InputError(f"there must be at least one generated and one held-out distance, got {m} and {n}")
     _, place, count = np.unique(np.concatenate([x, y]), return_inverse=True, return_counts=True)
     rank = np.cumsum(count) - (count - 1) / 2  # the mean rank of equal distances, from 1
     u = rank[place[:m]].sum() - m * (m + 1) / 2
@@ -114,7 +114,7 @@ def copying_scores_by_cell(
         cell.shape != values.shape or cell.dtype.kind not in "iu" or np.any((cell < 0) | (cell >= n_cells))
         for cell, values in zip(cells, (x, y))
     ):
-        raise InputError(f"cells do not fit; allowed is one number of 0 .. {n_cells - 1} for each distance")
+        raise InputError(f"cells must be one number between 0 and {n_cells - 1} for each distance")
     n_generated, n_held_out = (np.bincount(cell, minlength=n_cells) for cell in cells)
     z = np.full(n_cells, np.nan)
     for k in np.flatnonzero(np.minimum(n_generated, n_held_out) >= MIN_IN_CELL):
@@ -158,7 +158,9 @@ def partition(
     if not 1 <= n_cells <= len(points):
         raise InputError(f"n_cells is {n_cells!r}; {len(points)} training images allow 1 to {len(points)}")
     if any(each.shape[1] != points.shape[1] for each in further):
-        raise InputError(f"sets have {[each.shape[1] for each in further]} values; allowed is {points.shape[1]}")
+        raise InputError(
+            f"sets must have {points.shape[1]} values per point, got {[each.shape[1] for each in further]}"
+        )
     centres = _first_centres(points, n_cells, np.random.default_rng(seed))
     cell = _nearest_centre(points, centres)
     for _ in range(max_rounds):
@@ -192,5 +194,5 @@ def _squares(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
 def _check_distances(distance: np.ndarray) -> np.ndarray:
     values = np.asarray(distance, dtype=np.float64)
     if values.ndim != 1 or not np.isfinite(values).all():
-        raise InputError(f"distances have shape {values.shape}; allowed is (n,), all of them finite")
+        raise InputError(f"distances must be finite and of shape (n,), got shape {values.shape}")
     return values

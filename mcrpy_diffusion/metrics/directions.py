@@ -37,9 +37,9 @@ def curves_along(
     steps = check_directions(directions, n_dims)
     size = values.shape[-n_dims:]
     last = max(min(size) // 2 - 1, 0) if max_steps is None else max_steps
-    allowed = min(n // 2 for step in steps for n, d in zip(size, step) if d)
-    if not 0 <= last <= allowed:
-        raise InputError(f"max_steps is {last!r}; a map of {size} allows 0 to {allowed}")
+    largest = min(n // 2 for step in steps for n, d in zip(size, step) if d)
+    if not 0 <= last <= largest:
+        raise InputError(f"max_steps must be between 0 and {largest} for a map of {size}, got {last!r}")
     r = np.arange(last + 1)
     space_first = np.moveaxis(values, range(-n_dims, 0), range(n_dims))
     curves = np.stack([space_first[tuple(d * r for d in step)] for step in steps])
@@ -65,7 +65,9 @@ def at_equal_distances(curves: np.ndarray, *, directions: Sequence[tuple[int, ..
     values = np.asarray(curves, dtype=np.float64)
     steps = check_directions(directions, len(directions[0]) if directions else 0)
     if values.ndim < 2 or values.shape[-2] != len(steps) or values.shape[-1] == 0:
-        raise InputError(f"curves have shape {values.shape}; {len(steps)} directions allow (..., {len(steps)}, r)")
+        raise InputError(
+            f"curves of {len(steps)} directions must have the shape (..., {len(steps)}, r), got {values.shape}"
+        )
     n = values.shape[-1]
     lengths = np.sqrt([sum(d * d for d in step) for step in steps])
     r = np.arange(int((n - 1) * lengths.min() + 1e-9) + 1)
@@ -104,7 +106,7 @@ def anisotropy(curves: np.ndarray, *, directions: Sequence[tuple[int, ...]]) -> 
     """
     values = at_equal_distances(curves, directions=directions)
     if len(directions) < 2 or values.shape[-1] < 2:
-        raise InputError(f"curves have shape {np.shape(curves)}; allowed are 2 directions and 2 distances, or more")
+        raise InputError(f"curves must have at least 2 directions and 2 distances, got shape {np.shape(curves)}")
     pairs = combinations(range(len(directions)), 2)
     largest = np.max([areas(np.abs(values[..., a, :] - values[..., b, :])) for a, b in pairs], axis=0)
     area = areas(values.mean(axis=-2))

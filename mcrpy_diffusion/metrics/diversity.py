@@ -38,7 +38,7 @@ def mean_nearest_distance(distances: np.ndarray, n_images: int | None = None) ->
     n_all = len(distances)
     n = n_all if n_images is None else n_images
     if n_all < 2 or not 2 <= n <= n_all:
-        raise InputError(f"sets of {n} of {n_all} structures have no nearest neighbours; allowed are 2 to {n_all}")
+        raise InputError(f"the size of a set must be between 2 and {n_all} structures, got {n}")
     others = np.sort(distances[~np.eye(n_all, dtype=bool)].reshape(n_all, n_all - 1), axis=1)
     probability = np.array([comb(n_all - 1 - k, n - 2) / comb(n_all - 1, n - 1) for k in range(1, n_all)])
     return float((others @ probability).mean())

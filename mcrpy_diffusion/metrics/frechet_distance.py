@@ -94,7 +94,7 @@ def frechet_interval(
     n_resamples : int
         Number of times that half of each set is drawn.
     seed : int
-        Seed of the draws.
+        Seed of the resampling.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def frechet_interval(
     _check(first, second)
     if min(len(first), len(second)) < MIN_RESAMPLED:
         raise InputError(
-            f"{len(first)} and {len(second)} images have no interval; allowed are at least {MIN_RESAMPLED} each"
+            f"an interval needs at least {MIN_RESAMPLED} images of each set, got {len(first)} and {len(second)}"
         )
     x, y = (np.asarray(f, dtype=np.float64) for f in (first, second))
     x, y = x - x.mean(axis=0), y - x.mean(axis=0)  # small numbers: nothing is lost in the sums below
@@ -137,7 +137,7 @@ def random_halves(n: int, n_resamples: int, seed: int) -> np.ndarray:
     n_resamples : int
         Number of halves.
     seed : int
-        Seed of the draws.
+        Seed of the resampling.
 
     Returns
     -------
@@ -188,6 +188,6 @@ def _combine(mean_1: np.ndarray, mean_2: np.ndarray, variance_1: float, variance
 def _check(first: np.ndarray, second: np.ndarray) -> None:
     shapes = [np.shape(first), np.shape(second)]
     if any(len(s) != 2 or s[0] < 2 for s in shapes) or shapes[0][1] != shapes[1][1]:
-        raise InputError(f"features have shapes {shapes}; allowed are (N, D) and (M, D) of at least 2 images each")
+        raise InputError(f"features must have shapes (N, D) and (M, D) of at least 2 images each, got {shapes}")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise InputError("features hold NaN or infinite values; allowed are finite ones")
+        raise InputError("features must be finite, got NaN or infinite values")

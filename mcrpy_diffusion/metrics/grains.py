@@ -135,7 +135,7 @@ def measure_grains(
     across the edges first, exactly, whatever the grain's form.
     """
     if border not in BORDERS:
-        raise InputError(f"border is {border!r}; allowed are {', '.join(BORDERS)}")
+        raise InputError(f"border must be one of {', '.join(BORDERS)}, got {border!r}")
     boundary, _ = indicator_of(phases, boundary_phase, n_dims)
     extent = np.array(boundary.shape[1:])
     pieces, n_pieces = label_pieces(~boundary, full=False)
@@ -204,7 +204,7 @@ def compare_distributions(
     x, p = _check_values(first, first_weights)
     y, q = _check_values(second, second_weights)
     if n_bins < 1:
-        raise InputError(f"n_bins is {n_bins!r}; allowed are 1 and more")
+        raise InputError(f"n_bins must be at least 1, got {n_bins!r}")
     edges = np.histogram_bin_edges(np.concatenate([x, y]), bins=n_bins)
     (first_mean, first_std), (second_mean, second_std) = mean_and_std(x, p), mean_and_std(y, q)
     values, place = np.unique(np.concatenate([x, y]), return_inverse=True)
@@ -227,9 +227,9 @@ def _check_values(values: np.ndarray, weights: np.ndarray | None) -> tuple[np.nd
     values = np.asarray(values, dtype=np.float64)
     weights = np.ones(values.shape) if weights is None else np.asarray(weights, dtype=np.float64)
     if values.ndim != 1 or values.shape != weights.shape or len(values) == 0:
-        raise InputError(f"values and weights have shapes {values.shape} and {weights.shape}; allowed is twice (n,)")
+        raise InputError(f"values and weights must both have the shape (n,), got {values.shape} and {weights.shape}")
     if not (np.isfinite(values).all() and np.isfinite(weights).all() and (weights > 0).all()):
-        raise InputError("a value is not finite, or a weight not above 0; allowed are finite values, positive weights")
+        raise InputError("values must be finite and weights above 0")
     return values, weights / weights.sum()
 
 

@@ -261,12 +261,12 @@ def _read_inception_weights(file: Path) -> dict[str, Any]:
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(
-            f"{str(file)!r} cannot be read ({error.strerror}); allowed is {INCEPTION_FILE} from {INCEPTION_URL}"
+            f"{str(file)!r} cannot be read ({error.strerror}); it must be {INCEPTION_FILE} from {INCEPTION_URL}"
         ) from None
     if not digest.startswith(INCEPTION_SHA256):
         raise InputError(
             f"{str(file)!r} has the SHA-256 {digest[:8]}..., that of pytorch-fid's weights is {INCEPTION_SHA256}...; "
-            f"allowed is {INCEPTION_FILE} from {INCEPTION_URL}"
+            f"it must be {INCEPTION_FILE} from {INCEPTION_URL}"
         )
     return torch.load(file, map_location="cpu", weights_only=True)
 
@@ -305,9 +305,9 @@ def _check_images(images: np.ndarray, n_phases: int, network: FeatureNetwork) ->
     grey = images.dtype.kind == "f"
     if grey == bool(n_phases) or images.dtype.kind not in "fbiu":
         raise InputError(
-            f"images are {images.dtype} with n_phases {n_phases}; allowed are integers, or grey values with n_phases 0"
+            f"images must be integers, or grey values with n_phases 0, got {images.dtype} with n_phases {n_phases}"
         )
     low, high = images.min(), images.max()
     top = max(n_phases - 1, 1)
     if not (0 <= low and high <= top):
-        raise InputError(f"images hold values from {low} to {high}; allowed is 0 to {top}")
+        raise InputError(f"values of images must be between 0 and {top}, got {low} to {high}")

@@ -64,7 +64,7 @@ def nearest_crop(image: np.ndarray, micrographs: Sequence[np.ndarray]) -> CropPl
     """
     sizes = [np.shape(m) for m in micrographs]
     if not sizes or any(len(s) != 2 or s[0] < np.shape(image)[0] or s[1] < np.shape(image)[1] for s in sizes):
-        raise InputError(f"micrographs are {sizes}; allowed is at least the extent of the image, {np.shape(image)}")
+        raise InputError(f"micrographs must be at least as large as the image, {np.shape(image)}, got {sizes}")
     x, references, scale = channels(np.asarray(image)[None], [np.asarray(m)[None] for m in micrographs])
     own, best = x[0].astype(np.float64), (np.inf, 0, False, 0, 0)
     for k, (reference,) in enumerate(references):

@@ -132,7 +132,7 @@ def closest_pairs(pairs: ImagePairs, n_pairs: int) -> ImagePairs:
     ImagePairs
     """
     if n_pairs < 1:
-        raise InputError(f"n_pairs is {n_pairs!r}; allowed are 1 and more")
+        raise InputError(f"n_pairs must be at least 1, got {n_pairs!r}")
     order = np.argsort(pairs.distance, kind="stable")[:n_pairs]
     return ImagePairs(*(getattr(pairs, field.name)[order] for field in fields(pairs)))
 
@@ -176,10 +176,10 @@ def _check(x: np.ndarray, y: np.ndarray, transformations: Sequence[str]) -> None
         raise InputError(f"there are {len(y)} references of {y.shape[2:]}; images of {extent} need 1 or more of these")
     unknown = [name for name in transformations if name not in TRANSFORMATIONS]
     if unknown or not transformations:
-        raise InputError(f"transformations are {list(transformations)}; allowed are {', '.join(TRANSFORMATIONS)}")
+        raise InputError(f"transformations must be out of {', '.join(TRANSFORMATIONS)}, got {list(transformations)}")
     swapping = [name for name in transformations if TRANSFORMATIONS[name](x[:0]).shape[2:] != extent]
     if swapping:
-        raise InputError(f"images are {extent[0]} x {extent[1]}; {', '.join(swapping)} is allowed for square ones only")
+        raise InputError(f"images must be square for {', '.join(swapping)}, got {extent[0]} x {extent[1]}")
 
 
 def _blocks(n: int) -> Iterator[slice]:

@@ -75,7 +75,7 @@ def precision_recall(
     n_resamples : int
         Number of times that half of each set is drawn for the intervals; 0 makes none.
     seed : int
-        Seed of the draws.
+        Seed of the resampling.
     device : str, optional
         Where distances are measured; if None, the graphics card where there is one.
 
@@ -101,9 +101,7 @@ def precision_recall(
     """
     x, y = _features(real, generated, k)
     if n_resamples and min(len(x), len(y)) < min_resampled(k):
-        raise InputError(
-            f"{len(x)} and {len(y)} images have no intervals; allowed are at least {min_resampled(k)} each"
-        )
+        raise InputError(f"intervals need at least {min_resampled(k)} images of each set, got {len(x)} and {len(y)}")
     in_x, in_y = (_chosen(len(f), n_resamples, seed + i) for i, f in enumerate((x, y)))
     values = _measure(x, y, in_x, in_y, k, device or _default_device())
     intervals = {
@@ -221,10 +219,10 @@ def _features(real: np.ndarray, generated: np.ndarray, k: int) -> tuple[np.ndarr
     """Return the features in float64, less the mean of the real ones: no digits are lost in squares of large sums."""
     shapes = [np.shape(real), np.shape(generated)]
     if k < 1:
-        raise InputError(f"k is {k!r}; allowed is at least 1")
+        raise InputError(f"k must be at least 1, got {k!r}")
     if any(len(s) != 2 or s[0] <= k for s in shapes) or shapes[0][1] != shapes[1][1]:
-        raise InputError(f"features have shapes {shapes}; allowed are (N, D) and (M, D) of at least {k + 1} images")
+        raise InputError(f"features must have shapes (N, D) and (M, D) of at least {k + 1} images each, got {shapes}")
     x, y = (np.asarray(f, dtype=np.float64) for f in (real, generated))
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
-        raise InputError("features hold NaN or infinite values; allowed are finite ones")
+        raise InputError("features must be finite, got NaN or infinite values")
     return x - x.mean(axis=0), y - x.mean(axis=0)

@@ -110,7 +110,7 @@ def radial_average(map: np.ndarray, *, n_dims: int = 2, max_distance: int | None
     squares = sum(np.ix_(*(signed_shifts(n) ** 2 for n in size)))
     rounded = np.rint(np.sqrt(squares)).astype(np.int64).ravel()
     if not 0 <= last <= rounded.max():
-        raise InputError(f"max_distance is {last!r}; a map of {size} allows 0 to {rounded.max()}")
+        raise InputError(f"max_distance must be between 0 and {rounded.max()} for a map of {size}, got {last!r}")
     order = np.argsort(rounded, kind="stable")
     n_shifts = np.bincount(rounded)[: last + 1]
     order = order[: n_shifts.sum()]
@@ -164,7 +164,7 @@ def lineal_path(
     extent = indicator.shape[1:]
     last = default_max_distance(extent) if max_length is None else max_length
     if not 0 <= last < min(extent):
-        raise InputError(f"max_length is {last!r}; an extent of {extent} allows 0 to {min(extent) - 1}")
+        raise InputError(f"max_length must be between 0 and {min(extent) - 1} for an extent of {extent}, got {last!r}")
     default = DIRECTIONS_2D if n_dims == 2 else DIRECTIONS_3D
     steps = check_directions(default if directions is None else directions, n_dims)
     result = np.empty((len(indicator), len(steps), last + 1))
@@ -196,20 +196,22 @@ def discrepancy(original: np.ndarray, generated: np.ndarray) -> float:
     """
     first, second = np.asarray(original, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     if first.shape != second.shape or first.ndim != 1 or first.size < 2:
-        raise InputError(f"curves have shapes {first.shape} and {second.shape}; allowed is twice (r,) with r >= 2")
+        raise InputError(f"curves must have one shape (r,) with r >= 2, got {first.shape} and {second.shape}")
     if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        raise InputError("a curve holds NaN or infinite values; allowed are finite ones")
+        raise InputError("curves must be finite, got NaN or infinite values")
     area = float(areas(first))
     if area <= 0:
-        raise InputError(f"the area under the original curve is {area}; allowed is above 0: the phase is absent")
+        raise InputError(f"the area under the original curve must be above 0, got {area}: the phase is absent")
     return float(100 * areas(np.abs(second - first)) / area)
 
 
 def _segments_in_phase(indicator: np.ndarray, step: tuple[int, ...], periodic: bool, last: int) -> np.ndarray:
     """Count the segments of r + 1 pixels in the phase, r = 0 .. last, of each image (N, ...) in one direction."""
-    walk = next(axis for axis, d in enumerate(step, start=1) if d != 0)  # the run-lengths are carried along this axis
-    sideways = [d for axis, d in enumerate(step, start=1) if axis != walk]
-    planes = np.moveaxis(indicator, walk, 0).astype(np.int32)
+    run_axis = next(
+        axis for axis, d in enumerate(step, start=1) if d != 0
+    )  # the run-lengths are carried along this axis
+    sideways = [d for axis, d in enumerate(step, start=1) if axis != run_axis]
+    planes = np.moveaxis(indicator, run_axis, 0).astype(np.int32)
     n_images, n_planes = len(indicator), len(planes)
     offset = (np.arange(n_images, dtype=np.int32) * (last + 2)).reshape(-1, *[1] * (planes.ndim - 2))
     histogram = np.zeros(n_images * (last + 2), dtype=np.int64)
