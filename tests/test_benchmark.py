@@ -458,7 +458,7 @@ def test_a_worker_ends_with_the_process_that_started_it():
     assert process.stdout.readline() == b"1\n"
     assert process.poll() is None
     process.stdin.close()
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=600) == 1
 
 
 @pytest.mark.parametrize("variables", [{}, {"PYTHONSAFEPATH": "1"}, {"PYTHONSAFEPATH": ""}])

@@ -231,7 +231,7 @@ def test_a_signal_saves_the_state_of_a_whole_step(tmp_path, number):
         if line.strip() == "3":
             process.send_signal(number)
             break
-    rest, errors = process.communicate(timeout=60)
+    rest, errors = process.communicate(timeout=600)
     assert process.returncode != 0
     assert "KeyboardInterrupt" in errors
     last = int(rest.split()[-1]) if rest.split() else 3
