@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from mcrpy_diffusion.metrics.arrays import areas
-from mcrpy_diffusion.metrics.directions import average_over_directions
 from mcrpy_diffusion.metrics.spatial_statistics import (
-    DIRECTIONS_2D,
     default_max_distance,
     discrepancy,
     lineal_path,
@@ -20,18 +18,17 @@ from mcrpy_diffusion.models.model import load_model
 
 N_STRUCTURES = 16
 N_RESAMPLES = 2000
-UNEXPLAINED = pytest.mark.xfail(strict=False, reason="eps_L is 16 % where the card says 0.9 %: to be explained")
 CONFIDENCE = 0.999  # of each bound; twelve are checked
 
 
 def curves_of(structures: np.ndarray, phase: int, periodic: bool) -> dict[str, np.ndarray]:
-    """Return S2 and L of each structure over the distance, as `evaluate` does."""
+    """Return S2 and L of each structure over the distance, as `evaluate` does: L along rows and columns."""
     last = default_max_distance(structures.shape[1:])
     s2 = two_point_correlation(structures, phase=phase, periodic=periodic)
     path = lineal_path(structures, phase=phase, periodic=periodic, max_length=last)
     return {
         "two_point_correlation": radial_average(s2, max_distance=last),
-        "lineal_path": average_over_directions(path, directions=DIRECTIONS_2D),
+        "lineal_path": path[:, :2].mean(axis=1),
     }
 
 
@@ -49,9 +46,7 @@ def scatter_of_the_mean(curves: np.ndarray, original: np.ndarray) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=UNEXPLAINED if n == "copolymer" else ()) for n in pretrained.names()]
-)
+@pytest.mark.parametrize("name", pretrained.names())
 def test_discrepancies_are_those_of_the_card_within_the_scatter_of_structures(name: str) -> None:
     """eps(original, mean of M) <= eps(original, expectation) + scatter of the mean of M, by the triangle inequality.
 
