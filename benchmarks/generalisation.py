@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = make_parser().parse_args(arguments)
         unknown = sorted(set(options.structures) - set(STRUCTURES))
         if unknown:
-            raise InputError(f"structures has {', '.join(unknown)}; allowed are {', '.join(STRUCTURES)}")
+            raise InputError(f"structures must be of {', '.join(STRUCTURES)}, got {', '.join(unknown)}")
         results = make_folder(options.out)
         files = {name: make_micrograph(name, make_folder(options.work), options.seed) for name in options.structures}
         files |= {file.stem: file for file in options.files}

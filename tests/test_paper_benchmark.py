@@ -180,15 +180,15 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
     [
         (("--set", "channels"), "FIELD=VALUE"),
         (("--set", "chanels=3"), "chanels"),
-        (("--set", "n_training_steps=5"), "allowed is --steps 5"),
-        (("--n_samples", "0"), "n_samples is 0; allowed is 1 and more"),
-        (("--study_steps", "5", "0"), "study_steps is 0; allowed is 1 and more"),
+        (("--set", "n_training_steps=5"), "use --steps 5"),
+        (("--n_samples", "0"), "n_samples must be at least 1, got 0"),
+        (("--study_steps", "5", "0"), "study_steps must be at least 1, got 0"),
         (("--materials", "wood"), "must be one of alloy"),
-        (("--steps", "0"), "n_training_steps is 0"),
+        (("--steps", "0"), "n_training_steps must be"),
         (("--references", "/nowhere", "--materials", "carbonate"), "no carbonate_256.npy or carbonate_64.npy"),
         (("--shipped", "--steps", "5"), "leave steps and set out"),
         (("--shipped", "--scale", "paper"), "of scale small"),
-        (("--data", "/nowhere"), "no complete data set"),
+        (("--data", "/nowhere"), "must be a complete data set"),
     ],
 )
 def test_wrong_input_is_one_line_and_status_2(options, said, tmp_path, capsys):
@@ -210,7 +210,7 @@ def test_every_case_of_the_ablation_changes_the_recipe_and_is_called_once():
     assert ablation.trained_as(by_name["learned_variance_ddpm"]) == "learned_variance"
     for training, _, _ in settings:
         training.check_extent((64, 64))
-    with pytest.raises(InputError, match="cases has speed; allowed are base"):
+    with pytest.raises(InputError, match="cases must be of base"):
         ablation.ablate(plan, "fibre", cases=["speed"])
 
 

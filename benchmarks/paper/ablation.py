@@ -135,7 +135,7 @@ def ablate(plan: Plan, material: str, *, cases: Sequence[str] | None = None, n_s
     by_name = {case.name: case for case in CASES}
     unknown = sorted(set(cases or ()) - set(by_name))
     if unknown:
-        raise InputError(f"cases has {', '.join(unknown)}; allowed are {', '.join(by_name)}")
+        raise InputError(f"cases must be of {', '.join(by_name)}, got {', '.join(unknown)}")
     for name in cases or by_name:
         do_case(plan, material, by_name[name], n_samples)
 

@@ -1,4 +1,4 @@
-"""Data sets, models and samples of one material; each function skips what is done and goes on with what is not."""
+"""Data sets, models and samples of one material; each function makes what is missing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,8 @@ from benchmarks.paper.record import timed
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
-from mcrpy_diffusion.io.provenance import check_or_write_provenance
+from mcrpy_diffusion.models.structure_folder import PROVENANCE_NAME, StructureFolder
 from mcrpy_diffusion.settings import SamplingSettings
-
-MADE_BY = "sampling.json"
 
 
 def make_data(plan: Plan, material: str) -> None:
@@ -25,7 +23,7 @@ def make_data(plan: Plan, material: str) -> None:
     Raises
     ------
     InputError
-        If they cannot be made, or those that are to be taken are not complete.
+        If they cannot be made, or the folder of `--data` has no complete data set.
     """
     from mcrpy_diffusion.materials.generate_material import generate_material
 
@@ -34,7 +32,7 @@ def make_data(plan: Plan, material: str) -> None:
         if is_complete(folder) and plan.data is not None:
             continue
         if plan.data is not None:
-            raise InputError(f"{folder}: no complete data set; make it, or leave --data out")
+            raise InputError(f"{folder} must be a complete data set; make it, or leave --data out")
         with contextlib.nullcontext() if is_complete(folder) else timed(folder.parent, kind):
             generate_material(
                 material,
@@ -105,18 +103,15 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
         If there is no model, or the structures that are there are another one's.
     """
     from mcrpy_diffusion.models.model import load_model
-    from mcrpy_diffusion.models.structure_folder import sample_to_folder
 
-    own = folder / sampler_key(settings)
-    provenance, record = made_with(model, settings), own / MADE_BY
-    make_folder(own)
-    check_or_write_provenance(record, provenance)
+    provenance, loaded = made_with(model, settings), load_model(model)
+    own = make_folder(folder / sampler_key(settings))
+    shape = shape or loaded.info.extent
     seeds = range(settings.seed, settings.seed + settings.n_samples)
-    if not all((own / f"{seed}.npy").exists() for seed in seeds):
-        loaded = load_model(model)
-        with timed(folder, sampler_key(settings)):
-            sample_to_folder(loaded, settings, own, shape)
-    return np.stack([np.load(own / f"{seed}.npy", allow_pickle=False) for seed in seeds])
+    structures = StructureFolder.by_seed(own, seeds, shape, loaded.info.n_phases)
+    with timed(folder, sampler_key(settings)) if structures.missing() else contextlib.nullcontext():
+        structures.complete(lambda missing: loaded.batches(missing, settings, shape), own / PROVENANCE_NAME, provenance)
+    return structures.read()
 
 
 def made_with(model: Path, settings: SamplingSettings) -> dict[str, Any]:
@@ -124,6 +119,6 @@ def made_with(model: Path, settings: SamplingSettings) -> dict[str, Any]:
     from mcrpy_diffusion.models.model import load_model
 
     if not model.is_file():
-        raise InputError(f"{model}: no model yet; run the step train first")
+        raise InputError(f"{model}: there is no model; run the step train first")
     kept = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
     return kept | {"weights_sha256": load_model(model).fingerprint()}  # another card makes no other structures

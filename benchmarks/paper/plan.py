@@ -97,14 +97,14 @@ class Plan:
     def __post_init__(self) -> None:
         for name, value, allowed in (("scale", self.scale, SCALES), ("extent", self.extent, tuple(EXTENTS))):
             if value not in allowed:
-                raise InputError(f"{name} is {value!r}; allowed are {', '.join(map(str, allowed))}")
+                raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
         for material in self.materials:
             recipes.check_material(material)
         self.training  # noqa: B018  wrong settings are said before anything is made
         counts = {name: getattr(self, name) for name in ("n_training", "n_held_out", "n_samples", "study_samples")}
         for name, n in [*counts.items(), *(("study_steps", n) for n in self.study_steps)]:
             if n < 1:
-                raise InputError(f"{name} is {n}; allowed is 1 and more")
+                raise InputError(f"{name} must be at least 1, got {n}")
         if self.shipped and (self.scale != "small" or self.n_steps is not None or self.changes):
             raise InputError("shipped models are of scale small, and trained; leave steps and set out")
 

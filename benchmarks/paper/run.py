@@ -123,9 +123,9 @@ def make_plan(options: dict[str, Any]) -> Plan:
     for text in given.pop("set", ()):
         name, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--set has {text!r}; allowed is FIELD=VALUE, such as batch_size=32")
+            raise InputError(f"--set must be FIELD=VALUE, such as batch_size=32, got {text!r}")
         if name == "n_training_steps":
-            raise InputError(f"--set has {text}; allowed is --steps {value}")
+            raise InputError(f"--set must not have n_training_steps; use --steps {value}")
         try:
             changes[name] = json.loads(value)
         except ValueError:

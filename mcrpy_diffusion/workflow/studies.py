@@ -188,7 +188,7 @@ def likelihood(
 
     total = model.schedule.num_timesteps
     if n_images < 1 or not (n_terms is None or 2 <= n_terms <= total):
-        raise InputError(f"n_images is {n_images} and n_terms {n_terms}; allowed are at least 1, and 2 to {total}")
+        raise InputError(f"n_images must be at least 1 and n_terms between 2 and {total}, got {n_images} and {n_terms}")
     images = originals_for(model, structures, seed=seed)[:n_images]
     x_0 = torch.as_tensor(encode(torch.from_numpy(images), model.info.n_phases)).to(model.device)
     fractions = None
