@@ -14,7 +14,7 @@ from mcrpy_diffusion.evaluation import features as evaluate_features
 from mcrpy_diffusion.evaluation import statistics
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.features import GENERATIVE, compare_features
-from mcrpy_diffusion.evaluation.results import Counts, Evaluation, PairCounts, SearchCounts
+from mcrpy_diffusion.evaluation.results import Counts, Evaluation, SearchCounts
 from mcrpy_diffusion.evaluation.sets import sampling_floor
 from mcrpy_diffusion.evaluation.statistics import set_statistics
 from mcrpy_diffusion.metrics.frechet_distance import frechet_distance, frechet_interval
@@ -242,7 +242,7 @@ def test_measures_by_features_are_those_of_all_images_with_their_intervals() -> 
     assert measures.frechet_distance.interval == frechet_interval(original, generated, seed=0)
     intervals = precision_recall(original, generated, n_resamples=200, seed=0).intervals
     for name, measure in vars(measures).items():
-        assert measure.n_images == PairCounts(original=40, generated=25)
+        assert measure.n_images == Counts(original=40, generated=25)
         assert measure.reason is None
         if name in intervals:
             assert measure.interval == intervals[name]

@@ -18,7 +18,7 @@ from PIL import Image
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.pairs import find_pairs
-from mcrpy_diffusion.evaluation.results import Evaluation, FeatureMeasure, PairCounts
+from mcrpy_diffusion.evaluation.results import Counts, Evaluation, FeatureMeasure
 from mcrpy_diffusion.reports import figures
 from mcrpy_diffusion.reports.console import console_table
 from mcrpy_diffusion.reports.diagrams import LIGHT
@@ -236,7 +236,7 @@ def with_features(**changes: Any) -> Evaluation:
             "value": 123.4 if k == 0 else 0.1 * k,
             "interval": (11.5, 140.2) if k == 0 else (0.1 * k - 0.05, 0.1 * k + 0.05),
             "held_out_value": None,
-            "n_images": PairCounts(original=20, generated=17),
+            "n_images": Counts(original=20, generated=17),
             "floor": 1.23 if k == 0 else 0.1 * k + 0.01,
             "floor_n_images": (10, 10),
             "value_at_floor_counts": 0.1 * k + 0.02,

@@ -20,8 +20,8 @@ from mcrpy_diffusion.evaluation.results import (
     Spread,
 )
 from mcrpy_diffusion.evaluation.sets import N_FLOOR_DRAWS, compare_curves, compare_scalars
-from mcrpy_diffusion.evaluation.statistics import set_statistics, spread
-from mcrpy_diffusion.evaluation.summary import Figures, RealPhaseCurves, Statistics
+from mcrpy_diffusion.evaluation.statistics import CURVES, set_statistics, spread
+from mcrpy_diffusion.evaluation.summary import Figures, Statistics
 from mcrpy_diffusion.metrics.spatial_statistics import default_max_distance
 
 
@@ -88,7 +88,7 @@ def _floor_scale(figures: Figures, generated: np.ndarray) -> float:
 def _compare_phase(
     generated: np.ndarray,
     phase: int,
-    real: RealPhaseCurves,
+    real: PhaseCurves,
     figures: Figures,
     *,
     scale: float,
@@ -97,44 +97,29 @@ def _compare_phase(
 ) -> tuple[PhaseComparison, PhaseCurves]:
     """Return volume fraction, S2 and L of one phase, and its curves up to the distance `last`."""
     found = set_statistics(generated, phase=phase, periodic=figures.periodic, max_distance=last)
-    s2 = _up_to(last, real.two_point_correlation.original)
-    lineal = _up_to(last, real.lineal_path.original)
 
     def floor(earlier: float | None, of_phase: int) -> float | None:
         return None if earlier is None or of_phase != phase else earlier * scale
 
+    curves, spreads = {}, {}
+    for measure in CURVES:
+        known, made = _up_to(last, getattr(real, measure).original), getattr(found, measure)
+        compared = vars(compare_curves({"original": np.array([known.mean]), "generated": made}))
+        figure = getattr(figures, measure)
+        compared |= {"floor_percent": floor(figure.floor_percent, figure.phase)}
+        curves[measure] = CurveComparison(**compared, phase=phase, n_images=counts)
+        spreads[measure] = SetSpreads(original=known, generated=spread(made))
     fraction = compare_scalars(
-        {"original": np.array([s2.mean[0]]), "generated": found.volume_fraction},  # S2(0) is the volume fraction
+        # S2(0) is the volume fraction
+        {"original": np.array(real.two_point_correlation.original.mean[:1]), "generated": found.volume_fraction},
         phase=phase,
         n_images=counts,
     )
     earlier = figures.volume_fraction
-    comparisons = [
-        CurveComparison(
-            **vars(
-                replace(
-                    compare_curves({"original": np.array([known.mean]), "generated": made}),
-                    floor_percent=floor(figured.floor_percent, figured.phase),
-                )
-            ),
-            phase=phase,
-            n_images=counts,
-        )
-        for known, made, figured in (
-            (s2, found.two_point_correlation, figures.two_point_correlation),
-            (lineal, found.lineal_path, figures.lineal_path),
-        )
-    ]
-    comparison = PhaseComparison(
-        volume_fraction=replace(fraction, original_std=None, floor=floor(earlier.floor, earlier.phase)),
-        two_point_correlation=comparisons[0],
-        lineal_path=comparisons[1],
-    )
-    drawn = PhaseCurves(
-        two_point_correlation=SetSpreads(original=s2, generated=spread(found.two_point_correlation)),
-        lineal_path=SetSpreads(original=lineal, generated=spread(found.lineal_path)),
-    )
-    return comparison, drawn
+    fraction = replace(fraction, original_std=None, floor=floor(earlier.floor, earlier.phase))
+    s2, lineal = (curves[measure] for measure in CURVES)
+    comparison = PhaseComparison(volume_fraction=fraction, two_point_correlation=s2, lineal_path=lineal)
+    return comparison, PhaseCurves(**spreads)
 
 
 def _up_to(last: int, known: Spread) -> Spread:

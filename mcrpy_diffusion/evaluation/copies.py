@@ -84,19 +84,9 @@ def not_searched(n_generated: int, independent_mse: float) -> tuple[NearestTrain
     independent_mse : float
         Pixel MSE of independent structures.
     """
-    nearest = NearestTraining(
-        minimum_mse=None,
-        median_mse=None,
-        n_exact_copies=None,
-        generated_index=None,
-        training_index=None,
-        independent_mse=independent_mse,
-        held_out_minimum_mse=None,
-        n_images=SearchCounts(generated=n_generated, training=0),
-        compared_with=None,
-        closest_pairs=(),
-    )
-    return nearest, DataCopying.missing("no training structures were given")
+    counts = SearchCounts(generated=n_generated, training=0)
+    nearest = NearestTraining.empty(independent_mse=independent_mse, n_images=counts, closest_pairs=())
+    return nearest, DataCopying.empty(reason="no training structures were given")
 
 
 def _structures(
@@ -136,9 +126,9 @@ def _structures(
         real = search(training[other], training[one]).distance
         tested = _test(to_one.distance, real, "one half of the training data")
     elif overlapping:
-        tested = DataCopying.missing("the training structures are crops that overlap, and none were held out")
+        tested = DataCopying.empty(reason="the training structures are crops that overlap, and none were held out")
     else:
-        tested = DataCopying.missing(f"{len(training)} training structures are too few to hold a half of them out")
+        tested = DataCopying.empty(reason=f"{len(training)} training structures are too few to hold a half of them out")
     nearest = replace(
         _with_distances(nearest, pairs.distance),
         compared_with=f"every training image, {shifts}also {_transformations(isotropic)}",
@@ -228,7 +218,7 @@ def _test_halves(
     halves = [split(m, extent=extent, held_out_fraction=0.5) for m in micrographs]
     unseen = [other for _, other in halves if other is not None]
     if not unseen:
-        return DataCopying.missing("the micrographs are too small to hold a half of them out")
+        return DataCopying.empty(reason="the micrographs are too small to hold a half of them out")
     trained = _transformed([one for one, other in halves if other is not None], extent, isotropic)
     references = [m for each in trained.values() for m in each]
     crops = random_crops(unseen, n_real, extent=extent, seed=HALVES_SEED)
@@ -250,8 +240,9 @@ def _transformed(
 def _test(generated: np.ndarray, real: np.ndarray, against: str, *, overlapping: bool = False) -> DataCopying:
     """Test whether distances of generated structures (M,) are those of real unseen ones (H,)."""
     if min(len(generated), len(real)) < MIN_SCORED:
-        return DataCopying.missing(
-            f"needs at least {MIN_SCORED} generated and unseen real ones, there are {len(generated)} and {len(real)}"
+        return DataCopying.empty(
+            reason=f"needs at least {MIN_SCORED} generated and unseen real structures, there are {len(generated)} and "
+            f"{len(real)}"
         )
     compared = compare_distributions(generated, real)
     return DataCopying(

@@ -197,5 +197,5 @@ def worst_phases(by_phase: Mapping[str, PhaseComparison]) -> PhaseComparison:
     worst = {}
     for name in PhaseComparison.__dataclass_fields__:
         found = [getattr(comparison, name) for comparison in by_phase.values()]
-        worst[name] = max(found, key=lambda each: 0.0 if each is None else abs(each.deviation or 0.0))
+        worst[name] = max(found, key=lambda each: 0.0 if each is None else abs(each.deviation[0] or 0.0))
     return PhaseComparison(**worst)

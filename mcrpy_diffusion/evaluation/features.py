@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.evaluation.results import FeatureMeasure, FeatureMeasures, PairCounts
+from mcrpy_diffusion.evaluation.results import Counts, FeatureMeasure, FeatureMeasures
 from mcrpy_diffusion.metrics.frechet_distance import MIN_RESAMPLED, N_RESAMPLES, frechet_distance, frechet_interval
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, image_features
 from mcrpy_diffusion.metrics.precision_recall import MEASURES, N_NEIGHBOURS, min_resampled, precision_recall
@@ -109,7 +108,7 @@ def compare_features(
             value=values[name],
             interval=intervals[name],
             held_out_value=held_out_values[name],
-            n_images=PairCounts(original=len(original), generated=len(generated)),
+            n_images=Counts(original=len(original), generated=len(generated)),
             floor=floors[name],
             floor_n_images=(len(first), len(second)),
             value_at_floor_counts=as_many[name] if floors[name] is not None else None,
@@ -164,9 +163,7 @@ def _too_few(measure: str, n_original: int, n_generated: int, n_floor: int) -> s
 
 def not_measured(reason: str) -> FeatureMeasures:
     """Return the measures where none was made."""
-    empty: dict[str, Any] = dict.fromkeys(FeatureMeasure.__dataclass_fields__)
-    measure = FeatureMeasure(**empty | {"reason": reason})
-    return FeatureMeasures(**dict.fromkeys(GENERATIVE, measure))
+    return FeatureMeasures(**dict.fromkeys(GENERATIVE, FeatureMeasure.empty(reason=reason)))
 
 
 def feature_warnings(distance: FeatureMeasure, *, overlapping: bool) -> tuple[str, ...]:

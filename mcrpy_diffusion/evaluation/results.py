@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from mcrpy_diffusion.io.records import Between, Count, Index, Interval, Number, Record, Share
+from mcrpy_diffusion.io.records import LARGEST, Count, Index, Interval, Number, Record, Share
 
-Percent = Annotated[float, Between(0, 1e15)]
-Signed = Annotated[int, Between(-1e15, 1e15)]
+Percent = Annotated[float, 0, LARGEST]
+Signed = Annotated[int, -LARGEST, LARGEST]
 Phase = Annotated[str, "0|[1-9][0-9]{0,2}"]
 """Number of a phase as a key of JSON."""
 
@@ -26,50 +26,48 @@ class Counts(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScalarComparison(Record):
-    """One number per structure: mean and standard deviation of each set, and the differences of the means.
+class ScalarFigures(Record):
+    """The part of a `ScalarComparison` that a model carries.
 
     Attributes
     ----------
     difference, held_out_difference : float
         Mean of the generated structures minus that of the original or the held-out ones.
-    interval : (float, float) or None
-        95 % interval of `difference`.
     floor : float or None
         Sampling floor: the mean absolute difference between two sets of real structures of the same sizes.
     phase : int
-    n_images : Counts
     """
 
     original: Number
     original_std: Number | None
     generated: Number
-    generated_std: Number
-    training: Number | None = None
-    training_std: Number | None = None
     held_out: Number | None = None
-    held_out_std: Number | None = None
     difference: Number
-    interval: Interval | None
     held_out_difference: Number | None
     floor: Number | None
     phase: Index
-    n_images: Counts
-
-    @property
-    def deviation(self) -> float:
-        """Generated minus original."""
-        return self.difference
-
-    @property
-    def sampling_floor(self) -> float | None:
-        """What `deviation` is compared with."""
-        return self.floor
 
 
 @dataclass(frozen=True, kw_only=True)
-class CurveDiscrepancy(Record):
-    """One curve per structure: discrepancies of the mean curves of two sets, eq. (23) of the paper, in percent.
+class ScalarComparison(ScalarFigures):
+    """One number per structure: mean and standard deviation of each set; `interval` is that of `difference`, 95 %."""
+
+    generated_std: Number
+    training: Number | None = None
+    training_std: Number | None = None
+    held_out_std: Number | None = None
+    interval: Interval | None
+    n_images: Counts
+
+    @property
+    def deviation(self) -> tuple[float | None, float | None]:
+        """Difference between generated and original structures, and its sampling floor."""
+        return self.difference, self.floor
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveFigures(Record):
+    """The part of a `CurveDiscrepancy` that a model carries.
 
     Attributes
     ----------
@@ -77,29 +75,36 @@ class CurveDiscrepancy(Record):
         Generated against original or held-out structures; None if these are missing or do not have the phase.
     interval_percent : (float, float) or None
         95 % interval of `discrepancy_percent`.
-    floor_percent, floor_std_percent : float or None
-        Sampling floor: mean and standard deviation between two sets of real structures of the same sizes.
-    original_to_held_out_percent, original_to_training_percent : float or None
-        Between sets of real structures.
+    floor_percent : float or None
+        Sampling floor: mean between two sets of real structures of the same sizes.
     """
 
     discrepancy_percent: Percent | None
     interval_percent: Interval | None
     held_out_discrepancy_percent: Percent | None
     floor_percent: Percent | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CurveDiscrepancy(CurveFigures):
+    """One curve per structure: discrepancies of the mean curves of two sets, eq. (23) of the paper, in percent.
+
+    Attributes
+    ----------
+    floor_std_percent : float or None
+        Standard deviation of the sampling floor.
+    original_to_held_out_percent, original_to_training_percent : float or None
+        Between sets of real structures.
+    """
+
     floor_std_percent: Percent | None
     original_to_held_out_percent: Percent | None
     original_to_training_percent: Percent | None
 
     @property
-    def deviation(self) -> float | None:
-        """Generated from original, percent."""
-        return self.discrepancy_percent
-
-    @property
-    def sampling_floor(self) -> float | None:
-        """What `deviation` is compared with, percent."""
-        return self.floor_percent
+    def deviation(self) -> tuple[float | None, float | None]:
+        """Discrepancy between generated and original structures, and its sampling floor, percent."""
+        return self.discrepancy_percent, self.floor_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,41 +154,47 @@ class PhaseComparison(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairCounts(Record):
-    """Number of original and generated structures behind a measure."""
-
-    original: Count
-    generated: Count
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeatureMeasure(Record):
-    """A measure by the features of a trained network, such as the Frechet distance.
+class FeatureFigures(Record):
+    """The part of a `FeatureMeasure` that a model carries.
 
     Attributes
     ----------
     name, features : str or None
-        What the measure is called, and the network.
-    value, held_out_value : float or None
-        Generated against original or held-out structures.
+        Names of the measure and of the network.
+    value : float or None
+        Generated against original structures.
     interval : (float, float) or None
         95 % interval of `value`, by bootstrap.
-    n_images : PairCounts or None
+    n_images : Counts or None
     floor : float or None
-        The measure between two disjoint sets of real structures, `floor_n_images` of each.
-    value_at_floor_counts : float or None
-        Original against generated structures in these numbers.
-    reason : str or None
-        Why something is None.
+        The measure between two disjoint sets of real structures.
     """
 
     name: str | None
     features: str | None
     value: Number | None
     interval: Interval | None
-    held_out_value: Number | None
-    n_images: PairCounts | None
+    n_images: Counts | None
     floor: Number | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureMeasure(FeatureFigures):
+    """A measure by the features of a trained network, such as the Frechet distance.
+
+    Attributes
+    ----------
+    held_out_value : float or None
+        Generated against held-out structures.
+    floor_n_images : (int, int) or None
+        Numbers of structures behind `floor`.
+    value_at_floor_counts : float or None
+        Original against generated structures in these numbers.
+    reason : str or None
+        Why a value is None.
+    """
+
+    held_out_value: Number | None
     floor_n_images: tuple[Index, Index] | None
     value_at_floor_counts: Number | None
     reason: str | None
@@ -233,16 +244,22 @@ class SearchCounts(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NearestTraining(Record):
-    """How near generated structures come to the training data, as pixel MSE."""
+class NearestFigures(Record):
+    """The part of `NearestTraining` that a model carries."""
 
     minimum_mse: Number | None
-    median_mse: Number | None
     n_exact_copies: Index | None
-    generated_index: Index | None
-    training_index: Index | None
     independent_mse: Number
     held_out_minimum_mse: Number | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestTraining(NearestFigures):
+    """How near generated structures come to the training data, as pixel MSE."""
+
+    median_mse: Number | None
+    generated_index: Index | None
+    training_index: Index | None
     n_images: SearchCounts
     compared_with: str | None
     closest_pairs: tuple[StructureMatch | CropMatch, ...]
@@ -266,14 +283,20 @@ class DistanceHistogram(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataCopying(Record):
+class CopyingFigures(Record):
+    """The part of `DataCopying` that a model carries."""
+
+    z: Number | None
+    compared_with: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataCopying(CopyingFigures):
     """Data-copying test of Meehan et al.: z, the distances behind it, and why it is missing.
 
     `overlapping` says whether the unseen real structures are crops that overlap.
     """
 
-    z: Number | None
-    compared_with: str | None
     overlapping: bool | None
     n_images: DistanceCounts | None
     median_mse: Number | None
@@ -282,12 +305,6 @@ class DataCopying(Record):
     expected_nearer: Number | None
     histogram: DistanceHistogram | None
     reason: str | None
-
-    @classmethod
-    def missing(cls, reason: str) -> DataCopying:
-        """Return the result where there is no test."""
-        empty: dict[str, Any] = dict.fromkeys(cls.__dataclass_fields__)
-        return cls(**empty | {"reason": reason})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -300,12 +317,18 @@ class GrainHistogram(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GrainProperty(Record):
-    """Distribution of a property of grains: mean, standard deviation, distances of the sets, sampling floors."""
+class GrainFigures(Record):
+    """The part of a `GrainProperty` that a model carries: means over grains."""
 
     original: Number
-    original_std: Number
     generated: Number
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrainProperty(GrainFigures):
+    """Distribution of a property of grains: mean, standard deviation, distances of the sets, sampling floors."""
+
+    original_std: Number
     generated_std: Number
     held_out: Number | None = None
     held_out_std: Number | None = None
@@ -350,10 +373,10 @@ class Spread(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SetSpreads(Record):
-    """The curves of each set."""
+    """The curves of each set; a model carries those of the original structures alone."""
 
     original: Spread
-    generated: Spread
+    generated: Spread | None = None
     held_out: Spread | None = None
 
 
@@ -380,15 +403,10 @@ class Curves(Record):
     @classmethod
     def from_dict(cls, values: Any, *, name: str | None = None) -> Curves:
         """Rebuild from one dictionary; raises as `Record.from_dict`."""
-        return super().from_dict(with_phases_apart(values), name=name)
-
-
-def with_phases_apart(values: Any) -> Any:
-    """Return the JSON of curves with the phases in a dictionary of their own."""
-    if not isinstance(values, Mapping):
-        return values
-    apart: dict[str, Any] = {k: values[k] for k in ("distance",) if k in values}
-    return apart | {"phases": {k: v for k, v in values.items() if k != "distance"}}
+        if isinstance(values, Mapping):
+            distance: dict[str, Any] = {k: v for k, v in values.items() if k == "distance"}
+            values = distance | {"phases": {k: v for k, v in values.items() if k != "distance"}}
+        return super().from_dict(values, name=name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ import re
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
 from mcrpy_diffusion.errors import InputError
@@ -16,29 +15,29 @@ from mcrpy_diffusion.errors import InputError
 R = TypeVar("R", bound="Record")
 
 
-@dataclass(frozen=True)
-class Between:
-    """The range of a number, for `Annotated`; both ends belong to it."""
-
-    low: float
-    high: float
-
-
 LARGEST = 1e15
-Number = Annotated[float, Between(-LARGEST, LARGEST)]
-Share = Annotated[float, Between(0, 1)]
-Index = Annotated[int, Between(0, LARGEST)]
-Count = Annotated[int, Between(1, LARGEST)]
+Number = Annotated[float, -LARGEST, LARGEST]  # type, lowest and highest value
+Share = Annotated[float, 0, 1]
+Index = Annotated[int, 0, LARGEST]
+Count = Annotated[int, 1, LARGEST]
 Interval = tuple[Number, Number]
 
+_JSON_TYPES: dict[type, tuple[Any, str]] = {
+    str: (str, "text"),
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    float: ((int, float), "a number"),
+    list: ((list, tuple), "a list"),
+    tuple: ((list, tuple), "a list"),
+    dict: (Mapping, "a dictionary"),
+}
 _MAX_DEPTH, _MAX_PARTS = 50, 1_000_000
 
 
 class Record:
     """Base of frozen dataclasses that are stored as JSON objects.
 
-    A field whose default is None is left out of the JSON where it is None; a field without a default that may be None
-    is `null` there.
+    A field that is None is left out of the JSON if None is its default, and is `null` there if it has no default.
     """
 
     skips_unknown: ClassVar[bool] = False
@@ -78,8 +77,13 @@ class Record:
         hints = typing.get_type_hints(cls, include_extras=True)
         return cls(**{k: _read(hints[k], values[k], f"{name}.{k}") for k in known if k in values})
 
+    @classmethod
+    def empty(cls: type[R], **given: Any) -> R:
+        """Return a record whose other fields are None."""
+        return cls(**{f.name: None for f in _fields(cls)} | given)
+
     def subset(self, kind: type[R], **given: Any) -> R:
-        """Return a record of another class, of whose fields this one has all but those given; nested records too."""
+        """Return a record of a class that has a part of these fields, nested records too; `given` are its others."""
         hints = typing.get_type_hints(kind)
         names = [f.name for f in _fields(kind) if f.name not in given]
         return kind(**{name: _subset(hints[name], getattr(self, name)) for name in names}, **given)
@@ -133,65 +137,45 @@ def _plain(value: Any) -> Any:
     return [_plain(v) for v in value] if isinstance(value, (tuple, list)) else value
 
 
-def _subset(hint: Any, value: Any) -> Any:
-    """Return a value, if it is a record that of the class which the type `hint` names."""
-    kinds = [each for each in (hint, *typing.get_args(hint)) if _is_record(each)]
-    return value.subset(kinds[0]) if isinstance(value, Record) and kinds and type(value) not in kinds else value
+def _subset(kind: Any, value: Any) -> Any:
+    return value.subset(kind) if isinstance(value, Record) and _is_record(kind) else value
 
 
 def _read(hint: Any, value: Any, name: str) -> Any:
-    """Return a value of JSON as the type `hint` says; raise InputError where it is none."""
-    kind, parts = typing.get_origin(hint), typing.get_args(hint)
+    """Return a value of JSON as the type `hint`; raise InputError if it has another type or is out of range."""
+    kind, parts = typing.get_origin(hint) or hint, typing.get_args(hint)
     if kind is Annotated:
-        return _in_range(_read(parts[0], value, name), parts[1], name)
-    if kind in (types.UnionType, typing.Union):
-        return _read_union(parts, value, name)
+        return _in_range(_read(parts[0], value, name), hint.__metadata__, name)
+    if kind in (types.UnionType, typing.Union):  # X | None, or records that differ in their keys
+        if value is None and type(None) in parts:
+            return None
+        kinds = [part for part in parts if part is not type(None)]
+        if len(kinds) > 1 and isinstance(value, Mapping):
+            kinds.sort(key=lambda kind: -len(value.keys() & {f.name for f in _fields(kind)}))
+        return _read(kinds[0], value, name)
+    if _is_record(kind):
+        return kind.from_dict(value, name=name)
+    allowed, text = _JSON_TYPES[kind]
+    if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
+        raise _wrong(name, text, value)
+    if kind is str:
+        check_plain(value, name)
+    if kind is dict:
+        return {_read(parts[0], k, f"a key of {name}"): _read(parts[1], v, f"{name}.{k:.50}") for k, v in value.items()}
     if kind is tuple and parts[-1] is not Ellipsis:
-        if not isinstance(value, (list, tuple)) or len(value) != len(parts):
+        if len(value) != len(parts):
             raise _wrong(name, f"a list of {len(parts)} values", value)
         return tuple(_read(part, each, name) for part, each in zip(parts, value))
-    if kind in (tuple, list):
-        if not isinstance(value, (list, tuple)):
-            raise _wrong(name, "a list", value)
-        return kind(_read(parts[0], each, name) for each in value)
-    if kind is dict:
-        if not isinstance(value, Mapping):
-            raise _wrong(name, "a dictionary", value)
-        return {_read(parts[0], k, f"a key of {name}"): _read(parts[1], v, f"{name}.{k:.50}") for k, v in value.items()}
-    if _is_record(hint):
-        return hint.from_dict(value, name=name)
-    return _read_scalar(hint, value, name)
+    return kind(_read(parts[0], each, name) for each in value) if kind in (tuple, list) else value
 
 
-def _read_union(kinds: tuple[Any, ...], value: Any, name: str) -> Any:
-    """Read X | None, or one of several records, which their keys tell apart."""
-    if value is None and type(None) in kinds:
-        return None
-    left = [kind for kind in kinds if kind is not type(None)]
-    if len(left) > 1 and isinstance(value, Mapping):
-        left.sort(key=lambda kind: -len(value.keys() & {f.name for f in _fields(kind)}))
-    return _read(left[0], value, name)
-
-
-def _read_scalar(kind: type, value: Any, name: str) -> Any:
-    if kind is str:
-        if not isinstance(value, str):
-            raise _wrong(name, "text", value)
-        check_plain(value, name)
-    elif kind is bool:
-        if not isinstance(value, bool):
-            raise _wrong(name, "true or false", value)
-    elif not isinstance(value, (int,) if kind is int else (int, float)) or isinstance(value, bool):
-        raise _wrong(name, "a whole number" if kind is int else "a number", value)
-    return value
-
-
-def _in_range(value: Any, limits: Between | str, name: str) -> Any:
-    if isinstance(limits, str):
-        if not re.fullmatch(limits, value):
-            raise _wrong(name, f"text like {limits}", value)
-    elif not limits.low <= value <= limits.high:  # NaN neither
-        raise _wrong(name, f"between {limits.low:g} and {limits.high:g}", value)
+def _in_range(value: Any, limits: tuple[Any, ...], name: str) -> Any:
+    """Check a text against a pattern, or a number against its lowest and highest value."""
+    if isinstance(value, str):
+        if not re.fullmatch(limits[0], value):
+            raise _wrong(name, f"text like {limits[0]}", value)
+    elif not limits[0] <= value <= limits[1]:  # also refuses NaN
+        raise _wrong(name, f"between {limits[0]:g} and {limits[1]:g}", value)
     return value
 
 

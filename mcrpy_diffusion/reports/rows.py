@@ -16,7 +16,6 @@ from mcrpy_diffusion.evaluation.results import (
     FeatureMeasure,
     GrainProperty,
     NearestTraining,
-    PairCounts,
     ScalarComparison,
 )
 from mcrpy_diffusion.runtime.tables import MISSING, number
@@ -291,7 +290,7 @@ def _with_phase(name: str, evaluation: Evaluation, phase: int) -> str:
     return f"{name}, phase {phase}" if evaluation.phases is not None else name
 
 
-def _count(counts: Counts | PairCounts) -> str:
+def _count(counts: Counts) -> str:
     return f"{counts.generated} / {counts.original}"
 
 

@@ -44,10 +44,11 @@ def _deviations(evaluation: Evaluation) -> list[str]:
     compared, found = 0, []
     for measure, name in names.items():
         values = getattr(evaluation, measure)
-        if values is None or values.deviation is None or values.sampling_floor is None:
+        off, floor = (None, None) if values is None else values.deviation
+        if off is None or floor is None:
             continue
         compared += 1
-        off, floor = abs(values.deviation), values.sampling_floor
+        off = abs(off)
         if off > FAR_FROM_FLOOR * floor:
             found.append(f"{name} ({off / floor:.1f})" if floor > 0 else name)
     if found:
