@@ -1,4 +1,4 @@
-"""Fibre composites: nothing overlaps, the fraction is met, and what cannot be reached is said."""
+"""Fibre composites: gaps, volume fraction, periodicity, and errors where the settings cannot be met."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHIFTS = [(p, q) for p in (-1, 0, 1) for q in (-1, 0, 1)]
 
 
 def outline(body, n=2000):
-    """Points all around a body, (n, 2), as an oracle that knows nothing of support functions."""
+    """Points on the outline of a body, (n, 2): an oracle without support functions."""
     if body.shape == "rectangle":
         corners = np.array([(1, 1), (1, -1), (-1, -1), (-1, 1), (1, 1)])
         t = np.linspace(0, 1, n // 4, endpoint=False)[:, None]
@@ -31,7 +31,7 @@ def outline(body, n=2000):
 
 
 def outline_distance(one, other):
-    """Distance of two bodies, 0 where they overlap; to about 1e-3 of their size."""
+    """Distance of two bodies, 0 if they overlap; relative accuracy about 1e-3."""
     p, q = outline(one), outline(other)
     if fibres.contains(one, *q.T).any() or fibres.contains(other, *p.T).any():
         return 0.0
@@ -41,7 +41,7 @@ def outline_distance(one, other):
 
 
 def is_separate_by_polynomial(one, other):
-    """Whether two ellipses do not meet: det(x A + B) has two different positive roots.
+    """Whether two ellipses are disjoint: det(x A + B) has two different positive roots.
 
     W. Wang, J. Wang, M.-S. Kim, Comput. Aided Geom. Des. 18 (2001) 531.
     """
@@ -68,7 +68,7 @@ def random_pair(generator, shape):
 
 
 @pytest.mark.parametrize("shape", ["ellipse", "rectangle"])
-def test_gap_of_two_bodies_is_that_of_their_outlines(shape):
+def test_gap_agrees_with_the_distance_of_outlines(shape):
     generator, n_free = np.random.default_rng(0), 0
     for _ in range(150):
         one, other = random_pair(generator, shape)
@@ -80,7 +80,7 @@ def test_gap_of_two_bodies_is_that_of_their_outlines(shape):
     assert 30 < n_free < 120
 
 
-def test_overlap_of_ellipses_is_that_of_their_polynomial():
+def test_overlap_of_ellipses_agrees_with_the_characteristic_polynomial():
     generator, answers = np.random.default_rng(1), []
     for _ in range(1000):
         one, other = random_pair(generator, "ellipse")
@@ -147,7 +147,7 @@ def test_elongated_bodies_keep_the_gap(shape):
                 assert outline_distance(one, moved) > settings.min_gap - 0.02
 
 
-def test_pixels_of_different_fibres_are_no_neighbours():
+def test_pixels_of_different_fibres_are_not_adjacent():
     for settings in (FibreSettings(), FibreSettings(shape="ellipse"), FibreSettings(radius_deviation=0.3)):
         ids = np.zeros(settings.extent, dtype=int)
         for k, body in enumerate(place(0, settings), start=1):
@@ -160,7 +160,7 @@ def test_pixels_of_different_fibres_are_no_neighbours():
 
 @pytest.mark.parametrize("shape", ["disc", "ellipse", "rectangle"])
 @pytest.mark.parametrize("periodic", [True, False])
-def test_pixels_are_those_whose_centre_lies_in_a_body(shape, periodic):
+def test_a_pixel_belongs_to_a_body_if_its_centre_does(shape, periodic):
     settings = FibreSettings(extent_x=40, extent_y=52, shape=shape, radius=4.0, periodic=periodic)
     bodies = place(1, settings)
     i, j = np.indices(settings.extent)
@@ -187,13 +187,14 @@ def test_a_periodic_structure_tiles():
 
 @pytest.mark.parametrize("settings", [FibreSettings(), FibreSettings(radius=3.3), FibreSettings(shape="rectangle")])
 def test_volume_fraction_of_periodic_structures(settings):
-    assert sum(body.area for body in place(0, settings)) == pytest.approx(0.35 * 64 * 64, rel=1e-12)
+    area = sum((4 if body.shape == "rectangle" else math.pi) * body.a * body.b for body in place(0, settings))
+    assert area == pytest.approx(0.35 * 64 * 64, rel=1e-12)
     fractions = [make(seed, settings).mean() for seed in range(60)]
     assert np.mean(fractions) == pytest.approx(0.35, abs=0.002)
     assert max(abs(np.array(fractions) - 0.35)) < 0.01
 
 
-def test_volume_fraction_is_the_same_all_over_a_window():
+def test_volume_fraction_is_uniform_in_a_window():
     settings = FibreSettings(periodic=False)
     structures = np.stack([make(seed, settings) for seed in range(400)])
     assert structures.mean() == pytest.approx(0.35, abs=0.005)
@@ -201,7 +202,7 @@ def test_volume_fraction_is_the_same_all_over_a_window():
         assert edge.mean() == pytest.approx(0.35, abs=0.02)
 
 
-def test_radii_have_the_spread_that_was_asked_for():
+def test_radii_have_the_given_standard_deviation():
     settings = FibreSettings(extent_x=800, extent_y=800, radius=4.0, radius_deviation=0.3, volume_fraction=0.2)
     radii = np.array([body.a for body in place(0, settings)])
     assert radii.mean() == pytest.approx(4.0, rel=0.02)
@@ -229,14 +230,14 @@ def test_a_structure_depends_on_its_seed_alone():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (FibreSettings(volume_fraction=0.56, min_gap=0.0), "jams at 0.547, here at 0.547"),
-        (FibreSettings(volume_fraction=0.5), "volume_fraction is 0.5 with min_gap 1;.* here at 0.45"),
-        (FibreSettings(shape="ellipse", volume_fraction=0.7, min_gap=0.0), "came to 0.5"),
-        (FibreSettings(radius=40.0), "a single fibre of radius 40 is more than 0.35 of 64 x 64 pixels"),
-        (FibreSettings(shape="rectangle", radius=12.0), "at most 32 fit in an extent of 64 x 64"),
+        (FibreSettings(volume_fraction=0.56, min_gap=0.0), "at most 0.547 .*got 0.56.* jam at 0.547"),
+        (FibreSettings(volume_fraction=0.5), "at most 0.45.* with min_gap 1, got 0.5"),
+        (FibreSettings(shape="ellipse", volume_fraction=0.7, min_gap=0.0), "at most about 0.5.* got 0.7"),
+        (FibreSettings(radius=40.0), "radius must be at most .* 0.35 of 64 x 64 pixels, got 40"),
+        (FibreSettings(shape="rectangle", radius=12.0), "at most 32 pixels in an extent of 64 x 64"),
     ],
 )
-def test_what_cannot_be_placed_is_said_in_one_line(settings, message, monkeypatch):
+def test_an_unreachable_volume_fraction_is_an_error(settings, message, monkeypatch):
     monkeypatch.setattr(fibres, "_MAX_FAILURES", 2000)
     with pytest.raises(InputError, match=message) as caught:
         make(0, settings)
@@ -253,6 +254,6 @@ def test_what_cannot_be_placed_is_said_in_one_line(settings, message, monkeypatc
         ({"colour": "red"}, "unknown FibreSettings colour"),
     ],
 )
-def test_impossible_settings_are_refused(values, message):
+def test_invalid_settings_are_rejected(values, message):
     with pytest.raises(InputError, match=message):
         FibreSettings.from_dict(values)

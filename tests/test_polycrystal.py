@@ -18,7 +18,7 @@ from mcrpy_diffusion.settings import AlloySettings
 
 
 def all_cells(seeds, points, n_images):
-    """Cell (image of a seed) that owns each point, by going through all images; and the seeds' numbers."""
+    """The cell (image of a seed) of each point by brute force over all images, and the seeds' numbers."""
     shifts = np.array(list(itertools.product(range(-n_images, n_images + 1), repeat=2))) * seeds.field
     centres = (seeds.centres + shifts[:, None]).reshape(-1, 2)
     radii = np.tile(seeds.radii, len(shifts))
@@ -37,7 +37,7 @@ def all_cells(seeds, points, n_images):
         AlloySettings(extent_x=22, extent_y=20, grain_size=4.0, periodic=False),
     ],
 )
-def test_raster_is_that_of_all_images_on_a_fine_grid(settings):
+def test_raster_agrees_with_brute_force_on_a_fine_grid(settings):
     fine, pad, width = 6, 2, 4.0
     seeds = place_seeds(2, settings)
     ids, distance = rasterise(seeds, settings.extent, max_distance=width / 2)
@@ -103,7 +103,7 @@ def test_boundary_between_two_seeds_by_hand():
 
 
 @pytest.mark.parametrize(("width", "n_pixels"), [(1.0, 1), (2.0, 1), (2.5, 3), (3.0, 3), (5.0, 5)])
-def test_a_straight_boundary_has_the_width_asked_for(width, n_pixels):
+def test_a_straight_boundary_has_the_given_width(width, n_pixels):
     """A line on pixel centres: pixels nearer than half the width."""
     _, distance = rasterise(two_grains(), (20, 30), max_distance=width / 2)
     assert (distance < width / 2)[:, 10:].sum() == 20 * n_pixels
@@ -120,7 +120,7 @@ def test_boundary_fraction_is_the_facets_length_times_the_width():
     assert make(0, settings.replace(boundary_width=0.0)).sum() == 0
 
 
-def test_grain_ids_and_phases_belong_together():
+def test_grain_ids_agree_with_phases():
     """With a width of at least one pixel no two neighbours off the boundary are of different grains."""
     settings = AlloySettings(boundary_width=1.0)
     for seed in range(5):
@@ -145,7 +145,7 @@ def test_a_periodic_structure_tiles():
     assert not np.array_equal(make(1, AlloySettings(periodic=False)), make(1, AlloySettings()))
 
 
-def test_sizes_and_volume_fractions_are_those_asked_for():
+def test_grains_have_the_given_sizes_and_volume_fractions():
     """Ratios 1 : 2 : 2.5 : 3 : 4 and fractions .15 : .2 : .3 : .2 : .15 over a large structure."""
     settings = AlloySettings(extent_x=256, extent_y=256)
     area, count = np.zeros(5), np.zeros(5)
@@ -160,7 +160,7 @@ def test_sizes_and_volume_fractions_are_those_asked_for():
 
 
 def test_drawn_areas_keep_the_fractions_on_average(monkeypatch):
-    monkeypatch.setattr(polycrystal, "_N_ATTEMPTS", 1)  # where they lie does not matter here
+    monkeypatch.setattr(polycrystal, "_N_ATTEMPTS", 1)  # positions do not matter here
     settings = AlloySettings(grain_size=5.0)
     drawn = np.zeros(5)
     for seed in range(40):
@@ -169,7 +169,7 @@ def test_drawn_areas_keep_the_fractions_on_average(monkeypatch):
     np.testing.assert_allclose(drawn / drawn.sum(), [0.15, 0.2, 0.3, 0.2, 0.15], atol=0.03)
 
 
-def test_no_grain_is_lost_where_there_is_no_place():
+def test_seeds_without_a_position_are_added():
     settings = AlloySettings(grain_size=6.0, aspect_ratio=3.0)
     made = make_polycrystal(0, settings)
     area = np.pi * (made.seeds.radii**2).sum()
@@ -220,7 +220,7 @@ def test_a_structure_depends_on_its_seed_alone_and_nothing_else_changes(tmp_path
     np.random.seed(6)  # noqa: NPY002
     np.testing.assert_array_equal(make(7, AlloySettings()), first)
     assert (make(8, AlloySettings()) != first).mean() > 0.1
-    monkeypatch.setattr(polycrystal, "_N_ATTEMPTS", 1)  # many seeds find no place
+    monkeypatch.setattr(polycrystal, "_N_ATTEMPTS", 1)  # many seeds are without a position
     make(7, AlloySettings())
     assert os.listdir(tmp_path) == []
 
@@ -239,11 +239,11 @@ def test_a_structure_depends_on_its_seed_alone_and_nothing_else_changes(tmp_path
         ({"aspect_ratio": 0.5}, "aspect_ratio must be between 1 and 20, got 0.5"),
     ],
 )
-def test_impossible_settings_are_refused(values, message):
+def test_invalid_settings_are_rejected(values, message):
     with pytest.raises(InputError, match=message):
         AlloySettings.from_dict(values)
 
 
-def test_grains_longer_than_the_extent_are_refused():
-    with pytest.raises(InputError, match="the largest grains are 80 pixels long, the extent is 64 x 64"):
+def test_grains_longer_than_the_extent_are_rejected():
+    with pytest.raises(InputError, match="largest grains .* extent 64 x 64, got 80 pixels"):
         make(0, AlloySettings(grain_size=20.0))

@@ -181,7 +181,7 @@ def test_carbonate_from_the_built_in_image(tmp_path):
         (("--material", "alloy", "--radius", "4"), "unknown AlloySettings radius"),
         (("--material", "carbonate", "--radius", "4"), "unknown GenerationSettings radius"),
         (("--material", "fibre", "--descriptor_types", "Correlations"), "unknown FibreSettings descriptor_types"),
-        (("--material", "fibre", "--volume_fraction", "0.5"), "jams at 0.547"),
+        (("--material", "fibre", "--volume_fraction", "0.5"), "jam at 0.547"),
         (("--material", "fibre", "--grain_ids"), "must be alloy"),
         (("--micrograph", "a.npy", "--paper_recipe"), "need --material"),
         (("--micrograph", "a.npy", "--images", "b"), "give one of"),

@@ -1,4 +1,4 @@
-"""The acceptance test of reconstructed structures: statistics of a micrograph or a characterization, and tolerances."""
+"""Acceptance test of reconstructed structures against the statistics of a micrograph or a characterization."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ from mcrpy_diffusion.metrics.spatial_statistics import (
 )
 from mcrpy_diffusion.settings import GenerationSettings
 
-_CENTRE_SHARE = 0.75  # MCRpy's threshold in Correlations
+_SOFT_THRESHOLD = 0.75  # of pair means, in MCRpy's Correlations
 
 
 @dataclass(frozen=True)
 class Target:
-    """Statistics that a structure must have; None where they are unknown.
+    """Statistics that a structure must match; None if unknown.
 
     Attributes
     ----------
     n_phases : int
     volume_fraction : (n_phases - 1,) fractions of phases 1, 2, ...
     two_point : (n_phases - 1, r) radial averages of S2
-    lineal_path : (n_phases - 1, r) L, mean of the one along the rows and the one along the columns
+    lineal_path : (n_phases - 1, r) L, mean over the directions of rows and columns
     periodic : bool
-        Whether the curves were measured across the edges, and a structure is to be too.
-    references : list of (A, B) micrographs of which it must not be a copy
+        Whether the curves are those of a periodic structure.
+    references : list of (A, B) micrographs that a structure must not copy
     """
 
     n_phases: int
@@ -46,11 +46,11 @@ class Target:
 
 
 def target_of_micrograph(phases: np.ndarray, settings: GenerationSettings, references: Sequence[np.ndarray]) -> Target:
-    """Return the statistics of a micrograph; a structure must not be a copy of any of the references."""
-    n_phases = int(max(np.max(each) for each in references)) + 1
+    """Return the statistics of a micrograph as the target; no reference may be copied."""
+    n_phases = max(int(max(np.max(each) for each in references)) + 1, 2)
     last = default_max_distance((*settings.extent, *phases.shape))
     return Target(
-        max(n_phases, 2),
+        n_phases,
         volume_fraction=volume_fraction_of(phases, n_phases),
         two_point=two_point_of(phases, n_phases, settings.periodic, last),
         lineal_path=lineal_path_of(phases, n_phases, settings.periodic, last),
@@ -60,20 +60,21 @@ def target_of_micrograph(phases: np.ndarray, settings: GenerationSettings, refer
 
 
 def target_of_characterization(characterization: Mapping[str, Any], settings: GenerationSettings) -> Target:
-    """Read volume fraction and S2 out of descriptors, where they hold them.
+    """Return the volume fraction and S2 that the descriptors contain.
 
     Notes
     -----
-    FFTCorrelations is the map of periodic S2 with shift zero in the middle. The diagonal of Correlations is the mean
-    square of softly thresholded pair means: with c the thresholded value of one pixel out of two, for phases it is
-    S2 + 2 c^2 (phi - S2), solved here for S2. Only the finest multigrid level counts, as in MCRpy's loss.
+    FFTCorrelations is the map of periodic S2 with shift zero in the centre. The diagonal of Correlations is the mean
+    square of softly thresholded pair means. For phases it equals S2 + 2 c^2 (phi - S2), where c is the thresholded mean
+    of one pixel of the phase and one of another; this is solved for S2. Only the finest multigrid level is used, as in
+    MCRpy's loss.
     """
     own = characterization["settings"]
     n_phases = max(int(own.n_phases), 2)
     periodic, maps = bool(getattr(own, "periodic", True)), None
     if "FFTCorrelations" in characterization:
         maps = np.fft.ifftshift(_of_phases(characterization["FFTCorrelations"], n_phases), axes=(-2, -1))
-        periodic = True  # whatever the settings say
+        periodic = True  # for every setting of `periodic`
     elif "Correlations" in characterization:
         steepness = float(getattr(own, "threshold_steepness", 10.0))
         maps = _map_of_correlations(_of_phases(characterization["Correlations"], n_phases), steepness)
@@ -86,17 +87,19 @@ def target_of_characterization(characterization: Mapping[str, Any], settings: Ge
 
 
 def _of_phases(descriptor: np.ndarray, n_phases: int) -> np.ndarray:
-    """Return the descriptor of phases 1, 2, ... on the finest level; MCRpy's single-phase one is of phase 1."""
+    """Return the descriptor of phases 1, 2, ... on the finest level; MCRpy's single-phase descriptor is of phase 1."""
     if len(descriptor) not in (1 if n_phases == 2 else n_phases, n_phases):
-        raise InputError(f"the descriptor has {len(descriptor)} phases, its settings {n_phases}; characterize again")
+        raise InputError(
+            f"the descriptor must have the {n_phases} phases of its settings, got {len(descriptor)}; characterize again"
+        )
     return np.asarray(descriptor[-(n_phases - 1) :, 0], dtype=np.float64)
 
 
 def _map_of_correlations(descriptor: np.ndarray, steepness: float) -> np.ndarray:
-    """Return S2 (phases, 2 L - 1, 2 L - 1), shift zero first, of MCRpy's Correlations (phases, K, K)."""
+    """Return S2 (phases, 2 L - 1, 2 L - 1), shift zero first, from MCRpy's Correlations (phases, K, K)."""
     diagonal = np.diagonal(descriptor, axis1=-2, axis2=-1)
     limit_to = round(0.5 + np.sqrt(0.5 * diagonal.shape[-1] - 0.25))
-    low, half, high = (1 / (1 + np.exp(-(x - _CENTRE_SHARE) * steepness)) for x in (0.0, 0.5, 1.0))
+    low, half, high = (1 / (1 + np.exp(-(x - _SOFT_THRESHOLD) * steepness)) for x in (0.0, 0.5, 1.0))
     share = 2 * ((half - low) / (high - low)) ** 2
     values = (diagonal - share * diagonal[:, :1]) / (1 - share)
     i, j = (a.ravel() for a in np.indices((limit_to, limit_to)))
@@ -110,41 +113,32 @@ def _map_of_correlations(descriptor: np.ndarray, steepness: float) -> np.ndarray
 
 def volume_fraction_of(phases: np.ndarray, n_phases: int) -> np.ndarray:
     """Return the fractions of phases 1, 2, ..., shape (n_phases - 1,)."""
-    return np.array([np.mean(phases == phase) for phase in range(1, max(n_phases, 2))])
+    return np.array([np.mean(phases == phase) for phase in range(1, n_phases)])
 
 
 def two_point_of(phases: np.ndarray, n_phases: int, periodic: bool, last: int) -> np.ndarray:
     """Return the radial averages of S2 of phases 1, 2, ... for r = 0 .. last, shape (n_phases - 1, last + 1)."""
-    maps = [two_point_correlation(phases, phase=phase, periodic=periodic) for phase in range(1, max(n_phases, 2))]
+    maps = [two_point_correlation(phases, phase=phase, periodic=periodic) for phase in range(1, n_phases)]
     return np.stack([radial_average(each, max_distance=last) for each in maps])
 
 
 def lineal_path_of(phases: np.ndarray, n_phases: int, periodic: bool, last: int) -> np.ndarray:
     """Return L of phases 1, 2, ... for r = 0 .. last, mean of rows and columns as in `evaluate`, (n_phases - 1, r)."""
-    paths = [
-        lineal_path(phases, phase=phase, periodic=periodic, max_length=last) for phase in range(1, max(n_phases, 2))
-    ]
+    paths = [lineal_path(phases, phase=k, periodic=periodic, max_length=last) for k in range(1, n_phases)]
     return np.stack([each[:2].mean(axis=0) for each in paths])
 
 
 def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> tuple[str, dict[str, Any]]:
     """Compare the statistics of a structure with their target.
 
-    Parameters
-    ----------
-    phases : (I, J) integer
-    target : Target
-    settings : GenerationSettings
-        With the tolerances.
-
     Returns
     -------
     reason : str
-        The first reason for rejection: "phases", "volume fraction", "two-point correlation", "lineal path",
-        "copy"; else "".
+        The first reason for rejection: "phases", "volume fraction", "two-point correlation", "lineal path", "copy";
+        empty if the structure passes.
     facts : dict
-        Measured values: `volume_fraction` (per phase from 1), `discrepancies` (percent, the largest of the phases,
-        by measure) and `distance` (pixel MSE to the nearest micrograph under all shifts, flips and a half turn).
+        Measured values: `volume_fraction` of phases 1, 2, ...; `discrepancies` in percent by measure, the maximum over
+        phases; `distance`, see `distance_to_references`.
     """
     n = target.n_phases
     fraction = volume_fraction_of(phases, n)
@@ -173,36 +167,23 @@ def check(phases: np.ndarray, target: Target, settings: GenerationSettings) -> t
 
 
 def independent(fraction: np.ndarray) -> float:
-    """Return the expected part of pixels that differ between two independent structures, 2 phi (1 - phi) for two."""
+    """Return the expected fraction of pixels that differ between independent structures, 2 phi (1 - phi)."""
     all_phases = np.array([1 - fraction.sum(), *fraction])
     return float(1 - np.sum(all_phases**2))
 
 
 def distance_to_references(phases: np.ndarray, references: Sequence[np.ndarray]) -> float:
-    """Return the pixel MSE to the nearest micrograph, as it is, mirrored, or turned by 180 degrees.
+    """Return the fraction of pixels that differ from the nearest micrograph, over mirror images and half turns.
 
-    Parameters
-    ----------
-    phases : (I, J) integer
-    references : sequence of (A, B) integer
-        A micrograph of the same size is compared under all shifts across the edges, a larger one crop by crop, and of
-        one that is smaller along an axis, nothing is known to compare.
-
-    Returns
-    -------
-    float
-        In [0, 1]; for phases the fraction of pixels that differ. Infinite if no micrograph can be compared.
+    A micrograph of the same size is compared under all periodic shifts, a larger one crop by crop. The result is
+    infinite if all micrographs are smaller along an axis.
     """
-    turned = [each for reference in references for each in (reference, reference[::-1])]  # each also turned, below
+    turned = [each for m in references for each in (m, m[::-1])]  # the metrics below add the half turn of each
     same = [each for each in turned if each.shape == phases.shape]
-    larger = [each for each in turned if each.shape != phases.shape and _fits(phases.shape, each.shape)]
+    larger = [each for each in turned if each.shape != phases.shape and all(np.less_equal(phases.shape, each.shape))]
     distances = [np.inf]
     if same:
         distances.append(nearest_distance(phases[None], np.stack(same), periodic=True)[0][0])
     if larger:
         distances.append(nearest_crop_distance(phases[None], larger)[0])
     return float(min(distances))
-
-
-def _fits(shape: tuple[int, ...], into: tuple[int, ...]) -> bool:
-    return all(n <= m for n, m in zip(shape, into, strict=True))

@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster, which may be on many machines."""
+"""Workers of a Dask cluster, on one machine or many."""
 
 from __future__ import annotations
 
@@ -14,25 +14,17 @@ from concurrent.futures import CancelledError, Future
 from typing import IO, Any
 
 from mcrpy_diffusion.errors import InputError, one_line
-from mcrpy_diffusion.materials.samples import Draw, Maker, Sample, Source, plain_draws, timed_samples
+from mcrpy_diffusion.materials.samples import Draw, Maker, Sample, Source, timed_samples
 
 _DASK_TIMEOUT = 20.0  # seconds
-_COUNT_SECONDS = 5.0  # between two looks at the number of workers
+_COUNT_SECONDS = 5.0  # interval at which the number of workers is updated
 
 
-class DaskWorkers:
-    """The workers of a Dask cluster.
+class DaskWorkers(contextlib.AbstractContextManager["DaskWorkers"]):
+    """The workers of the Dask scheduler at an address such as tcp://host:8786, as a context manager.
 
-    A worker makes one sample at a time, however many threads it has. What is printed there is returned with the samples
-    and appended to the log file here.
-
-    Parameters
-    ----------
-    address : str
-        Address of the scheduler, such as tcp://host:8786.
-    source : Source
-    log_path : path
-        Receives what the workers print.
+    A Dask worker makes one sample at a time, whatever its number of threads. Its output is returned with the samples
+    and appended to the log file of this machine.
 
     Raises
     ------
@@ -50,7 +42,7 @@ class DaskWorkers:
         self._address, self._source, self._log_path = address, source, os.fspath(log_path)
         self._token = hashlib.sha256(pickle.dumps(source)).hexdigest()
         self._environment = dict(source.environment)
-        # the source hides the GPU from TensorFlow itself; other work of the Dask worker may use it
+        # the source hides the GPU from TensorFlow; other tasks of the Dask worker may use it
         self._environment.pop("CUDA_VISIBLE_DEVICES", None)
         try:
             self._client = distributed.Client(address, timeout=_DASK_TIMEOUT, set_as_default=False)
@@ -70,17 +62,17 @@ class DaskWorkers:
 
     @property
     def n_tasks(self) -> int:
-        """Two per worker; workers may join and leave."""
+        """Number of tasks that keeps all workers busy: two per worker. Workers may join and leave."""
         if time.monotonic() - self._counted > _COUNT_SECONDS:
             self._n_workers, self._counted = max(1, len(self._client.nthreads())), time.monotonic()
         return 2 * self._n_workers
 
     def submit(self, draws: Sequence[Draw]) -> Future[Any]:
-        """Start a task."""
-        return self._executor.submit(_make_samples, self._token, self._source, plain_draws(draws), self._environment)
+        """Start a task: one sample for each draw."""
+        return self._executor.submit(_make_samples, self._token, self._source, list(draws), self._environment)
 
     def result(self, future: Future[Any]) -> tuple[list[Sample], float]:
-        """Return the samples of a task, and the seconds it took; append what was printed to the log file.
+        """Return the samples of a task and its time in seconds; append its output to the log file.
 
         Raises
         ------
@@ -108,28 +100,22 @@ class DaskWorkers:
                 file.write(printed)
         return samples, seconds
 
-    def close(self) -> None:
-        """Cancel all tasks and disconnect; the cluster goes on."""
+    def __exit__(self, *_: object) -> None:
+        """Cancel all tasks and disconnect; the cluster continues to run."""
         self._executor.shutdown(wait=False)
         self._client.close()
-
-    def __enter__(self) -> DaskWorkers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 # --- in a worker ------------------------------------------------------------------------------------------------------
 
-_one_at_a_time = threading.Lock()  # MCRpy draws from numpy's global generator; a Dask worker has several threads
-_makers: dict[str, Maker] = {}  # the maker of the present source, by its token
+_one_at_a_time = threading.Lock()  # MCRpy uses numpy's global generator, and a Dask worker has several threads
+_makers: dict[str, Maker] = {}  # the current source's maker, by its token
 
 
 def _make_samples(
-    token: str, source: Source, draws: Sequence[tuple[int, int]], environment: Mapping[str, str]
+    token: str, source: Source, draws: Sequence[Draw], environment: Mapping[str, str]
 ) -> tuple[list[Sample], float, str]:
-    """Return the samples, the seconds that they took, and what was printed; start a source whose token is new."""
+    """Return samples, time in seconds and captured output; start the source if its token is new."""
     with _one_at_a_time, _captured_output(environment) as captured:
         if token not in _makers:
             _makers.clear()
@@ -141,7 +127,7 @@ def _make_samples(
 
 @contextlib.contextmanager
 def _captured_output(environment: Mapping[str, str]) -> Iterator[IO[str]]:
-    """Set missing environment variables, and capture what is printed, also by TensorFlow's C++ code, in a file."""
+    """Set missing environment variables; redirect the output, also that of TensorFlow's C++ code, to a file."""
     for name, value in environment.items():
         os.environ.setdefault(name, value)
     saved = os.dup(1)

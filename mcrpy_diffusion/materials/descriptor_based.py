@@ -1,7 +1,7 @@
 """Training structures by MCRpy's own characterize and reconstruct, in worker processes.
 
-An optimised structure is rounded to phases at the end, and not every optimisation converges. So each structure is
-compared with its reference, and rejected if it deviates too much or is a copy.
+MCRpy rounds the optimised indicator functions to phases, and not every optimisation converges. Each structure is
+therefore compared with its reference, and rejected if it deviates too much or is a copy.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from mcrpy_diffusion.metrics.copying import nearest_distance
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 from mcrpy_diffusion.settings import GenerationSettings
 
-MAX_LOSS_RATIO = 10.0  # to the median so far; the criterion of convergence if no S2 is known
-N_COMPARED = 64  # accepted structures that a new one must not duplicate, if there is no micrograph
-# measured, of a worker with TensorFlow and MCRpy; with VGG-19 on PyTorch; with VGG-19 as MCRpy's graph
+MAX_LOSS_RATIO = 10.0  # to the median loss so far: the convergence criterion if no S2 is known
+N_COMPARED = 64  # accepted structures that a new one must not duplicate, without a micrograph
+# measured memory of a worker with TensorFlow and MCRpy; with VGG-19 in PyTorch; with VGG-19 in MCRpy's graph
 WORKER_BYTES, WORKER_BYTES_GRAM_TORCH, WORKER_BYTES_GRAM = 0.8e9, 2.2e9, 6.6e9
-_EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.2  # of the tolerances; below both the optimisation stops early
+_EARLY_FRACTION, _EARLY_TWO_POINT = 0.25, 0.2  # of the tolerances; the optimisation stops early below both
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Job:
     """The input of MCRpy's reconstruction from one reference."""
 
     descriptors: dict[str, np.ndarray]
-    n_phases: int  # as MCRpy counts: 1 for two phases in one indicator function
+    n_phases: int  # MCRpy's count: 1 for two phases with one indicator function
     shape: tuple[int, int]
     mcrpy_settings: dict[str, Any]
     target: Target
@@ -62,7 +62,7 @@ class Reconstructions:
     micrographs : tuple of (A, B) integer phases
         Instead of jobs; workers characterize them, so that no other process needs TensorFlow.
     stop_early : bool
-        Whether an optimisation stops once its structure passes the check by a wide margin.
+        Whether an optimisation stops once its structure is well within the tolerances.
     """
 
     settings: GenerationSettings
@@ -89,7 +89,7 @@ class Reconstructions:
         return WORKER_BYTES_GRAM_TORCH if on_torch else WORKER_BYTES_GRAM
 
     def start(self) -> Maker:
-        """Return the function that makes samples; it builds the graphs of a reference at first use and keeps them."""
+        """Return the function that makes samples; it builds the graphs of a reference once."""
         from mcrpy_diffusion.mcrpy_bridge.reconstruction import Reconstructor
 
         @functools.cache
@@ -144,29 +144,15 @@ def generate(
 
     Parameters
     ----------
-    dataset : Dataset
-        Opened for writing; receives `n_samples` structures, and a line for each rejected one.
-    settings : GenerationSettings
+    dataset, settings, n_samples, progress
+        As in `engine.fill`.
     references : sequence of (A, B) integer phases, optional
-        Micrographs; sample k is made from micrograph k modulo their number.
+        Micrographs.
     characterizations : sequence of dict, optional
-        Instead of micrographs, what `mcrpy_bridge.characterization.read_characterization` returns. `limit_to`,
-        multigrid, periodic and similar settings are taken from their own settings.
-    n_samples : int
-        Number of structures in the complete data set.
-    n_jobs : int
-        Worker processes, counted as joblib does: -1 one per core, -2 all but one.
-    scheduler : str, optional
-        Address of a Dask scheduler, whose workers are used instead.
-    log_path : path, optional
-        Receives what MCRpy and TensorFlow print; None drops it.
-    progress : callable, optional
-        Called with the numbers of accepted and rejected samples after each of them.
-
-    Raises
-    ------
-    InputError
-        If MCRpy rejects the settings, or the acceptance rate is significantly below 5 %.
+        Instead of micrographs, what `mcrpy_bridge.characterization.read_characterization` returns. Their own settings
+        determine `limit_to`, multigrid and periodicity.
+    n_jobs, scheduler, log_path
+        As in `generate.generate`.
     """
     if (references is None) == (characterizations is None):
         raise ValueError("give either references or characterizations")
@@ -191,10 +177,10 @@ def generate(
 
 
 class DuplicateFilter:
-    """Rejects duplicates, and outliers of the loss, where no micrograph is known (a `samples.SampleFilter`).
+    """Rejects duplicates and outliers of the loss if no micrograph is known (a `samples.SampleFilter`).
 
-    A duplicate is nearly equal to one of the first accepted samples. If no S2 is known, a loss far above the median so
-    far means that the optimisation has not converged.
+    A duplicate is nearly equal to one of the first accepted samples. Without a known S2, a loss far above the median so
+    far indicates that the optimisation has not converged.
     """
 
     def __init__(self, dataset: Dataset, settings: GenerationSettings) -> None:
@@ -226,18 +212,16 @@ class DuplicateFilter:
 
 
 def job_of_characterization(characterization: Mapping[str, Any], settings: GenerationSettings) -> Job:
-    """Prepare the reconstruction from a characterization; raise InputError if it lacks a descriptor.
+    """Return the input of a reconstruction from a characterization; raise InputError if a descriptor is missing.
 
-    Notes
-    -----
-    Of its settings only numbers and switches are used. `gram_weights_filename` never is: MCRpy unpickles that file.
+    Only numbers and flags of its settings are used, never `gram_weights_filename`: MCRpy unpickles that file.
     """
     own = characterization["settings"]
-    there = [name for name in characterization if name != "settings"]
+    available = [name for name in characterization if name != "settings"]
     for name in settings.descriptor_types:
-        if name not in there:
+        if name not in available:
             raise InputError(
-                f"descriptor_types must be among those of the characterization, {', '.join(there)}, got {name!r}"
+                f"descriptor_types must be among those of the characterization, {', '.join(available)}, got {name!r}"
             )
     half = min(settings.extent) // 2
     limit_to = min(int(own.limit_to), half if settings.limit_to is None else min(settings.limit_to, half))
@@ -251,13 +235,13 @@ def job_of_characterization(characterization: Mapping[str, Any], settings: Gener
         "nl_method": str(getattr(own, "nl_method", "relu")),
         "use_multiphase": settings.use_multiphase or int(own.n_phases) > 2,
     }
-    descriptors = {name: np.asarray(characterization[name], dtype=np.float64) for name in there}
+    descriptors = {name: np.asarray(characterization[name], dtype=np.float64) for name in available}
     target = target_of_characterization(characterization, settings)
     return Job(descriptors, int(own.n_phases), settings.extent, _mcrpy_settings(settings, chosen), target)
 
 
 def _job_of_micrograph(number: int, micrographs: Sequence[np.ndarray], settings: GenerationSettings) -> Job:
-    """Characterize a micrograph; a structure must not be a copy of any of them."""
+    """Return the input of a reconstruction from a micrograph; no micrograph may be copied."""
     from mcrpy_diffusion.mcrpy_bridge.results import characterize, limit_to
 
     phases = micrographs[number]
@@ -286,14 +270,14 @@ def _mcrpy_settings(settings: GenerationSettings, chosen: dict[str, Any]) -> dic
 
 
 def _stopping_criterion(target: Target, settings: GenerationSettings) -> Callable[[np.ndarray], bool] | None:
-    """Return the criterion for an early stop: volume fraction and S2 well within their tolerances."""
+    """Return the early-stopping criterion: volume fraction and S2 well within their tolerances."""
     fraction, curves = target.volume_fraction, target.two_point
     if fraction is None or curves is None:
         return None
 
     def test(phases: np.ndarray) -> bool:
-        off = np.abs(volume_fraction_of(phases, target.n_phases) - fraction).max()
-        if off > _EARLY_FRACTION * settings.volume_fraction_tolerance:
+        error = np.abs(volume_fraction_of(phases, target.n_phases) - fraction).max()
+        if error > _EARLY_FRACTION * settings.volume_fraction_tolerance:
             return False
         own = two_point_of(phases, target.n_phases, target.periodic, curves.shape[-1] - 1)
         percent = max(discrepancy(a, b) for a, b in zip(curves, own))

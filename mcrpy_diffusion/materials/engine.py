@@ -1,8 +1,9 @@
-"""Worker processes fill a data set with checked samples, unless too many are rejected."""
+"""Filling a data set with checked samples from worker processes, unless too many are rejected."""
 
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
@@ -16,7 +17,7 @@ from mcrpy_diffusion.materials.samples import MAX_DRAWS, SEEDS_PER_SET, Draw, Sa
 from mcrpy_diffusion.materials.workers import Workers, open_workers
 
 MIN_ACCEPTANCE, CONFIDENCE = 0.05, 0.95
-_TASK_SECONDS = 0.2  # quick samples are handed out several at once, to last about so long
+_TASK_SECONDS = 0.2  # duration of a task; fast samples are made in batches
 _MAX_BATCH = 64
 
 
@@ -30,7 +31,7 @@ def fill(
     sample_filter: SampleFilter | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Make those of the samples 0 ... n_samples - 1 that the data set lacks.
+    """Make the missing ones of the samples 0 ... n_samples - 1.
 
     Parameters
     ----------
@@ -38,14 +39,15 @@ def fill(
         Opened for writing; receives each sample as soon as it is made, and a line for each rejected one.
     source : Source
     n_samples : int
+        Number of samples in the complete data set.
     seed : int
-        Of the set.
+        Seed of the data set.
     workers : Workers
-        Of the same source.
+        Workers of the same source.
     sample_filter : SampleFilter, optional
         If given, samples are recorded in the order of their numbers.
     progress : callable, optional
-        Called with the numbers of accepted and rejected samples after each of them.
+        Called with the numbers of accepted and rejected samples after each sample.
 
     Raises
     ------
@@ -64,45 +66,25 @@ def fill_in_processes(
     source: Source,
     *,
     n_samples: int,
-    seed: int,
     n_jobs: int = -1,
     scheduler: str | None = None,
     log_path: str | os.PathLike[str] | None = None,
-    sample_filter: SampleFilter | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    **options: Any,
 ) -> None:
     """Start workers (see `workers.open_workers`) and `fill` a data set with their samples."""
     check_acceptance(dataset, source)  # before processes are started
     n_missing = n_samples - dataset.n_accepted
     with open_workers(source, n_samples=n_missing, n_jobs=n_jobs, scheduler=scheduler, log_path=log_path) as workers:
-        fill(
-            dataset,
-            source,
-            n_samples=n_samples,
-            seed=seed,
-            workers=workers,
-            sample_filter=sample_filter,
-            progress=progress,
-        )
+        fill(dataset, source, n_samples=n_samples, workers=workers, **options)
 
 
 @dataclass
 class PendingSample:
-    """A sample without an accepted attempt.
+    """A sample without an accepted attempt."""
 
-    Attributes
-    ----------
-    next_attempt : int
-        The attempt to submit next.
-    next_decision : int
-        The attempt to accept or reject next.
-    results : dict of int to Sample
-        Attempts that were made, without a decision.
-    """
-
-    next_attempt: int
-    next_decision: int
-    results: dict[int, Sample] = field(default_factory=dict)
+    next_attempt: int  # to submit
+    next_decision: int  # to accept or reject
+    results: dict[int, Sample] = field(default_factory=dict)  # attempts without a decision
 
     @property
     def has_candidate(self) -> bool:
@@ -111,7 +93,7 @@ class PendingSample:
 
 
 class SampleQueue:
-    """The samples that `fill` has to make; attempts at one sample are decided in their order, whenever they finish."""
+    """The samples that `fill` has to make; attempts at one sample are accepted or rejected in their order."""
 
     def __init__(
         self,
@@ -127,11 +109,11 @@ class SampleQueue:
         self._seed, self._filter, self._progress = seed, sample_filter, progress
         self._tried, accepted = dataset.tried, set(dataset.accepted)
         self._new = deque(index for index in range(n_samples) if index not in accepted)
-        self._open: dict[int, PendingSample] = {}  # in the order of their numbers
+        self._open: dict[int, PendingSample] = {}  # ordered by number
         self._retry: deque[int] = deque()
         self._n_left = len(self._new)
         self._n_tried = len(self._tried)
-        self._seconds = _TASK_SECONDS  # per sample, so far
+        self._seconds = _TASK_SECONDS  # per sample, moving average
 
     def run(self) -> None:
         """Keep the workers busy until the data set is complete."""
@@ -145,7 +127,7 @@ class SampleQueue:
                 self._take(draws, *self._workers.result(future))
 
     def _next_draws(self) -> list[Draw]:
-        """Return the draws of the next task: rejected samples, then new ones, then further attempts in advance."""
+        """Return the draws of the next task: rejected samples, then new ones, then attempts in advance."""
         n = max(1, min(_MAX_BATCH, round(_TASK_SECONDS / max(self._seconds, 1e-6))))
         n = max(1, min(n, -(-self._n_left // self._workers.n_tasks)))
         return [self._draw(index) for _, index in zip(range(n), self._indices())]
@@ -189,7 +171,7 @@ class SampleQueue:
                     pass
 
     def _decide(self, index: int) -> bool:
-        """Accept or reject the finished attempts at a sample, in their order; return whether one is accepted."""
+        """Accept or reject the finished attempts at a sample in their order; return whether one was accepted."""
         state = self._open[index]
         while state.next_decision in state.results:
             sample, attempt = state.results.pop(state.next_decision), state.next_decision
@@ -225,8 +207,8 @@ def check_acceptance(dataset: Dataset, source: Source) -> None:
 
     Notes
     -----
-    One-sided binomial test at the level of 5 %: with an acceptance rate of 5 %, as few accepted draws or fewer would
-    have a probability below 5 %. It needs at least 59 draws: none of 59 accepted, at most one of 93, and so on.
+    One-sided binomial test at the 5 % level: with an acceptance rate of 5 %, the observed number of accepted draws or
+    fewer has a probability below 5 %. The smallest cases are 0 of 59 draws and 1 of 93.
     """
     n_accepted, n_tried = dataset.n_accepted, dataset.n_tried
     if n_tried < _draws_to_stop(n_accepted):
@@ -239,17 +221,11 @@ def check_acceptance(dataset: Dataset, source: Source) -> None:
 
 @cache
 def _draws_to_stop(n_accepted: int) -> int:
-    """Return the smallest number of draws for which this number of accepted ones is significantly too small."""
+    """Return the smallest number of draws at which this number of accepted ones is significantly too small."""
     from scipy.stats import binom
 
-    low, high = 1, 100 + round(2 * n_accepted / MIN_ACCEPTANCE)
-    while low < high:
-        middle = (low + high) // 2
-        if binom.cdf(n_accepted, middle, MIN_ACCEPTANCE) < 1 - CONFIDENCE:
-            high = middle
-        else:
-            low = middle + 1
-    return low
+    draws = range(1, 100 + round(2 * n_accepted / MIN_ACCEPTANCE))
+    return 1 + bisect_left(draws, True, key=lambda n: bool(binom.cdf(n_accepted, n, MIN_ACCEPTANCE) < 1 - CONFIDENCE))
 
 
 def _ranking(dataset: Dataset) -> list[tuple[str, int]]:

@@ -1,14 +1,14 @@
-"""Fibre composites: random sequential addition of discs, ellipses or rectangles that keep a minimum gap.
+"""Fibre composites by random sequential addition (RSA) of discs, ellipses or rectangles with a minimum gap.
 
-Bodies are placed one by one, the largest first, each at the first random position where it fits. Two convex bodies
-with centres D apart are separated by at least g where a direction u exists with u.D - h_1(u) - h_2(u) >= g |u|; h is
-a body's support function. With u = (1, t) along and across D that is one concave function of t, whose maximum decides.
+Bodies are placed one by one, the largest first. Each takes the first random position at which it fits. Two convex
+bodies at the centre distance D are at least g apart if u.D - h_1(u) - h_2(u) >= g |u| for some direction u (separating
+axis; h is the support function). With u = (1, t) in the frame of D, this is a concave function of t.
 
 References
 ----------
 B. Widom, "Random sequential addition of hard spheres to a volume", J. Chem. Phys. 44 (1966) 3888.
 E. L. Hinrichsen, J. Feder, T. Jossang, "Geometry of random sequential adsorption", J. Stat. Phys. 44 (1986) 793:
-equal discs saturate at a fraction of 0.547.
+equal discs jam at an area fraction of 0.547.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ import numpy as np
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings import FibreSettings
 
-DISC_SATURATION = 0.547
-"""Area fraction at which random sequential addition of equal discs comes to an end."""
-_MAX_FAILURES = 20_000  # failed positions of one body before all are placed anew
+DISC_SATURATION = 0.547  # jamming limit of equal discs
+_MAX_FAILURES = 20_000  # rejected positions of one body before the placement restarts
 _MAX_TRIALS = 4
-_N_DRAWN = 64  # positions drawn at once
+_N_DRAWN = 64  # positions per call of the random generator
 _N_BISECTIONS = 60
 
 
 @dataclass(frozen=True)
 class Body:
-    """A convex body, symmetric about its centre (row, column), in pixels; `a` >= `b` are its half axes.
+    """A centrally symmetric convex body: centre (row, column) and half axes `a` >= `b` in pixels.
 
-    `angle` goes from the rows' axis to the long axis, in radians.
+    `angle` is measured from the direction of increasing row to the long axis, in radians.
     """
 
     shape: str
@@ -49,50 +48,28 @@ class Body:
         """Radius of the circumscribed circle."""
         return math.hypot(self.a, self.b) if self.shape == "rectangle" else self.a
 
-    @property
-    def area(self) -> float:
-        """Area in square pixels."""
-        return (4.0 if self.shape == "rectangle" else math.pi) * self.a * self.b
-
 
 def make(seed: int, settings: FibreSettings) -> np.ndarray:
-    """Make the structure of a seed: phase 1 where a fibre is.
+    """Return the structure of a seed (I, J) uint8, phase 1 in fibres; raises as `place`."""
+    return rasterise(place(seed, settings), settings.extent, periodic=settings.periodic)
 
-    Parameters
-    ----------
-    seed : int
-        At least 0; the structure depends on it and the settings alone.
-    settings : FibreSettings
+
+def place(seed: int, settings: FibreSettings) -> list[Body]:
+    """Place the bodies of a seed at the exact volume fraction.
+
+    The number of bodies is rounded; a common factor near 1 scales their sizes to the volume fraction. A non-periodic
+    structure is a window of a periodic field that is larger by four of the longest bodies. The window's edges then cut
+    bodies at random.
 
     Returns
     -------
-    (I, J) uint8
-        Phases 0 (matrix) and 1 (fibres).
+    list of Body
+        Bodies that may overlap the window. Their centres can be outside if the structure is not periodic.
 
     Raises
     ------
     InputError
         If the volume fraction cannot be reached with these bodies and this gap.
-    """
-    return rasterise(place(seed, settings), settings.extent, periodic=settings.periodic)
-
-
-def place(seed: int, settings: FibreSettings) -> list[Body]:
-    """Place the bodies of a seed.
-
-    Their number is rounded, and all sizes are scaled by one factor near 1, so that their area is the volume fraction
-    exactly. Without periodicity they are those of a periodic field that is larger by four of the longest bodies, so
-    that the window's edges cut them at random.
-
-    Returns
-    -------
-    list of Body
-        Those that may reach into the window; centres can lie outside of it where the structure is not periodic.
-
-    Raises
-    ------
-    InputError
-        As `make`.
     """
     generator = np.random.default_rng(seed)
     longest = 2 * _half_axes(settings, settings.radius)[2] * (1 + 3 * settings.radius_deviation)
@@ -108,26 +85,15 @@ def place(seed: int, settings: FibreSettings) -> list[Body]:
         best = max(best, len(bodies))
     reached = settings.volume_fraction * float((radii[:best] ** 2).sum() / (radii**2).sum())
     raise InputError(
-        f"volume_fraction is {settings.volume_fraction:g}; random sequential addition came to {reached:.3f} with these "
-        "fibres and this min_gap; give a smaller one, or a smaller --min_gap"
+        f"volume_fraction must be at most about {reached:.3f} with these fibres and this min_gap, got "
+        f"{settings.volume_fraction:g}; give a smaller one, or a smaller --min_gap"
     )
 
 
 def rasterise(bodies: Sequence[Body], extent: tuple[int, int], *, periodic: bool) -> np.ndarray:
-    """Draw bodies: a pixel belongs to one if its centre does; the centre of pixel (i, j) is the point (i, j).
+    """Return the phases (I, J) uint8: 1 where the centre of pixel (i, j), the point (i, j), is in a body.
 
-    Parameters
-    ----------
-    bodies : sequence of Body
-    extent : (int, int)
-        Rows and columns.
-    periodic : bool
-        Whether what leaves on one side comes in on the other; else it is cut off.
-
-    Returns
-    -------
-    (I, J) uint8
-        Phases 0 and 1.
+    Bodies that cross an edge continue on the opposite side if `periodic`, else they are cut off.
     """
     phases = np.zeros(extent, dtype=np.uint8)
     for body in bodies:
@@ -145,7 +111,7 @@ def rasterise(bodies: Sequence[Body], extent: tuple[int, int], *, periodic: bool
 
 
 def contains(body: Body, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """Whether points lie in a body, its rim included; rows and columns broadcast against each other."""
+    """Whether points are in the closed body; `row` and `column` broadcast."""
     y, x = row - body.row, column - body.column
     if body.shape == "disc":
         return y * y + x * x <= body.a**2
@@ -157,21 +123,14 @@ def contains(body: Body, row: np.ndarray, column: np.ndarray) -> np.ndarray:
 
 
 def separated(one: Body, other: Body, offset: tuple[float, float], gap: float) -> bool:
-    """Whether two bodies are at least `gap` apart, exactly up to rounding.
+    """Whether two bodies are at least `gap` >= 0 pixels apart, exact up to rounding.
 
-    Parameters
-    ----------
-    one, other : Body
-        Their own centres do not matter.
-    offset : (float, float)
-        Rows and columns from the centre of `one` to that of `other`.
-    gap : float
-        In pixels, at least 0. Bodies that touch are separated by 0.
+    `offset` (rows, columns) goes from the centre of `one` to that of `other`; their own positions are ignored.
 
     Notes
     -----
-    G(t) = |D| - h_1(1, t) - h_2(1, t) - gap sqrt(1 + t^2) is concave, and its largest value is at least 0 exactly
-    where the bodies are that far apart. It is found by bisection of its slope.
+    G(t) = |D| - h_1(1, t) - h_2(1, t) - gap sqrt(1 + t^2) is concave; the bodies are that far apart if and only if its
+    maximum is not negative. The maximum is found by bisection of the slope.
     """
     distance = math.hypot(*offset)
     if distance >= one.outer + other.outer + gap:
@@ -181,7 +140,7 @@ def separated(one: Body, other: Body, offset: tuple[float, float], gap: float) -
         return False
     direction = math.atan2(offset[1], offset[0])
     supports = [_support(body, direction) for body in (one, other)]
-    high = math.sqrt(max((distance / inner) ** 2 - 1, 0.0))  # beyond it even the inscribed circles come too close
+    high = math.sqrt(max((distance / inner) ** 2 - 1, 0.0))  # outside, the inscribed circles are too close
     low = -high
     for _ in range(_N_BISECTIONS):
         t = (low + high) / 2
@@ -193,13 +152,13 @@ def separated(one: Body, other: Body, offset: tuple[float, float], gap: float) -
         if value >= 0:
             return True
         low, high = (t, high) if slope > 0 else (low, t)
-        if value + abs(slope) * (high - low) < 0:  # the tangent lies above a concave function
+        if value + abs(slope) * (high - low) < 0:  # the tangent bounds a concave function from above
             return False
     return False
 
 
 def _support(body: Body, direction: float) -> tuple[str, float, float, float, float]:
-    """Return the half axes as vectors along and across a direction: (shape, a_1, a_2, b_1, b_2)."""
+    """Return (shape, a_1, a_2, b_1, b_2): the half axes as vectors parallel and normal to a direction."""
     angle = body.angle - direction
     c, s = math.cos(angle), math.sin(angle)
     return (body.shape, body.a * c, body.a * s, -body.b * s, body.b * c)
@@ -216,7 +175,7 @@ def _evaluate_support(shape: str, axes: Sequence[float], t: float) -> tuple[floa
 
 
 def _half_axes(settings: FibreSettings, radius: float) -> tuple[float, float, float]:
-    """Return long and short half axis and outer radius of a body with the area of a disc of `radius`."""
+    """Return long and short half axis and circumradius of a body with the area of a disc of `radius`."""
     if settings.shape == "disc":
         return radius, radius, radius
     stretch = math.sqrt(settings.aspect_ratio)
@@ -228,19 +187,18 @@ def _half_axes(settings: FibreSettings, radius: float) -> tuple[float, float, fl
 
 
 def _radii(generator: np.random.Generator, settings: FibreSettings, field: tuple[int, int]) -> np.ndarray:
-    """Return the radii, largest first: as many as come nearest to the wanted area, then scaled to meet it."""
+    """Return the radii in descending order; their number is the best for the area, their scale makes it exact."""
     area = settings.volume_fraction * field[0] * field[1] / math.pi
     if area < settings.radius**2 / 2:
         raise InputError(
-            f"a single fibre of radius {settings.radius:g} is more than {settings.volume_fraction:g} of "
-            f"{field[0]} x {field[1]} pixels; radius must be at most {math.sqrt(2 * area):.1f}"
+            f"radius must be at most {math.sqrt(2 * area):.1f} for the volume fraction {settings.volume_fraction:g} "
+            f"of {field[0]} x {field[1]} pixels, got {settings.radius:g}"
         )
     if settings.radius_deviation == 0:
         n = max(1, round(area / settings.radius**2))  # 0.5 rounds to 0
         return np.full(n, math.sqrt(area / n))
     variance = math.log(1 + settings.radius_deviation**2)
-    n_enough = math.ceil(4 * area / settings.radius**2) + 20
-    normal = generator.standard_normal(n_enough)
+    normal = generator.standard_normal(math.ceil(4 * area / settings.radius**2) + 20)  # more than needed
     drawn = settings.radius * np.exp(math.sqrt(variance) * np.clip(normal, -3, 3) - variance / 2)
     total = np.cumsum(drawn**2)
     n = int(np.argmin(np.abs(total - area))) + 1
@@ -248,30 +206,29 @@ def _radii(generator: np.random.Generator, settings: FibreSettings, field: tuple
 
 
 def _check_reachable(radii: np.ndarray, settings: FibreSettings, field: tuple[int, int]) -> None:
-    range_ = 2 * _half_axes(settings, float(radii[0]))[2] + settings.min_gap
-    allowed = min(field) if settings.shape == "disc" else min(field) / 2  # so that only the nearest images can meet
-    if range_ > allowed:
+    length = 2 * _half_axes(settings, float(radii[0]))[2] + settings.min_gap
+    longest = min(field) if settings.shape == "disc" else min(field) / 2  # so that only nearest images can overlap
+    if length > longest:
         raise InputError(
-            f"the longest fibre and min_gap take {range_:.1f} pixels; at most {allowed:g} fit in an extent of "
-            f"{settings.extent_x} x {settings.extent_y}; give a smaller --radius or a larger extent"
+            f"the longest fibre plus min_gap must be at most {longest:g} pixels in an extent of {settings.extent_x} x "
+            f"{settings.extent_y}, got {length:.1f}; give a smaller --radius or a larger extent"
         )
     if settings.shape == "disc" and settings.radius_deviation == 0:
-        widened = settings.volume_fraction * (1 + settings.min_gap / (2 * float(radii[0]))) ** 2
-        if widened > DISC_SATURATION:
-            reachable = settings.volume_fraction * DISC_SATURATION / widened
+        reachable = DISC_SATURATION / (1 + settings.min_gap / (2 * float(radii[0]))) ** 2
+        if settings.volume_fraction > reachable:
             raise InputError(
-                f"volume_fraction is {settings.volume_fraction:g} with min_gap {settings.min_gap:g}; random sequential "
-                f"addition of equal discs jams at {DISC_SATURATION}, here at {reachable:.3f}; give less"
+                f"volume_fraction must be at most {reachable:.3f} with min_gap {settings.min_gap:g}, got "
+                f"{settings.volume_fraction:g}: equal discs with their gaps jam at {DISC_SATURATION}"
             )
 
 
 def _add_sequentially(
     generator: np.random.Generator, radii: np.ndarray, settings: FibreSettings, field: tuple[int, int]
 ) -> list[Body]:
-    """Place bodies on a periodic field until all are placed, or one fits nowhere."""
+    """Place bodies on a periodic field until all are placed or one is rejected too often."""
     rows, columns = (float(length) for length in field)
     gap = settings.min_gap
-    reach = 2 * _half_axes(settings, float(radii[0]))[2] + gap  # of any two bodies: one cell of the list
+    reach = 2 * _half_axes(settings, float(radii[0]))[2] + gap  # side of a cell: no two bodies interact beyond it
     n_rows, n_columns = max(1, int(rows / reach)), max(1, int(columns / reach))
     cells: list[list[Body]] = [[] for _ in range(n_rows * n_columns)]
     around = [_around(k, n_rows, n_columns) for k in range(n_rows * n_columns)]
@@ -298,13 +255,13 @@ def _add_sequentially(
 
 
 def _around(cell: int, n_rows: int, n_columns: int) -> list[int]:
-    """Return a cell and its neighbours on the periodic field, each once."""
+    """Return a cell and its neighbours on the periodic field, without duplicates."""
     i, j = divmod(cell, n_columns)
     return sorted({(i + p) % n_rows * n_columns + (j + q) % n_columns for p in (-1, 0, 1) for q in (-1, 0, 1)})
 
 
 def _fits(body: Body, cells: list[list[Body]], around: list[int], rows: float, columns: float, gap: float) -> bool:
-    """Whether a body keeps the gap to the nearest image of each body in the cells around it."""
+    """Whether a body keeps the gap to the nearest periodic images of the bodies in the neighbouring cells."""
     is_disc = body.shape == "disc"
     for cell in around:
         for other in cells[cell]:
@@ -320,7 +277,7 @@ def _fits(body: Body, cells: list[list[Body]], around: list[int], rows: float, c
 
 
 def _cut_out(bodies: Sequence[Body], shift: int, extent: tuple[int, int]) -> list[Body]:
-    """Move a window into the middle of the larger field, and keep the bodies that may reach into it."""
+    """Return the bodies that may overlap a window in the middle of the larger field, relative to the window."""
     moved = [replace(b, row=b.row - shift, column=b.column - shift) for b in bodies]
     return [
         b for b in moved if -b.outer <= b.row <= extent[0] + b.outer and -b.outer <= b.column <= extent[1] + b.outer

@@ -16,24 +16,16 @@ from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Any
 
-from mcrpy_diffusion.materials.samples import Draw, Maker, Sample, Source, plain_draws, timed_samples
+from mcrpy_diffusion.materials.samples import Draw, Maker, Sample, Source, timed_samples
 
 _EXIT_SECONDS = 5.0
 
 
-class LocalWorkers:
-    """Worker processes of this machine (`concurrent.futures.ProcessPoolExecutor`).
+class LocalWorkers(contextlib.AbstractContextManager["LocalWorkers"]):
+    """Worker processes of this machine (`concurrent.futures.ProcessPoolExecutor`), as a context manager.
 
-    A single worker is a process of its own too, so that results never depend on the number of workers. All workers end
-    with this process, also if it is killed.
-
-    Parameters
-    ----------
-    n_workers : int
-    source : Source
-        Sent to each worker; its environment variables are set there.
-    log_path : path
-        Receives what the workers print.
+    A single worker is also a separate process, so results never depend on the number of workers. All workers end with
+    this process, even if it is killed. The log file receives what they print.
     """
 
     def __init__(self, n_workers: int, source: Source, *, log_path: str | os.PathLike[str] = os.devnull) -> None:
@@ -49,47 +41,34 @@ class LocalWorkers:
 
     @property
     def n_tasks(self) -> int:
-        """Two per worker and one: as many tasks as the executor sends ahead."""
+        """Number of tasks that keeps all workers busy: the executor queues one more than it runs."""
         return 2 * self._n_workers + 1
 
     def submit(self, draws: Sequence[Draw]) -> Future[Any]:
-        """Start a task; the executor starts its processes with the first tasks."""
+        """Start a task: one sample for each draw. The first tasks start the processes."""
         with _settings_of_new_processes(self._environment):
-            return self._executor.submit(_make_samples, plain_draws(draws))
+            return self._executor.submit(_make_samples, list(draws))
 
     def result(self, future: Future[Any]) -> tuple[list[Sample], float]:
-        """Return the samples of a task, and the seconds it took.
-
-        Raises
-        ------
-        RuntimeError
-            If a worker process crashed.
-        """
+        """Return the samples of a task and its time in seconds; raise RuntimeError if a worker crashed."""
         try:
             return future.result()
         except BrokenProcessPool as error:
             raise RuntimeError(
-                "a worker process of the data generation crashed, probably for lack of memory; "
-                "use fewer --n_jobs; the same command continues"
+                "a worker process crashed, probably for lack of memory; use fewer --n_jobs; the same command continues"
             ) from error
 
-    def close(self) -> None:
-        """End all processes at once, whatever they are doing."""
+    def __exit__(self, *_: object) -> None:
+        """End all processes at once, also busy ones."""
         self._lifeline.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> LocalWorkers:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 @contextlib.contextmanager
 def _settings_of_new_processes(environment: Mapping[str, str]) -> Iterator[None]:
-    """Let processes that start meanwhile inherit environment variables, ignore Ctrl-C, and import no `__main__`.
+    """Within this context, new processes inherit environment variables, ignore Ctrl-C, and import no `__main__`.
 
-    Without `__main__`, scripts that use this package need no `if __name__ == "__main__"`.
+    Scripts that use this package therefore need no `if __name__ == "__main__"`.
     """
     saved = {name: os.environ.get(name) for name in environment}
     main = sys.modules["__main__"]
@@ -117,7 +96,7 @@ _state_changed = threading.Condition()
 
 
 def _start_worker(source: Source, log_path: str, lifeline: Connection) -> None:
-    """Prepare this worker: redirect output to the log, end with the parent process."""
+    """Initialise a worker process: redirect its output to the log, and let it end with the parent process."""
     global _source
     _source = source
     threading.Thread(target=_exit_with_parent, args=(lifeline,), daemon=True).start()
@@ -131,8 +110,8 @@ def _start_worker(source: Source, log_path: str, lifeline: Connection) -> None:
 def _exit_with_parent(lifeline: Connection) -> None:
     """Exit once the other end of the pipe is closed, by the parent process or by its death.
 
-    An idle worker of a living parent is ended by the executor. An exit while a result is being sent would leave half a
-    message, for which the parent would wait forever.
+    The executor ends idle workers. A worker that exits while it sends a result would leave half a message, for which
+    the parent would wait forever; so it exits while it makes samples.
     """
     with contextlib.suppress(EOFError, OSError):
         lifeline.recv_bytes()
@@ -154,7 +133,7 @@ def _maker() -> Maker:
     return _source.start()
 
 
-def _make_samples(draws: Sequence[tuple[int, int]]) -> tuple[list[Sample], float]:
+def _make_samples(draws: Sequence[Draw]) -> tuple[list[Sample], float]:
     _set_busy(True)
     try:
         return timed_samples(_maker(), draws)

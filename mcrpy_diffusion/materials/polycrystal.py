@@ -1,9 +1,9 @@
-"""Polycrystals: MicroStructPy draws and places the grains' seeds; their power diagram is rasterised here, exactly.
+"""Polycrystals: seeds drawn and placed by MicroStructPy, and the exact raster image of their power diagram.
 
-Seed j with the centre c_j and the radius r_j owns the points x where the power |x - c_j|_M^2 - r_j^2 is least. M is the
-identity, or for columnar grains the metric in which an ellipse of their aspect ratio is a circle; cells are convex
-polygons either way. So the distance of a point in cell i from its cell's boundary is the least of those from the lines
-to all other cells, (power_j - power_i) / (2 |M (c_j - c_i)|), without any polygon.
+The cell of seed j, at the centre c_j with the radius r_j, holds the points x at which the power |x - c_j|_M^2 - r_j^2
+is the smallest of all seeds. M is the identity; for columnar grains it is the metric that maps an ellipse of their
+aspect ratio to a circle. Cells are convex polygons in both cases. The distance of a point in cell i from the cell's
+boundary is therefore min_j (power_j - power_i) / (2 |M (c_j - c_i)|); no polygon has to be constructed.
 
 References
 ----------
@@ -25,11 +25,11 @@ import numpy as np
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings import AlloySettings
 
-_TILE = 32  # pixels: one tile of the image only looks at the seeds around it
-_N_ATTEMPTS = 150  # positions tried for a seed before more overlap is tolerated
+_TILE = 32  # pixels; a tile of the image is computed from the seeds near it
+_N_ATTEMPTS = 150  # positions tried per seed before the allowed overlap is increased
 _N_ROUNDS = 4
-_N_POINTS = 500  # among which the last seeds find theirs
-_SPACING = 4.0  # pixels between the points at which the reach of a seed is estimated
+_N_POINTS = 500  # candidate positions of each seed that remains
+_SPACING = 4.0  # pixels between the points at which the reach of the seeds is estimated
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,11 +41,11 @@ class Seeds:
     centres : (N, 2) float64
         Rows and columns in pixels, within the field.
     radii : (N,) float64
-        In pixels; for columnar grains that of the circle of the same area.
+        In pixels; for columnar grains the radius of the circle of equal area.
     size_classes : (N,) int64
-        Index into the sizes that were asked for; abnormal grains come last.
+        Index into `sizes`; abnormal grains are the last class.
     metric : (2, 2) float64
-        M, of determinant 1.
+        M, with determinant 1.
     field : (float, float)
         Rows and columns of the periodic field.
     """
@@ -64,13 +64,13 @@ class Polycrystal:
     Attributes
     ----------
     phases : (I, J) uint8
-        1 on grain boundaries (white, as in the paper), 0 in grains.
+        1 on grain boundaries (white in the paper), 0 in grains.
     grain_ids : (I, J) int32
-        The grain that owns the pixel, also on boundaries; an index into `seeds`. About one small grain in 2,000 is too
-        small to own a pixel.
+        Index into `seeds` of the grain at each pixel, boundaries included. About one small grain in 2,000 contains no
+        pixel centre.
     boundary_distance : (I, J) float64
-        Distance from the pixel to the boundary of its own cell in pixels; exact up to half the boundary's width, and
-        where it is larger, at least that.
+        Distance in pixels to the boundary of the pixel's cell. Values up to half the boundary width are exact, larger
+        ones are lower bounds.
     seeds : Seeds
     """
 
@@ -81,31 +81,14 @@ class Polycrystal:
 
 
 def make(seed: int, settings: AlloySettings) -> np.ndarray:
-    """Make the structure of a seed: phase 1 on grain boundaries.
-
-    Parameters
-    ----------
-    seed : int
-        At least 0; the structure depends on it and the settings alone.
-    settings : AlloySettings
-
-    Returns
-    -------
-    (I, J) uint8
-        Phases 0 (grains) and 1 (boundaries).
-
-    Raises
-    ------
-    InputError
-        If a grain is longer than the extent.
-    """
+    """Return the structure of a seed (I, J) uint8, phase 1 on grain boundaries; raises as `place_seeds`."""
     return make_polycrystal(seed, settings).phases
 
 
 def make_polycrystal(seed: int, settings: AlloySettings) -> Polycrystal:
-    """Make the structure of a seed with the map of its grains; see `make`.
+    """Make the structure of a seed, with the map of its grains.
 
-    Without periodicity it is a window of a periodic field that is larger by the longest grain.
+    A non-periodic structure is a window of a periodic field that is larger by the longest grain.
     """
     seeds = place_seeds(seed, settings)
     ids, distance = rasterise(seeds, settings.extent, max_distance=settings.boundary_width / 2)
@@ -114,7 +97,7 @@ def make_polycrystal(seed: int, settings: AlloySettings) -> Polycrystal:
 
 
 def sizes(settings: AlloySettings) -> tuple[np.ndarray, np.ndarray]:
-    """Return effective diameters in pixels and volume fractions of all classes of grains, abnormal ones last."""
+    """Return effective diameter in pixels and volume fraction of each size class; abnormal grains are last."""
     ratios, fractions = list(settings.size_ratios), np.array(settings.volume_fractions)
     fractions = fractions / fractions.sum()
     if settings.abnormal_fraction > 0:
@@ -124,11 +107,12 @@ def sizes(settings: AlloySettings) -> tuple[np.ndarray, np.ndarray]:
 
 
 def place_seeds(seed: int, settings: AlloySettings) -> Seeds:
-    """Draw and place the seeds of grains with MicroStructPy, on a periodic field.
+    """Draw and place the seeds of grains with MicroStructPy on a periodic field.
 
-    Seeds are drawn until their area is that of the field, so that each class has its volume fraction on average over
-    structures (Wald's identity). They are placed the largest first, with the overlap that MicroStructPy tolerates; what
-    finds no place so is tried again with more, up to centres on the rims of others, where a cell still has its seed.
+    Seeds are drawn until their total area reaches that of the field. Each class then has its volume fraction on average
+    over structures (Wald's identity). Large seeds are placed first, with the overlap that MicroStructPy fits. Seeds
+    without a position are tried again with more overlap, up to a centre on another seed's circumference; at this limit
+    a cell still contains its seed.
 
     Raises
     ------
@@ -139,8 +123,8 @@ def place_seeds(seed: int, settings: AlloySettings) -> Seeds:
     longest = float(diameters.max()) * math.sqrt(settings.aspect_ratio)
     if longest > min(settings.extent):
         raise InputError(
-            f"the largest grains are {longest:.0f} pixels long, the extent is {settings.extent_x} x "
-            f"{settings.extent_y}; give a smaller --grain_size or a larger extent"
+            f"the largest grains must not be longer than the extent {settings.extent_x} x {settings.extent_y}, got "
+            f"{longest:.0f} pixels; give a smaller --grain_size or a larger extent"
         )
     margin = 0 if settings.periodic else math.ceil(longest)
     field = (float(settings.extent_x + margin), float(settings.extent_y + margin))
@@ -164,11 +148,11 @@ def place_seeds(seed: int, settings: AlloySettings) -> Seeds:
     classes = np.array([each.phase for each in placed], dtype=np.int64)
     centres = np.array([each.position for each in placed], dtype=np.float64) % field
     seeds = Seeds(centres, diameters[classes] / 2, classes, _metric(settings), field)
-    return _with_leftovers(seeds, [each.phase for each in waiting], diameters / 2, np.random.default_rng(seed))
+    return _add_remaining(seeds, [each.phase for each in waiting], diameters / 2, np.random.default_rng(seed))
 
 
-def _with_leftovers(seeds: Seeds, classes: list[int], radii: np.ndarray, generator: np.random.Generator) -> Seeds:
-    """Add the seeds that found no place, each at the random point that is farthest from all others in power."""
+def _add_remaining(seeds: Seeds, classes: list[int], radii: np.ndarray, generator: np.random.Generator) -> Seeds:
+    """Add the seeds without a position, each at the random point with the largest minimum power."""
     for size_class in classes:
         points = generator.random((_N_POINTS, 2)) * seeds.field
         power = (_squared_distances(points, seeds) - seeds.radii**2).min(axis=1)
@@ -182,7 +166,7 @@ def _with_leftovers(seeds: Seeds, classes: list[int], radii: np.ndarray, generat
 
 
 def _squared_distances(points: np.ndarray, seeds: Seeds) -> np.ndarray:
-    """Return squared distances, in the metric, from points (P, 2) to the images of the seeds nearest in pixels."""
+    """Return the squared distances (P, N) in the metric from points (P, 2) to the nearest images of the seeds."""
     offsets = points[:, None] - seeds.centres
     offsets -= np.array(seeds.field) * np.rint(offsets / seeds.field)
     return np.einsum("pnk,kl,pnl->pn", offsets, seeds.metric, offsets, optimize=True)
@@ -191,16 +175,16 @@ def _squared_distances(points: np.ndarray, seeds: Seeds) -> np.ndarray:
 def rasterise(seeds: Seeds, extent: tuple[int, int], *, max_distance: float) -> tuple[np.ndarray, np.ndarray]:
     """Rasterise the power diagram of seeds on a periodic field.
 
-    The centre of pixel (i, j) is the point (i, j). A cell and its own periodic image are two cells: a grain that spans
-    the field has a boundary where it meets itself.
+    The centre of pixel (i, j) is the point (i, j). A cell and its periodic image are two cells: a grain that spans the
+    field has a boundary with itself.
 
     Parameters
     ----------
     seeds : Seeds
     extent : (int, int)
-        Rows and columns, at most the field.
+        Rows and columns, at most those of the field.
     max_distance : float
-        Up to which distances are exact, in pixels.
+        Distances up to this one are exact, in pixels.
 
     Returns
     -------
@@ -223,7 +207,7 @@ def rasterise(seeds: Seeds, extent: tuple[int, int], *, max_distance: float) -> 
 def _nearest_cells(
     window: tuple[slice, slice], centres: np.ndarray, radii: np.ndarray, metric: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return owner and distance to the boundary of the owner's cell, each (rows, columns) of the window."""
+    """Return the cell of each pixel of the window, and the pixel's distance to the boundary of this cell."""
     offsets = np.moveaxis(np.mgrid[window], 0, -1)[:, :, None, :] - centres
     power = np.einsum("ijnk,kl,ijnl->ijn", offsets, metric, offsets, optimize=True) - radii**2
     owner = power.argmin(axis=-1)
@@ -236,13 +220,13 @@ def _nearest_cells(
 
 
 def _reach(seeds: Seeds) -> float:
-    """Return a distance, in pixels, beyond which no seed owns a point.
+    """Return a distance in pixels beyond which no seed's cell extends.
 
     Notes
     -----
-    Let i own a grid point at the distance d_i (in the metric), and y be at most delta away. Then the least power at y
-    is at most (d_i + s delta)^2 - r_i^2, with s the largest stretch of the metric; so the owner j of y is at most
-    sqrt(that + r_j^2) away from it in the metric, and s times as much in pixels.
+    Let seed i own a grid point at the distance d_i in the metric, let y be at most delta from the grid point, and let s
+    be the largest stretch of the metric. The smallest power at y is at most (d_i + s delta)^2 - r_i^2. The owner j of y
+    is then at most sqrt((d_i + s delta)^2 - r_i^2 + r_j^2) from y in the metric, and at most s times as far in pixels.
     """
     n_points = [math.ceil(length / _SPACING) for length in seeds.field]
     spacing = np.array(seeds.field) / n_points
@@ -254,7 +238,7 @@ def _reach(seeds: Seeds) -> float:
 
 
 def _images(seeds: Seeds, extent: tuple[int, int], reach: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return numbers (K,) and centres (K, 2) of all periodic images that can own a point of the window."""
+    """Return seed numbers (K,) and centres (K, 2) of all periodic images that can own a point of the window."""
     n = [math.ceil(reach / length) for length in seeds.field]
     shifts = np.array(list(itertools.product(range(-n[0], n[0] + 1), range(-n[1], n[1] + 1)))) * seeds.field
     centres = (seeds.centres + shifts[:, None]).reshape(-1, 2)
@@ -264,7 +248,7 @@ def _images(seeds: Seeds, extent: tuple[int, int], reach: float) -> tuple[np.nda
 
 
 def _metric(settings: AlloySettings) -> np.ndarray:
-    """Return M, in which the ellipse of aspect ratio and orientation is a circle of the same area."""
+    """Return M, which maps the ellipse of the aspect ratio and orientation to a circle of equal area."""
     angle = math.radians(settings.orientation)
     along = np.array([math.cos(angle), math.sin(angle)])
     across = np.array([-along[1], along[0]])
@@ -273,9 +257,9 @@ def _metric(settings: AlloySettings) -> np.ndarray:
 
 @contextlib.contextmanager
 def _microstructpy() -> Iterator[tuple]:
-    """Give MicroStructPy's geometry, seed list and fitted overlap; put numpy's generator back, which it seeds.
+    """Yield MicroStructPy's geometry, seed list and fitted overlap; restore numpy's global generator afterwards.
 
-    Where a seed finds no place, MicroStructPy would write a file to the working folder.
+    The seed list writes no file; MicroStructPy's own writes one to the working folder if a seed has no position.
     """
     from microstructpy import geometry
     from microstructpy.seeding.seedlist import SeedList, calc_rtol
