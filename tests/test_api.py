@@ -23,7 +23,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "blobs.npy"
 
 
-def test_file_files_micrograph_and_array_make_the_data_set_of_the_command(file: Path, tmp_path: Path) -> None:
+def test_all_kinds_of_source_make_the_data_set_of_the_command(file: Path, tmp_path: Path) -> None:
     options = [word for key, value in SMALL.items() for word in (f"--{key}", str(value))]
     assert cli.main(["generate", "--micrograph", str(file), "--out", str(tmp_path / "command"), *options]) == 0
     expected = mcrpy_diffusion.Dataset.open(tmp_path / "command").load()
@@ -36,7 +36,7 @@ def test_file_files_micrograph_and_array_make_the_data_set_of_the_command(file: 
         mcrpy_diffusion.make_dataset(source, tmp_path / "command", **SMALL)
 
 
-def test_held_out_structures_lie_where_no_training_structure_does(tmp_path: Path) -> None:
+def test_held_out_structures_do_not_overlap_training_structures(tmp_path: Path) -> None:
     columns = np.tile(np.arange(64) % 2, (64, 1)).astype(np.uint8)
     held = mcrpy_diffusion.held_out_structures(columns, 5, **SMALL)
     assert held.shape == (5, 16, 16)
@@ -52,7 +52,7 @@ def test_a_small_micrograph_has_nothing_held_out() -> None:
         mcrpy_diffusion.held_out_structures(blobs()[:20, :20], **SMALL)
 
 
-def test_training_takes_the_preset_and_what_differs_and_goes_on(file: Path, tmp_path: Path) -> None:
+def test_training_uses_preset_and_settings_and_is_resumed(file: Path, tmp_path: Path) -> None:
     dataset = mcrpy_diffusion.make_dataset(file, tmp_path / "data", **SMALL)
     steps: list[int] = []
     model = mcrpy_diffusion.train_model(dataset, tmp_path / "run", on_step=lambda i, _: steps.append(i), **TINY)
@@ -87,7 +87,7 @@ def test_a_material_needs_no_file(tmp_path: Path) -> None:
         ("missing.npy", "missing.npy"),
     ],
 )
-def test_wrong_sources_are_named(source: object, said: str, tmp_path: Path) -> None:
+def test_invalid_sources(source: object, said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         mcrpy_diffusion.make_dataset(source, tmp_path / "data", **SMALL)  # type: ignore[arg-type]
     assert not (tmp_path / "data").exists()

@@ -60,7 +60,7 @@ def test_crop_depends_on_seed_and_index_alone():
     assert len({int(crop[0, 0]) for crop in many}) > 15
 
 
-def test_crops_are_uniform_over_all_positions_of_all_micrographs():
+def test_crop_positions_are_uniform_over_all_micrographs():
     micrographs = [_numbered(5, 4), _numbered(3, 7, start=1000)]  # 3 x 3 and 1 x 6 positions of 3 x 2
     corners = random_crops(micrographs, 15 * 200, extent=(3, 2), seed=0)[:, 0, 0]
     expected = {4 * i + j for i in range(3) for j in range(3)} | {1000 + j for j in range(6)}
@@ -78,7 +78,7 @@ def test_crop_of_the_whole_micrograph():
 @pytest.mark.parametrize(
     ("micrographs", "extent", "words"),
     [
-        ([], (4, 4), "no micrograph"),
+        ([], (4, 4), "got none"),
         ([_numbered(3, 9)], (4, 4), "at least of the extent 4 x 4, got 3 x 9"),
         ([_numbered(9, 3)], (4, 4), "9 x 3"),
         ([np.zeros((2, 9, 9))], (4, 4), "2 x 9 x 9"),
@@ -86,7 +86,7 @@ def test_crop_of_the_whole_micrograph():
         ([np.zeros((9, 9), np.uint8), np.zeros((9, 9), np.float32)], (4, 4), "of one type"),
     ],
 )
-def test_micrographs_that_do_not_fit(micrographs, extent, words):
+def test_invalid_micrographs(micrographs, extent, words):
     with pytest.raises(InputError, match=words):
         random_crops(micrographs, 1, extent=extent, seed=0)
 
@@ -96,7 +96,7 @@ def test_negative_seed():
         random_crops([_numbered(9, 9)], 1, extent=(4, 4), seed=-1)
 
 
-def test_all_crops_are_every_position_once():
+def test_all_crops_cover_each_position_once():
     images = [_numbered(4, 5), _numbered(3, 3, start=100)]
     crops = all_crops(images, extent=(3, 2))
     expected = [m[i : i + 3, j : j + 2] for m in images for i in range(m.shape[0] - 2) for j in range(m.shape[1] - 1)]
@@ -104,7 +104,7 @@ def test_all_crops_are_every_position_once():
     assert n_positions(images, extent=(3, 2)) == len(expected) == 10
 
 
-def test_crops_on_a_grid_lie_a_step_apart():
+def test_grid_crops_have_the_given_spacing():
     phases = np.arange(7 * 9).reshape(7, 9)
     crops = grid_crops(phases, extent=(3, 4), step=(2, 5))
     assert [crop[0, 0] for crop in crops] == [0, 5, 18, 23, 36, 41]

@@ -51,7 +51,7 @@ def _check_consistent(folder: Path) -> Dataset:
     return dataset
 
 
-def test_what_is_recorded(tmp_path):
+def test_record_of_a_data_set(tmp_path):
     settings, versions = {"n_jobs": 2}, {"numpy": np.__version__}
     folder = tmp_path / "deep" / "dataset"
     with Dataset.create_or_resume(
@@ -84,7 +84,7 @@ def test_what_is_recorded(tmp_path):
     assert np.load(folder / "samples" / "000001.npy").dtype == np.uint8
 
 
-def test_going_on(tmp_path):
+def test_resuming(tmp_path):
     _grown(tmp_path, 4)
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         assert (dataset.n_accepted, dataset.tried) == (3, {0, 1, 2, 3})
@@ -92,16 +92,16 @@ def test_going_on(tmp_path):
     assert _check_consistent(tmp_path).n_accepted == 4
 
 
-def test_a_finished_dataset_stays_finished(tmp_path):
+def test_a_complete_data_set_stays_complete(tmp_path):
     _grown(tmp_path, finish=True)
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         assert dataset.is_complete
-        with pytest.raises(ValueError, match="finished"):
+        with pytest.raises(ValueError, match="complete"):
             dataset.append(99, _structure(99))
     assert Dataset.open(tmp_path).is_complete
 
 
-def test_another_recipe_is_refused_key_by_key(tmp_path):
+def test_another_recipe_is_rejected_with_each_key(tmp_path):
     _grown(tmp_path)
     before = (tmp_path / "dataset.json").read_bytes()
     other = {"extent": (4, 6), "descriptors": {"types": ["FFTCorrelations"], "limit_to": 16}, "seed": 0, "new": None}
@@ -121,7 +121,7 @@ def test_another_recipe_is_refused_key_by_key(tmp_path):
 
 
 @pytest.mark.parametrize("n_bytes", [1, 2, 10, 60])
-def test_torn_last_line(tmp_path, n_bytes):
+def test_incomplete_last_line(tmp_path, n_bytes):
     _grown(tmp_path, 5, finish=True)
     log = tmp_path / "samples.jsonl"
     log.write_bytes(log.read_bytes()[:-n_bytes])
@@ -146,7 +146,7 @@ def test_leftovers_of_a_killed_process(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated"])
-def test_lost_samples_are_made_anew(tmp_path, damage, caplog):
+def test_lost_samples_are_made_again(tmp_path, damage, caplog):
     _grown(tmp_path, finish=True)
     sample = tmp_path / "samples" / "000001.npy"
     if damage == "missing":
@@ -155,7 +155,7 @@ def test_lost_samples_are_made_anew(tmp_path, damage, caplog):
             Dataset.open(tmp_path)
     else:
         sample.write_bytes(sample.read_bytes()[: 0 if damage == "empty" else -1])
-        with pytest.raises(InputError, match="000001.npy.* is no valid sample"):
+        with pytest.raises(InputError, match="000001.npy.* is not a valid sample"):
             Dataset.open(tmp_path).load()
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         assert "1 samples" in caplog.text
@@ -183,7 +183,7 @@ def test_damage_beyond_repair(tmp_path):
         Dataset.create_or_resume(tmp_path / "log", RECIPE)
 
 
-def test_folders_that_cannot_be_used(tmp_path):
+def test_unusable_folders(tmp_path):
     (tmp_path / "file").touch()
     for folder in (tmp_path / "file", tmp_path / "file" / "below"):
         with pytest.raises(InputError, match="cannot be written"):
@@ -199,10 +199,10 @@ def test_folders_that_cannot_be_used(tmp_path):
         dataset.load()
 
 
-def test_wrong_calls(tmp_path):
+def test_invalid_calls(tmp_path):
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         dataset.append(0, _structure(0))
-        with pytest.raises(ValueError, match="seed 0 was tried"):
+        with pytest.raises(ValueError, match="once, got 0"):
             dataset.append(0, _structure(0))
         with pytest.raises(ValueError, match="reason"):
             dataset.append(1, None)
@@ -225,7 +225,7 @@ def test_samples_of_different_shapes_do_not_load(tmp_path):
         Dataset.open(tmp_path).load()
 
 
-def test_samples_come_in_any_order_and_get_their_numbers(tmp_path):
+def test_samples_are_appended_in_any_order(tmp_path):
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         for index in (3, 0, 2):
             assert dataset.append(10 + index, _structure(index), index=index) == index
@@ -239,7 +239,7 @@ def test_samples_come_in_any_order_and_get_their_numbers(tmp_path):
     assert verify(tmp_path).n_tried == 4
 
 
-def test_maps_lie_beside_the_samples_and_are_made_anew_with_them(tmp_path):
+def test_maps_are_stored_and_repaired_with_the_samples(tmp_path):
     grains = np.arange(20, dtype=np.int32).reshape(4, 5)
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         dataset.append(0, _structure(0), maps={"grains": grains})
@@ -260,7 +260,7 @@ def test_maps_lie_beside_the_samples_and_are_made_anew_with_them(tmp_path):
 # --- verify --------------------------------------------------------------------------------------------------------
 
 
-def test_verify_passes_a_whole_dataset(tmp_path):
+def test_verify_accepts_a_complete_data_set(tmp_path):
     _grown(tmp_path, finish=True)
     (tmp_path / "generate.log").write_text("chatter")
     assert verify(tmp_path).n_accepted == 4
@@ -300,7 +300,10 @@ def _change_the_info(folder, **changes):
         (_change_a_pixel, "samples/000001.npy was changed"),
         (_swap_two_samples, "samples/000000.npy was changed; samples/000001.npy was changed"),
         (lambda folder: (folder / "samples" / "000002.npy").unlink(), "samples/000002.npy is missing"),
-        (lambda folder: (folder / "samples" / "000002.npy").write_bytes(b""), "samples/000002.npy is no valid sample"),
+        (
+            lambda folder: (folder / "samples" / "000002.npy").write_bytes(b""),
+            "samples/000002.npy is not a valid sample",
+        ),
         (
             lambda folder: (folder / "samples" / "000009.npy").write_bytes(b""),
             "samples/000009.npy does not belong there",
@@ -322,7 +325,7 @@ def test_verify_finds(tmp_path, damage, said):
     assert "\n" not in str(caught.value)
 
 
-def test_verify_checks_the_volume_fraction_where_there_are_no_hashes(tmp_path):
+def test_verify_checks_the_volume_fraction_without_hashes(tmp_path):
     _grown(tmp_path, finish=True)
     log = tmp_path / "samples.jsonl"
     lines = [json.loads(line) for line in log.read_text().splitlines()]
@@ -333,7 +336,7 @@ def test_verify_checks_the_volume_fraction_where_there_are_no_hashes(tmp_path):
         verify(tmp_path)
 
 
-def test_verify_names_a_few_problems_and_counts_the_rest(tmp_path):
+def test_verify_lists_five_problems_and_counts_the_rest(tmp_path):
     _grown(tmp_path, finish=True)
     for k in range(9):
         (tmp_path / f"foreign_{k}").touch()
@@ -341,7 +344,7 @@ def test_verify_names_a_few_problems_and_counts_the_rest(tmp_path):
         verify(tmp_path)
 
 
-def test_verify_waits_for_no_writer(tmp_path):
+def test_verify_rejects_a_locked_folder(tmp_path):
     _grown(tmp_path)
     with (
         Dataset.create_or_resume(tmp_path, RECIPE),
@@ -382,7 +385,7 @@ def test_packed_floats_keep_their_type(tmp_path, monkeypatch):
     assert images[1].dtype == np.float32
 
 
-def test_a_packed_file_is_made_once_and_anew_when_the_samples_change(tmp_path, monkeypatch):
+def test_a_packed_file_is_written_again_if_the_samples_change(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
     _grown(tmp_path, 4)
     Dataset.open(tmp_path).images()
@@ -405,12 +408,12 @@ def test_a_changed_sample_is_not_packed(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
     _grown(tmp_path, finish=True)
     _change_a_pixel(tmp_path)
-    with pytest.raises(InputError, match=r"000001.npy' is not what samples.jsonl says"):
+    with pytest.raises(InputError, match=r"000001.npy' does not agree with samples.jsonl"):
         Dataset.open(tmp_path).images()
     assert not list(tmp_path.glob("images_*"))
 
 
-def test_a_damaged_packed_file_is_refused(tmp_path, monkeypatch):
+def test_a_damaged_packed_file_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
     _grown(tmp_path, finish=True)
     Dataset.open(tmp_path).images()
@@ -473,7 +476,7 @@ def _writer(folder: Path) -> subprocess.Popen[str]:
     return process
 
 
-def test_two_processes_refuse_each_other(tmp_path):
+def test_two_processes_cannot_write_one_folder(tmp_path):
     process = _writer(tmp_path)
     try:
         with pytest.raises(InputError, match="in use by another process"):
@@ -504,7 +507,7 @@ def test_kill_at_any_moment(tmp_path):
         _check_consistent(tmp_path)
 
 
-def test_every_cut_of_the_writing_can_be_resumed(tmp_path, monkeypatch):
+def test_interruption_at_each_write_can_be_resumed(tmp_path, monkeypatch):
     """Stop before each of the steps that change the folder, as a kill would, and go on."""
     real = os.replace
     for stop_at in range(5):
@@ -528,7 +531,7 @@ def test_every_cut_of_the_writing_can_be_resumed(tmp_path, monkeypatch):
         assert _check_consistent(folder).tried == {0, 1, 2, 3}
 
 
-def test_file_systems_without_locks_are_used_with_a_warning(tmp_path, monkeypatch, caplog):
+def test_file_systems_without_locks_cause_a_warning(tmp_path, monkeypatch, caplog):
     def fail(*_, **__):
         raise OSError(errno.ENOLCK, "No locks available")
 

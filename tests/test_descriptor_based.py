@@ -50,7 +50,7 @@ def characterized(phases: np.ndarray, tmp_path: Path, settings: GenerationSettin
 
 @pytest.mark.parametrize("n_phases", [2, 3])
 @pytest.mark.parametrize("descriptor", ["FFTCorrelations", "Correlations"])
-def test_descriptors_hold_volume_fraction_and_two_point_correlation(
+def test_descriptors_contain_volume_fraction_and_two_point_correlation(
     tmp_path: Path, n_phases: int, descriptor: str
 ) -> None:
     """What is read out of MCRpy's descriptor is what the micrograph itself has, also of its softly thresholded one."""
@@ -81,7 +81,7 @@ def test_two_phases_characterized_as_multiphase_are_those_of_phase_1(tmp_path: P
     assert job_of_characterization(characterization, SMALL).mcrpy_settings["use_multiphase"] is False
 
 
-def test_volume_fractions_alone_and_nothing_at_all() -> None:
+def test_targets_without_two_point_correlation() -> None:
     settings = SimpleNamespace(n_phases=3, limit_to=16)
     fractions = np.array([0.5, 0.3, 0.2]).reshape(3, 1)
     target = target_of_characterization({"VolumeFractions": fractions, "settings": settings}, SMALL)
@@ -91,7 +91,7 @@ def test_volume_fractions_alone_and_nothing_at_all() -> None:
     assert target.volume_fraction is None
 
 
-def test_settings_of_the_characterization_are_used_but_never_its_file_names(tmp_path: Path) -> None:
+def test_file_names_in_a_characterization_are_ignored(tmp_path: Path) -> None:
     """MCRpy unpickles the file called gram_weights_filename."""
     own = SimpleNamespace(
         n_phases=1,
@@ -117,7 +117,7 @@ def test_settings_of_the_characterization_are_used_but_never_its_file_names(tmp_
 # --- the check --------------------------------------------------------------------------------------------------------
 
 
-def test_each_reason_for_refusal() -> None:
+def test_each_reason_for_rejection() -> None:
     phases = blobs()
     target = target_of_micrograph(phases, SMALL, [phases])
     assert check(phases, target, SMALL)[0] == "copy"
@@ -136,7 +136,7 @@ def test_each_reason_for_refusal() -> None:
     assert check(shuffled, target, SMALL.replace(two_point_tolerance_percent=1e3))[0] == "lineal path"
 
 
-def test_the_facts_are_measured() -> None:
+def test_measured_facts() -> None:
     phases, other = blobs(seed=0), blobs(seed=1)
     reason, facts = check(other, target_of_micrograph(phases, SMALL, [phases]), SMALL)
     assert facts["volume_fraction"] == [pytest.approx(other.mean())]
@@ -157,7 +157,7 @@ def test_copies_of_a_part_of_a_larger_micrograph() -> None:
     assert check(blobs(seed=1), target, SMALL)[0] == ""
 
 
-def test_the_distance_is_the_smallest_of_all_shifts_flips_and_half_turns() -> None:
+def test_distance_is_the_minimum_over_shifts_reflections_and_half_turns() -> None:
     generator = np.random.default_rng(0)
     phases, reference = generator.integers(2, size=(2, 5, 6))
     expected = min(
@@ -179,7 +179,7 @@ def test_the_distance_is_the_smallest_of_all_shifts_flips_and_half_turns() -> No
     assert distance_to_references(phases, [larger]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_independent_structures_differ_in_this_part_of_their_pixels() -> None:
+def test_expected_distance_of_independent_structures() -> None:
     assert independent(np.array([0.3])) == pytest.approx(2 * 0.3 * 0.7)
     assert independent(np.array([0.5, 0.2])) == pytest.approx(1 - 0.25 - 0.04 - 0.09)
 
@@ -189,7 +189,7 @@ def made(phases: np.ndarray, loss: float = 1.0) -> Sample:
     return Sample(phases, "", facts)
 
 
-def test_losses_and_duplicates_are_filtered_where_no_micrograph_is_known(tmp_path: Path) -> None:
+def test_losses_and_duplicates_are_filtered_without_a_micrograph(tmp_path: Path) -> None:
     """Also after a restart in between, the same samples are accepted."""
     first, second = blobs(seed=0), blobs(seed=1)
     series = [
@@ -219,7 +219,7 @@ def test_losses_and_duplicates_are_filtered_where_no_micrograph_is_known(tmp_pat
 
 
 @pytest.mark.parametrize(("n_phases", "optimizer"), [(2, "LBFGSB"), (3, "LBFGSB"), (2, "TNC"), (2, "Adam")])
-def test_a_warm_reconstruction_is_mcrpys_own(n_phases: int, optimizer: str) -> None:
+def test_a_reused_reconstructor_agrees_with_mcrpy(n_phases: int, optimizer: str) -> None:
     """The structure of a seed is that of `mcrpy.reconstruct`, whatever was reconstructed before."""
     phases = blobs((16, 16), n_phases)
     settings = GenerationSettings(
@@ -242,7 +242,7 @@ def test_a_warm_reconstruction_is_mcrpys_own(n_phases: int, optimizer: str) -> N
         assert several[seed].phases.dtype == np.uint8
 
 
-def test_an_optimisation_ends_early_where_the_structure_is_good_enough() -> None:
+def test_early_stopping() -> None:
     phases = blobs((16, 16))
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=100)
     job = descriptor_based._job_of_micrograph(0, [phases], settings)
@@ -270,7 +270,7 @@ def test_an_optimisation_ends_early_where_the_structure_is_good_enough() -> None
         ({"limit_to": 12}, "MCRpy cannot reconstruct"),
     ],
 )
-def test_settings_that_mcrpy_refuses(change: dict, message: str) -> None:
+def test_settings_that_mcrpy_rejects(change: dict, message: str) -> None:
     phases = blobs((16, 16))
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=2)
     job = descriptor_based._job_of_micrograph(0, [phases], settings)
@@ -281,7 +281,7 @@ def test_settings_that_mcrpy_refuses(change: dict, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_error_of_ours_is_not_blamed_on_mcrpy() -> None:
+def test_own_errors_are_not_attributed_to_mcrpy() -> None:
     with pytest.raises(InputError) as ours, refusals_of_mcrpy("MCRpy cannot"):
         raise InputError("a weight is missing; install it")
     assert str(ours.value) == "a weight is missing; install it"
@@ -303,7 +303,7 @@ def grow(
     return Dataset.open(folder)
 
 
-def test_a_seed_decides_alone_whatever_the_workers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_structure_depends_on_its_seed_alone(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     phases, seen = blobs(seed=3), []
     log = tmp_path / "mcrpy.log"
     with Dataset.create_or_resume(tmp_path / "two", {}) as dataset:
@@ -364,7 +364,7 @@ def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
         assert two_point <= SMALL.two_point_tolerance_percent
 
 
-def test_hopeless_settings_end_with_the_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_low_acceptance_rate_is_an_error_with_the_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One iteration does not make a structure; a second call knows that at once."""
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=1)
     with pytest.raises(InputError, match=r"only 0 of 59 .*a larger --max_iter"):
@@ -375,6 +375,6 @@ def test_hopeless_settings_end_with_the_reasons(tmp_path: Path, monkeypatch: pyt
         grow(tmp_path, blobs((16, 16)), 5, n_jobs=1, settings=settings)
 
 
-def test_wrong_settings_are_reported_from_the_worker(tmp_path: Path) -> None:
+def test_invalid_settings_are_reported_from_the_worker(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="got 'Nonsense'"):
         grow(tmp_path, blobs(), 2, n_jobs=1, settings=SMALL.replace(descriptor_types=["Nonsense"]))

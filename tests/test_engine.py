@@ -77,7 +77,7 @@ def is_running(pid: int) -> bool:
 # --- seeds -----------------------------------------------------------------------------------------------------------
 
 
-def test_sample_i_is_drawn_from_seed_i() -> None:
+def test_sample_i_has_seed_i() -> None:
     assert [draw_seed(0, i, 0) for i in range(3)] == [0, 1, 2]
     assert [draw_seed(2, i, 0) for i in range(3)] == [2 * SEEDS_PER_SET + i for i in range(3)]
     assert len({draw_seed(0, 5, a) for a in range(MAX_DRAWS)}) == MAX_DRAWS
@@ -96,7 +96,7 @@ def test_no_two_draws_of_a_set_share_a_seed() -> None:
 
 
 @pytest.mark.parametrize("accepted_part", [1.0, 0.3])
-def test_what_is_made_does_not_depend_on_the_number_of_workers(tmp_path: Path, accepted_part: float) -> None:
+def test_samples_do_not_depend_on_the_number_of_workers(tmp_path: Path, accepted_part: float) -> None:
     made = []
     for n_workers in (1, 3):
         folder, seen = tmp_path / str(n_workers), []
@@ -122,7 +122,7 @@ def test_what_is_made_does_not_depend_on_the_number_of_workers(tmp_path: Path, a
     np.testing.assert_array_equal(*made)
 
 
-def test_a_set_grows_where_it_stopped(tmp_path: Path) -> None:
+def test_a_data_set_is_resumed(tmp_path: Path) -> None:
     source = Coin(0.5)
     with LocalWorkers(2, source) as workers:
         for n_samples in (5, 12, 12):
@@ -186,7 +186,7 @@ with LocalWorkers(2, Sleeper(folder={str(tmp_path)!r})) as workers:
     wait_until(lambda: not any(map(is_running, workers)))
 
 
-def test_a_script_needs_no_guard_of_its_main_part(tmp_path: Path) -> None:
+def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
     """Worker processes do not run the script again."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -200,7 +200,7 @@ def test_a_script_needs_no_guard_of_its_main_part(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "once\n3\n")
 
 
-def test_few_samples_that_are_mostly_refused_keep_all_workers_busy(tmp_path: Path) -> None:
+def test_frequent_rejection_of_few_samples_keeps_all_workers_busy(tmp_path: Path) -> None:
     """Of the last sample, further attempts are made in advance; none beyond the accepted one is recorded."""
 
     class Counting(LocalWorkers):
@@ -235,7 +235,7 @@ class Alternating:
         self.n += 1
 
 
-def test_a_filter_sees_the_samples_in_their_order(tmp_path: Path) -> None:
+def test_a_filter_is_called_in_order(tmp_path: Path) -> None:
     source, orders = Coin(0.6, seconds=0.005), []
     for n_workers in (1, 3):
         folder = tmp_path / str(n_workers)
@@ -248,7 +248,7 @@ def test_a_filter_sees_the_samples_in_their_order(tmp_path: Path) -> None:
     assert orders[0] == orders[1]
 
 
-def test_quick_samples_are_made_several_at_once(tmp_path: Path) -> None:
+def test_fast_samples_are_made_in_batches(tmp_path: Path) -> None:
     class Counting(LocalWorkers):
         sizes: list[int] = []
 
@@ -263,7 +263,7 @@ def test_quick_samples_are_made_several_at_once(tmp_path: Path) -> None:
     check_filled(tmp_path, Coin(1.0), 600, 0)
 
 
-def test_what_workers_print_goes_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_of_workers_goes_to_the_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = Coin(0.7)
     with (
         Dataset.create_or_resume(tmp_path / "set", {}) as dataset,
@@ -277,7 +277,7 @@ def test_what_workers_print_goes_to_the_log(tmp_path: Path, capfd: pytest.Captur
     assert not any(is_running(line["process"]) for line in dataset.samples)
 
 
-def test_checked_functions_are_refused_by_the_check(tmp_path: Path) -> None:
+def test_samples_are_rejected_by_their_check(tmp_path: Path) -> None:
     target = Target(2, volume_fraction=np.array([0.5]))
     source = CheckedFunction(structure, target, GenerationSettings(volume_fraction_tolerance=0.06), "structures")
     with Dataset.create_or_resume(tmp_path, {}) as dataset, LocalWorkers(1, source) as workers:
@@ -290,7 +290,7 @@ def with_map(seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     return structure(seed), {"grains": structure(seed) + 7}
 
 
-def test_maps_of_a_function_are_kept(tmp_path: Path) -> None:
+def test_maps_are_stored(tmp_path: Path) -> None:
     source = CheckedFunction(with_map, Target(2), GenerationSettings())
     with Dataset.create_or_resume(tmp_path, {}) as dataset, LocalWorkers(1, source) as workers:
         fill(dataset, source, n_samples=2, seed=0, workers=workers)
@@ -310,7 +310,7 @@ def test_too_many_samples_for_the_seeds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("accepted_part", [0.0, 0.01])
-def test_a_recipe_that_hardly_ever_passes_stops_with_the_reasons(tmp_path: Path, accepted_part: float) -> None:
+def test_a_low_acceptance_rate_is_an_error_with_the_reasons(tmp_path: Path, accepted_part: float) -> None:
     source = Coin(accepted_part)
     for _ in range(2):  # run again, it knows
         with (
@@ -329,7 +329,7 @@ def test_a_recipe_that_hardly_ever_passes_stops_with_the_reasons(tmp_path: Path,
     assert sum(counts.values()) == dataset.n_tried < 400
 
 
-def test_a_recipe_stops_only_where_it_surely_passes_too_rarely() -> None:
+def test_number_of_draws_of_the_binomial_test() -> None:
     """The first numbers of draws, by the binomial distribution summed by hand; chance alone hardly stops 10 %."""
     assert (engine._draws_to_stop(0), engine._draws_to_stop(1), engine._draws_to_stop(2)) == (59, 93, 124)
     for n_accepted in (0, 1, 5, 40):
@@ -342,7 +342,7 @@ def test_a_recipe_stops_only_where_it_surely_passes_too_rarely() -> None:
     assert n_stopped <= 4
 
 
-def test_no_more_workers_than_samples_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_are_limited_by_samples_cores_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     n_workers = partial(number_of_workers, worker_bytes=1e9)
 
     def available(n_bytes: int) -> None:
@@ -392,7 +392,7 @@ def start_filler(folder: Path, seconds: float = 0.01) -> subprocess.Popen[str]:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no kill -9 here")
-def test_kill_9_in_the_middle_loses_nothing_and_does_nothing_twice(tmp_path: Path) -> None:
+def test_sigkill_loses_and_repeats_no_sample(tmp_path: Path) -> None:
     n_tried = 0
     for _ in range(3):
         process = start_filler(tmp_path)
@@ -438,7 +438,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()][1:]
 
 
-def test_two_processes_on_one_folder_refuse_each_other(tmp_path: Path) -> None:
+def test_two_processes_cannot_fill_one_folder(tmp_path: Path) -> None:
     first = start_filler(tmp_path, seconds=0.5)
     try:
         assert first.stdout is not None
@@ -455,7 +455,7 @@ def test_two_processes_on_one_folder_refuse_each_other(tmp_path: Path) -> None:
     Dataset.create_or_resume(tmp_path, {}).close()  # the lock has gone with its process
 
 
-def test_a_dead_worker_ends_the_work_with_advice(tmp_path: Path) -> None:
+def test_a_crashed_worker_is_an_error_with_advice(tmp_path: Path) -> None:
     with (
         Dataset.create_or_resume(tmp_path, {}) as dataset,
         LocalWorkers(1, Deadly()) as workers,
@@ -534,7 +534,7 @@ def test_a_local_cluster(tmp_path: Path) -> None:
     check_filled(tmp_path, source, 20, 0)
 
 
-def test_schedulers_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unusable_schedulers(monkeypatch: pytest.MonkeyPatch) -> None:
     distributed = pytest.importorskip("distributed")
     monkeypatch.setattr("mcrpy_diffusion.materials.dask_workers._DASK_TIMEOUT", 0.5)
     for address in ("tcp://127.0.0.1:1", "nonsense", "foo://bar"):

@@ -775,25 +775,27 @@ DAMAGED_LINES: list[dict[str, Any]] = [
         "phases must be",
     ),
     Case(
-        "structured sample", lambda: with_sample(npy("(8, 8)", "[('a', '|u1', (1000, 1000, 1000))]")), "no valid sample"
+        "structured sample",
+        lambda: with_sample(npy("(8, 8)", "[('a', '|u1', (1000, 1000, 1000))]")),
+        "not a valid sample",
     ),
     Case("truncated sample", lambda: with_sample(npy("(8, 8)") + bytes(10)), "the file holds 10"),
     Case(
         "dataset.json that is a pickle",
         lambda: (with_info(), write("set/dataset.json", pickle.dumps(Trap())), "train --dataset set --out run")[-1],
-        "no valid record",
+        "not a valid record",
     ),
     *(
         Case(f"dataset.json with {change}", lambda change=change: with_info(**change), said)
         for change, said in DAMAGED_RECORDS
     ),
     *(Case(f"line with {change}", lambda change=change: with_line(**change), "is damaged") for change in DAMAGED_LINES),
-    Case("dataset.json nested deep", lambda: with_info(raw='{"format":' + "[" * 100_000), "no valid record"),
-    Case("dataset.json nested 500 deep", lambda: with_info(recipe=nested(500)), "no valid record"),
+    Case("dataset.json nested deep", lambda: with_info(raw='{"format":' + "[" * 100_000), "not a valid record"),
+    Case("dataset.json nested 500 deep", lambda: with_info(recipe=nested(500)), "not a valid record"),
     Case(
         "dataset.json with a key twice",
         lambda: with_info(raw='{"format": 1, "recipe": {}, "complete": true, "format": 1}'),
-        "no valid record",
+        "not a valid record",
     ),
     Case(
         "dataset.json of a terabyte",
@@ -826,7 +828,7 @@ DAMAGED_LINES: list[dict[str, Any]] = [
     Case("log that is a link", lambda: linked("generate.log", "outside/precious.txt", GENERATE), "a link"),
     Case("dataset.json that is a link", lambda: linked("dataset.json", "outside/precious.txt"), "a link"),
     Case("map that is a link", lambda: linked("grains", "outside", GENERATE), "a link"),
-    Case("link, verified", lambda: linked("samples/000000.npy", "outside/000009.npy", VERIFY), "is no valid sample"),
+    Case("link, verified", lambda: linked("samples/000000.npy", "outside/000009.npy", VERIFY), "is not a valid sample"),
     Case("link to a device", lambda: linked("samples/000000.npy", "/dev/zero"), "a link"),
     Case("dataset.json that is a pipe", lambda: piped("dataset.json"), "a pipe or a device"),
     Case("lock that is a pipe", lambda: piped(".lock", GENERATE), "a pipe or a device"),

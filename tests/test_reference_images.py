@@ -44,7 +44,7 @@ def test_random_field_has_the_matern_covariance():
     np.testing.assert_allclose((covariance / covariance[0])[2:], expected, atol=0.03)
 
 
-def test_labyrinth_has_its_wavelength_and_saturates():
+def test_labyrinth_has_its_wavelength_and_amplitude():
     """A lamella's amplitude: u = A cos(k_0 x) with 3 A^2 / 4 = e, as far as the fundamental wave holds."""
     field = swift_hohenberg((128, 160), generator=np.random.default_rng(0), wavelength=8.0)
     rows, columns = np.meshgrid(np.fft.fftfreq(128), np.fft.fftfreq(160), indexing="ij")
@@ -57,7 +57,7 @@ def test_labyrinth_has_its_wavelength_and_saturates():
 @pytest.mark.parametrize(
     ("material", "percent"), [("carbonate", 5.0), ("ceramics", 3.0), ("pmma", 20.0), ("copolymer", 3.0)]
 )
-def test_two_point_correlation_is_like_that_of_the_micrograph(microstructures, material, percent):
+def test_two_point_correlation_is_close_to_that_of_the_micrograph(microstructures, material, percent):
     micrograph = np.load(microstructures / f"{material}_256.npy")
     real = radial_average(two_point_correlation(micrograph, phase=1, periodic=False), max_distance=31)
     curves = [
@@ -77,6 +77,6 @@ def test_two_point_correlation_is_like_that_of_the_micrograph(microstructures, m
         ({"extent_x": 8}, "extent_x must be at least 64, got 8"),
     ],
 )
-def test_impossible_settings_are_refused(values, message):
+def test_invalid_settings_are_rejected(values, message):
     with pytest.raises(InputError, match=message):
         ReferenceSettings.from_dict(values)

@@ -16,7 +16,7 @@ def numbered(rows, columns, first=0):
     return first + np.arange(rows * columns).reshape(rows, columns)
 
 
-def test_held_out_crops_share_no_pixel_with_training_crops():
+def test_held_out_crops_do_not_overlap_training_crops():
     images = [numbered(32, 20), numbered(20, 40, first=10_000)]
     split = MicrographSplit.of(images, SETTINGS)
     assert split.is_complete
@@ -28,7 +28,7 @@ def test_held_out_crops_share_no_pixel_with_training_crops():
         assert {int(part.min()) >= 10_000 for part in parts} == {False, True}  # of both micrographs
 
 
-def test_every_crop_once_where_as_many_are_wanted():
+def test_every_position_once_if_as_many_crops_are_requested():
     split = MicrographSplit.of([numbered(16, 9)], SETTINGS.replace(n_training_samples=2))
     assert split.n_positions == 2  # one row of the training part, two columns
     assert len({crop.tobytes() for crop in split.training_crops()}) == 2

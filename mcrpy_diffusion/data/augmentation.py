@@ -1,4 +1,4 @@
-"""Random symmetries that leave the statistics of a set of structures as they are."""
+"""Augmentation by random symmetries that do not change the statistics of the structures."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ if TYPE_CHECKING:
 def augment(
     batch: torch.Tensor, *, periodic: bool, isotropic: bool, generator: torch.Generator | None = None
 ) -> torch.Tensor:
-    """Apply to every image of a batch its own random symmetry.
+    """Apply an independent random symmetry to each image of a batch.
 
-    The rotation by 180 degrees is always allowed and, for periodic images, every shift: both leave S2 and the lineal
-    path of each image unchanged. Mirror images and quarter turns (those of square images only) assume that the
-    material is isotropic.
+    The rotation by 180 degrees, and shifts of periodic images, do not change S2 and the lineal path of an image. Mirror
+    images and rotations by 90 degrees (square images only) assume an isotropic material.
 
     Parameters
     ----------
     batch : tensor (N, C, I, J)
-        Any dtype, on any device.
+        Of any dtype and device.
     periodic : bool
-        Whether the images may be shifted across their edges.
+        Whether to apply periodic shifts.
     isotropic : bool
-        Whether mirror images and quarter turns are allowed.
+        Whether to apply mirror images and rotations by 90 degrees.
     generator : torch.Generator, optional
-        The source of randomness; torch's global one if None.
+        By default torch's global generator.
 
     Returns
     -------
     tensor (N, C, I, J), contiguous
-        Each allowed symmetry is drawn with the same probability.
+        All allowed symmetries have the same probability.
     """
     import torch
 

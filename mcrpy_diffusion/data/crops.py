@@ -1,4 +1,4 @@
-"""Training structures that are crops of the user's own micrographs, with a part held out for the evaluation."""
+"""Crops of micrographs, and the split of a micrograph into a training part and a held-out part."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from mcrpy_diffusion.errors import InputError
 def split(
     phases: np.ndarray, *, extent: tuple[int, int], held_out_fraction: float
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Split a micrograph into a part to train on and a part that no training crop touches.
+    """Split a micrograph into a training part and a part that no training crop overlaps.
 
-    The cut is across the longer axis (the first, if both are equal); the last part is held out. Its length is
-    `held_out_fraction` of the axis, rounded, and at least the extent, so that one crop fits.
+    The cut is normal to the longer axis (the first axis if both are equal), and the last part is held out. Its length
+    is `held_out_fraction` of the axis, rounded, but at least the extent.
 
     Parameters
     ----------
     phases : (I, J)
-        The micrograph, at least as large as `extent`.
+        Micrograph, at least as large as `extent`.
     extent : (int, int)
-        Rows and columns of one crop.
+        Rows and columns of a crop.
     held_out_fraction : float
-        In [0, 1); 0 holds nothing out.
+        In [0, 1); with 0 nothing is held out.
 
     Returns
     -------
     training, held_out : (I, J) views of `phases`
-        `held_out` is None, and `training` everything, where the training part would fall below the extent.
+        `held_out` is None, and `training` the whole micrograph, if the training part would be smaller than the extent.
 
     Raises
     ------
     InputError
-        If the micrograph is smaller than the extent, or the fraction out of range.
+        If the micrograph is smaller than the extent, or the fraction is out of range.
     """
     _check_extent([phases], extent)
     if not 0 <= held_out_fraction < 1:
@@ -48,24 +48,7 @@ def split(
 
 
 def random_crops(phases_list: Sequence[np.ndarray], n: int, *, extent: tuple[int, int], seed: int) -> np.ndarray:
-    """Draw crops uniformly from all positions of all micrographs.
-
-    Crop i depends on (`seed`, i) alone, not on `n`.
-
-    Parameters
-    ----------
-    phases_list : sequence of (I, J)
-        Micrographs, each at least as large as `extent`, all of one dtype.
-    n : int
-        Number of crops, at least 0.
-    extent : (int, int)
-        Rows and columns of one crop.
-    seed : int
-        Seed, at least 0.
-
-    Returns
-    -------
-    (n, *extent) of the micrographs' dtype
+    """Draw crops (n, *extent) uniformly from all positions of all micrographs; crop i depends on (`seed`, i) alone.
 
     Raises
     ------
@@ -89,9 +72,9 @@ def random_crops(phases_list: Sequence[np.ndarray], n: int, *, extent: tuple[int
 
 def _check_extent(phases_list: Sequence[np.ndarray], extent: tuple[int, int]) -> None:
     if len(phases_list) == 0:
-        raise InputError("no micrograph was given; at least one is needed to cut crops from")
+        raise InputError("at least one micrograph must be given, got none")
     if len(extent) != 2 or min(extent) < 1:
-        raise InputError(f"extent must be two numbers of at least 1, got {extent!r}")
+        raise InputError(f"extent must be two integers of at least 1, got {extent!r}")
     for phases in phases_list:
         if phases.ndim != 2 or phases.shape[0] < extent[0] or phases.shape[1] < extent[1]:
             size = " x ".join(map(str, phases.shape))
@@ -101,22 +84,22 @@ def _check_extent(phases_list: Sequence[np.ndarray], extent: tuple[int, int]) ->
 
 
 def n_positions(phases_list: Sequence[np.ndarray], *, extent: tuple[int, int]) -> int:
-    """Return how many different crops of `extent` all micrographs allow together."""
+    """Return the number of crop positions in all micrographs."""
     _check_extent(phases_list, extent)
     return sum((m.shape[0] - extent[0] + 1) * (m.shape[1] - extent[1] + 1) for m in phases_list)
 
 
 def all_crops(phases_list: Sequence[np.ndarray], *, extent: tuple[int, int]) -> np.ndarray:
-    """Return every crop once, micrograph by micrograph and row by row, shape (N, *extent)."""
+    """Return the crops (N, *extent) at all positions, in the order of micrographs and rows."""
     _check_extent(phases_list, extent)
     windows = [np.lib.stride_tricks.sliding_window_view(m, extent).reshape(-1, *extent) for m in phases_list]
     return np.concatenate(windows)
 
 
 def grid_crops(phases: np.ndarray, *, extent: tuple[int, int], step: tuple[int, int]) -> np.ndarray:
-    """Return the crops (N, *extent) whose corners lie `step` rows and columns apart, row by row, from the first on."""
+    """Return the crops (N, *extent) of a regular grid with a spacing of `step` rows and columns, row by row."""
     _check_extent([phases], extent)
     if min(step) < 1:
-        raise InputError(f"step must be two numbers of at least 1, got {step!r}")
+        raise InputError(f"step must be two integers of at least 1, got {step!r}")
     windows = np.lib.stride_tricks.sliding_window_view(phases, extent)[:: step[0], :: step[1]]
     return windows.reshape(-1, *extent)

@@ -1,11 +1,11 @@
-"""A dataset on disk: a folder of structures that grows sample by sample and survives being stopped at any moment.
+"""A data set on disk: a folder of structures that grows sample by sample and survives interruptions at any moment.
 
 ```
-samples/000000.npy ...   the accepted structures (I, J)
-dataset.json             recipe, settings, versions, hashes of the references, whether it is complete
-samples.jsonl            one line per tried seed: index or null, seed, accepted, reason, hash, and what was measured
+samples/000000.npy ...   accepted structures (I, J)
+dataset.json             recipe, settings, versions, hashes of the references, and whether it is complete
+samples.jsonl            one line per tried seed: index or null, seed, accepted, reason, hash, and measured quantities
 <map>/000000.npy ...     further arrays of the same samples, such as the map of grains
-images_<digest>.npy      all samples in one file (N, I, J), made for training, made anew when samples.jsonl changed
+images_<digest>.npy      all samples in one file (N, I, J) for training, written again if samples.jsonl has changed
 .lock                    held by the process that writes
 ```
 """
@@ -18,7 +18,6 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import IO, Any, final
 
 import numpy as np
@@ -27,7 +26,7 @@ from filelock import FileLock
 from mcrpy_diffusion.data.dataset_files import (
     FORMAT,
     check_place,
-    checked_map_name,
+    is_map_name,
     load_sample,
     plain,
     read_info,
@@ -44,23 +43,22 @@ from mcrpy_diffusion.io.locks import lock_folder
 from mcrpy_diffusion.io.untrusted import reject_symlinks
 
 ACCEPTED = "accepted"
-IN_MEMORY_BYTES = 2**27  # larger sets are read from one packed file, image by image
+IN_MEMORY_BYTES = 2**27  # larger data sets are mapped into memory from one packed file
 
 
 @final
 class Dataset:
-    """A folder of accepted structures and the record of every seed that was tried.
+    """A folder of accepted structures and the record of all seeds that were tried.
 
-    Made by `create_or_resume`, which locks the folder for writing until `close` (or the end of the process, however
-    it ends), or by `open`, which only reads.
+    `create_or_resume` locks the folder for writing until `close` or the end of the process; `open` only reads.
     """
 
     def __init__(self, folder: Path, info: dict[str, Any], lines: list[bytes], lock: FileLock | None) -> None:
         self.folder = folder
         self.info = info
-        self._lines = lines  # as they are written: parsed, 100,000 of them are large
+        self._lines = lines  # unparsed, which needs less memory
         self._seeds: set[int] = set()
-        self._indices: dict[int, int] = {}  # to the number of the line
+        self._indices: dict[int, int] = {}  # index of an accepted sample: number of its line
         self._counts: Counter[str] = Counter()
         for number, line in enumerate(lines):
             self._note(json.loads(line), number)
@@ -81,25 +79,24 @@ class Dataset:
         reference_sha256: Sequence[str] = (),
         seeds: str = "",
     ) -> Dataset:
-        """Make the folder, or go on with what is there, and lock it for writing.
+        """Create the folder or resume an existing data set, and lock it for writing.
 
         Parameters
         ----------
         folder : path
-            The dataset's folder; it is made if it is missing.
         recipe : mapping
-            All that determines the samples. The folder must have been made by the same recipe.
+            Everything that determines the samples. It must equal that of an existing data set.
         settings, versions : mapping, optional
-            Written down for the record, not compared.
+            Recorded, not compared.
         reference_sha256 : sequence of str
-            Hashes of the micrographs or descriptors; compared as a part of the recipe.
+            Hashes of the micrographs or descriptors; compared like the recipe.
         seeds : str
-            The rule by which samples have their seeds; compared too.
+            The rule that assigns seeds to samples; compared like the recipe.
 
         Raises
         ------
         InputError
-            If the folder holds samples of another recipe (each key that differs is named), is in use by another
+            If the folder contains samples of another recipe (each different key is named), is in use by another
             process, is damaged beyond repair, or cannot be written.
         """
         root = Path(folder)
@@ -121,7 +118,14 @@ class Dataset:
                 "settings": plain(settings or {}),
                 "versions": plain(versions or {}),
             }
-            info = _resume(root, now) if (root / "dataset.json").exists() else _create(root, now)
+            if (root / "dataset.json").exists():
+                info = read_info(root)
+                _check_same(root, info, now)
+            elif (root / "samples.jsonl").exists() or any(root.glob("samples/*.npy")):
+                raise InputError(f"{str(root)!r} contains samples but no dataset.json; give another folder")
+            else:
+                info = now
+                write_info(root, info)
             lines = repair(root)
             if info["complete"] and len(lines) != info.get("n_tried"):
                 info["complete"] = False
@@ -133,24 +137,22 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str]) -> Dataset:
-        """Open a dataset for reading; another process may be writing it.
+        """Open a data set for reading, also while another process writes it.
 
         Raises
         ------
         InputError
-            If the folder is no dataset, or one of its samples is missing.
+            If the folder is not a data set, or a sample is missing.
         """
         root = Path(folder)
         check_place(root)
         info = read_info(root)
         lines, _ = read_lines(root)
         dataset = cls(root, info, lines, None)
-        for index in dataset.accepted:
-            reject_symlinks(sample_path(root, index))
-            if not sample_path(root, index).is_file():
-                raise InputError(
-                    f"{str(sample_path(root, index))!r} is missing; run the generation again to make it anew"
-                )
+        for path in (sample_path(root, index) for index in dataset.accepted):
+            reject_symlinks(path)
+            if not path.is_file():
+                raise InputError(f"{str(path)!r} is missing; repeat the generation to make it again")
         return dataset
 
     def close(self) -> None:
@@ -164,12 +166,10 @@ class Dataset:
     def __enter__(self) -> Dataset:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- what is there -----------------------------------------------------------------------------------------
+    # --- contents ----------------------------------------------------------------------------------------------
 
     @property
     def n_accepted(self) -> int:
@@ -188,12 +188,12 @@ class Dataset:
 
     @property
     def tried(self) -> set[int]:
-        """Every seed that has been tried."""
+        """Seeds that have been tried."""
         return set(self._seeds)
 
     @property
     def samples(self) -> list[dict[str, Any]]:
-        """The lines of samples.jsonl, in the order they were tried."""
+        """Lines of samples.jsonl, in the order of the attempts."""
         return [json.loads(line) for line in self._lines]
 
     @property
@@ -202,43 +202,30 @@ class Dataset:
         return bool(self.info["complete"])
 
     def counts(self) -> dict[str, int]:
-        """Return the numbers of accepted seeds, and of rejected ones for each reason."""
+        """Return the number of accepted seeds, and the number of rejected ones for each reason."""
         return dict(self._counts)
 
     def sample(self, index: int) -> np.ndarray:
-        """Return one accepted sample (I, J).
-
-        Raises
-        ------
-        InputError
-            If it cannot be read.
-        """
+        """Return an accepted sample (I, J); raise InputError if it cannot be read."""
         return load_sample(sample_path(self.folder, index))
 
     def load(self) -> np.ndarray:
-        """Return all accepted samples (N, I, J), in the order of their indices.
-
-        Raises
-        ------
-        InputError
-            If there is none, or one cannot be read.
-        """
+        """Return all accepted samples (N, I, J) by index; raise InputError if there is none or one cannot be read."""
         first = self._first()
         structures = np.empty((self.n_accepted, *first.shape), dtype=first.dtype)
         for n, index in enumerate(self.accepted):
-            structures[n] = self._alike(index, first)
+            structures[n] = self._checked(index, first)
         return structures
 
     def images(self) -> np.ndarray:
-        """Return all accepted samples (N, I, J), in the order of their indices, for training.
+        """Return all accepted samples (N, I, J) by index for training, large data sets as a read-only memory map.
 
-        Sets of more than `IN_MEMORY_BYTES` are packed into one file of the folder once, and returned as a memory map.
+        Data sets of more than `IN_MEMORY_BYTES` are packed once into a file of the folder.
 
         Raises
         ------
         InputError
-            If there is none, one cannot be read or is not what samples.jsonl says, or the packed file cannot be
-            written.
+            If there is none, one cannot be read or differs from samples.jsonl, or the packed file cannot be written.
         """
         first = self._first()
         if self.n_accepted * first.nbytes <= IN_MEMORY_BYTES:
@@ -255,37 +242,32 @@ class Dataset:
         packed = map_images(path)
         if packed.shape != (self.n_accepted, *first.shape) or packed.dtype != first.dtype:
             raise InputError(
-                f"{str(path)!r} holds other images than samples.jsonl says; delete it, and it will be written again"
+                f"{str(path)!r} does not agree with samples.jsonl; delete it, and it will be written again"
             )
         return packed
 
     def _first(self) -> np.ndarray:
         if not self._indices:
-            raise InputError(f"{str(self.folder)!r} holds no accepted sample; generate some first")
+            raise InputError(f"{str(self.folder)!r} contains no accepted sample; generate some first")
         return self.sample(min(self._indices))
 
-    def _alike(self, index: int, first: np.ndarray) -> np.ndarray:
-        structure = self.sample(index)
+    def _checked(self, index: int, first: np.ndarray, *, hashed: bool = False) -> np.ndarray:
+        """Return a sample of the shape and type of the first one and, if `hashed`, of the recorded hash."""
+        structure, path = self.sample(index), sample_path(self.folder, index)
         if structure.shape != first.shape or structure.dtype != first.dtype:
-            path, name = sample_path(self.folder, index), sample_path(self.folder, min(self._indices)).name
+            name = sample_path(self.folder, min(self._indices)).name
             raise InputError(f"{str(path)!r} is {structure.dtype} {structure.shape}, unlike {name}")
+        recorded = json.loads(self._lines[self._indices[index]]).get("sha256") if hashed else None
+        if recorded is not None and recorded != hash_phases(structure):
+            raise InputError(
+                f"{str(path)!r} does not agree with samples.jsonl; delete it and repeat the generation to make it again"
+            )
         return structure
 
     def _pack(self, path: Path, first: np.ndarray) -> None:
-        """Write all samples into one file, and remove older ones."""
-
-        def checked(index: int) -> np.ndarray:
-            structure = self._alike(index, first)
-            expected = json.loads(self._lines[self._indices[index]]).get("sha256")
-            if expected not in (None, hash_phases(structure)):
-                raise InputError(
-                    f"{str(sample_path(self.folder, index))!r} is not what samples.jsonl says; delete it and "
-                    "run the generation again to make it anew"
-                )
-            return structure
-
-        shape = (self.n_accepted, *first.shape)
-        write_images(path, map(checked, self.accepted), shape=shape, dtype=first.dtype)
+        """Write all samples into one file, and delete older ones."""
+        images = (self._checked(index, first, hashed=True) for index in self.accepted)
+        write_images(path, images, shape=(self.n_accepted, *first.shape), dtype=first.dtype)
         for old in self.folder.glob("images_*.npy"):
             if old != path:
                 old.unlink(missing_ok=True)
@@ -302,37 +284,38 @@ class Dataset:
         maps: Mapping[str, np.ndarray] | None = None,
         **facts: Any,
     ) -> int | None:
-        """Record one tried seed, and its structure if it was accepted.
+        """Record a tried seed, and its structure if it was accepted.
 
         Parameters
         ----------
         seed : int
-            The seed, not tried before.
+            A seed that has not been tried.
         phases : (I, J), or None if it was rejected
         index : int, optional
-            The number that an accepted sample gets; the first free one if it is not given.
+            Index of an accepted sample; by default the first free one.
         reason : str
             Reason for the rejection.
         maps : mapping of str to arrays, optional
             Further arrays of an accepted sample, each written to a folder of that name.
         **facts
-            What was measured (`volume_fraction`, `discrepancies`, ...), as JSON can hold it.
+            Measured quantities (`volume_fraction`, `discrepancies`, ...) that can be written as JSON.
 
         Returns
         -------
         int or None
             The index of the sample, None if it was rejected.
         """
-        if self._lock is None:
-            raise ValueError("the dataset was opened for reading, or closed; use create_or_resume to write")
+        self._require_lock()
         if seed in self._seeds:
-            raise ValueError(f"seed {seed} was tried before; give a new one")
+            raise ValueError(f"each seed can be tried once, got {seed} again")
         if (phases is None) == (reason == ACCEPTED):
             raise ValueError(f"reason must be {ACCEPTED!r} with phases and another one without, got {reason!r}")
         if self.is_complete:
-            raise ValueError("the dataset is finished; no sample can be added")
+            raise ValueError("the data set is complete; no sample can be added")
         if index is not None and (phases is None or index in self._indices):
-            raise ValueError(f"index must be one without a sample, and needs phases, got {index!r}")
+            raise ValueError(f"index must be free, and requires phases, got {index!r}")
+        if invalid := [name for name in maps or {} if not is_map_name(name)]:
+            raise ValueError(f"the name of a map must be an identifier other than samples, got {invalid[0]!r}")
         if index is None and phases is not None:
             index = self._free_index()
         record = {"index": index, "seed": seed, "accepted": phases is not None, "reason": reason, **facts}
@@ -340,16 +323,16 @@ class Dataset:
             record["sha256"] = hash_phases(phases)
             if maps:
                 record["maps"] = {name: hash_phases(values) for name, values in maps.items()}
-        line = plain(record)  # before anything is written: it may not be possible
+        line = plain(record)  # raises before anything is written
         if phases is not None and index is not None:
             for name, values in (maps or {}).items():
-                save_array(sample_path(self.folder, index, checked_map_name(name)), values)
+                save_array(sample_path(self.folder, index, name), values)
             save_array(sample_path(self.folder, index), phases)
         raw = json.dumps(line).encode()
         if self._log is None:
             self._log = (self.folder / "samples.jsonl").open("ab")
         self._log.write(raw + b"\n")
-        self._log.flush()  # after the sample itself: a line is never there without its file
+        self._log.flush()  # after the sample: no line exists without its file
         self._lines.append(raw)
         self._note(line, len(self._lines) - 1)
         return index
@@ -361,32 +344,22 @@ class Dataset:
             self._indices[line["index"]] = number
 
     def finish(self) -> None:
-        """Mark the dataset as complete."""
-        if self._lock is None:
-            raise ValueError("the dataset was opened for reading, or closed; use create_or_resume to write")
+        """Mark the data set as complete."""
+        self._require_lock()
         rejected = {reason: n for reason, n in self.counts().items() if reason != ACCEPTED}
         counts = {"n_accepted": self.n_accepted, "n_tried": self.n_tried, "rejected": rejected}
         self.info = {**self.info, "complete": True, **counts}
         write_info(self.folder, self.info)
 
+    def _require_lock(self) -> None:
+        if self._lock is None:
+            raise ValueError("the data set was opened for reading, or closed; use create_or_resume to write")
+
     def _free_index(self) -> int:
-        """Return the first index without a sample: after a repair there can be gaps."""
+        """Return the first index without a sample; a repair can leave gaps."""
         while self._next_index in self._indices:
             self._next_index += 1
         return self._next_index
-
-
-def _create(root: Path, info: dict[str, Any]) -> dict[str, Any]:
-    if (root / "samples.jsonl").exists() or any(root.glob("samples/*.npy")):
-        raise InputError(f"{str(root)!r} holds samples but no dataset.json; give another folder")
-    write_info(root, info)
-    return info
-
-
-def _resume(root: Path, now: dict[str, Any]) -> dict[str, Any]:
-    info = read_info(root)
-    _check_same(root, info, now)
-    return info
 
 
 def _check_same(root: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
@@ -401,8 +374,8 @@ def _check_same(root: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
         if before.get(key, missing) != after.get(key, missing)
     ]
     if differing:
-        advice = "give another folder, or delete this one to start anew"
-        raise InputError(f"{str(root)!r} holds samples made differently: {'; '.join(differing)}; {advice}")
+        advice = "give another folder, or delete this one to start again"
+        raise InputError(f"{str(root)!r} contains samples of another recipe: {'; '.join(differing)}; {advice}")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Whether a dataset is what its record says."""
+"""Verification of a data set against its record."""
 
 from __future__ import annotations
 
@@ -23,18 +23,13 @@ _MAX_LISTED = 5  # problems that a message names
 
 
 def verify(folder: str | os.PathLike[str]) -> Dataset:
-    """Check that a dataset is complete and is what its record says.
-
-    Returns
-    -------
-    Dataset
-        The dataset, opened for reading.
+    """Check that a data set is complete and agrees with its record; return it, opened for reading.
 
     Raises
     ------
     InputError
-        Naming what is wrong, in one line: a sample that is missing, changed or in no line of samples.jsonl, a file
-        that does not belong there, a record that contradicts itself; or that another process is writing.
+        With the problems in one line: samples that are missing, changed or not recorded, unknown files, an inconsistent
+        record; or if another process is writing.
     """
     root = Path(folder)
     check_place(root)
@@ -42,10 +37,10 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
     with _locked(root):
         lines, whole = read_lines(root)
         dataset = Dataset(root, info, lines, None)
-        problems = [] if whole else ["the last line of samples.jsonl is torn"]
-        problems += _contradictions(dataset)
+        problems = [] if whole else ["the last line of samples.jsonl is incomplete"]
+        problems += _inconsistencies(dataset)
         problems += [problem for line in dataset.samples if line["accepted"] for problem in _changed(root, line)]
-        problems += [f"{name} does not belong there" for name in _strangers(dataset)]
+        problems += [f"{name} does not belong there" for name in _unknown_files(dataset)]
     if problems:
         more = f", and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
         raise InputError(f"{str(root)!r}: {'; '.join(problems[:_MAX_LISTED])}{more}")
@@ -54,10 +49,10 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
 
 @contextlib.contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Lock a folder against writing, if it has a lock file and this process may open it."""
+    """Lock a folder against writing, if it has a lock file that this process may open."""
     lock = None
     if (root / LOCK_NAME).exists():
-        with contextlib.suppress(OSError):  # a folder that is for reading only
+        with contextlib.suppress(OSError):  # a read-only folder
             lock = lock_folder(root)
     try:
         yield
@@ -66,7 +61,7 @@ def _locked(root: Path) -> Iterator[None]:
             lock.release()
 
 
-def _contradictions(dataset: Dataset) -> list[str]:
+def _inconsistencies(dataset: Dataset) -> list[str]:
     info, problems = dataset.info, []
     for key, kind in (("recipe", dict), ("settings", dict), ("versions", dict), ("reference_sha256", list)):
         if not isinstance(info.get(key), kind):
@@ -75,18 +70,18 @@ def _contradictions(dataset: Dataset) -> list[str]:
         problems.append(f"it is not complete: {dataset.n_accepted} samples so far")
     elif (info.get("n_accepted"), info.get("n_tried")) != (dataset.n_accepted, dataset.n_tried):
         problems.append(
-            f"dataset.json tells of {info.get('n_accepted')} samples of {info.get('n_tried')} seeds, samples.jsonl of "
+            f"dataset.json records {info.get('n_accepted')} samples of {info.get('n_tried')} seeds, samples.jsonl "
             f"{dataset.n_accepted} of {dataset.n_tried}"
         )
     if len(dataset.tried) < dataset.n_tried:
-        problems.append("samples.jsonl holds a seed twice")
+        problems.append("samples.jsonl has a seed twice")
     if dataset.n_accepted < dataset.counts().get(ACCEPTED, 0):
-        problems.append("samples.jsonl holds a sample twice")
+        problems.append("samples.jsonl has a sample twice")
     return problems
 
 
 def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
-    """Say what is wrong with the files of an accepted sample."""
+    """Yield the problems of the files of an accepted sample."""
     hashes = {"samples": line.get("sha256"), **line.get("maps", {})}
     for name, expected in hashes.items():
         path = sample_path(root, line["index"], name)
@@ -97,10 +92,10 @@ def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
         try:
             values = load_sample(path)
         except InputError:
-            yield f"{shown} is no valid sample"
+            yield f"{shown} is not a valid sample"
             continue
         known = line.get("volume_fraction")
-        if expected is None and known is not None:  # written before there were hashes
+        if expected is None and known is not None:  # of a version without hashes
             fractions = known if isinstance(known, list) else [known]
             own = [float(np.mean(values == phase)) for phase in range(1, len(fractions) + 1)]
             if not (all(isinstance(f, (int, float)) for f in fractions) and np.allclose(own, fractions, atol=1e-6)):
@@ -109,7 +104,7 @@ def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
             yield f"{shown} was changed"
 
 
-def _strangers(dataset: Dataset) -> list[str]:
+def _unknown_files(dataset: Dataset) -> list[str]:
     lines = [line for line in dataset.samples if line["accepted"]]
     own = {
         sample_path(dataset.folder, line["index"], name)
@@ -117,12 +112,12 @@ def _strangers(dataset: Dataset) -> list[str]:
         for name in ("samples", *line.get("maps", ()))
     }
     folders = {path.parent for path in own} | {dataset.folder / "samples"}
-    strangers = []
+    unknown = []
     for path in sorted(
         [*dataset.folder.iterdir(), *(file for each in folders if each.is_dir() for file in each.iterdir())]
     ):
         at_top = path.parent == dataset.folder
         known = path.name in _OWN_FILES or _PACKED.fullmatch(path.name) or path.suffix == ".log" or path in folders
         if not (known if at_top else path in own):
-            strangers.append(path.relative_to(dataset.folder).as_posix())
-    return strangers
+            unknown.append(path.relative_to(dataset.folder).as_posix())
+    return unknown

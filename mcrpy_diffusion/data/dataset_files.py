@@ -1,4 +1,4 @@
-"""The files of a data set's folder: written whole or not at all, and checked when they are read."""
+"""Files of a data set: written atomically, and checked when they are read."""
 
 from __future__ import annotations
 
@@ -33,12 +33,6 @@ def is_map_name(name: str) -> bool:
     return name.isidentifier() and name != "samples"
 
 
-def checked_map_name(name: str) -> str:
-    if not is_map_name(name):
-        raise ValueError(f"the name of a map must be an identifier other than samples, got {name!r}")
-    return name
-
-
 def save_array(path: Path, values: np.ndarray) -> None:
     path.parent.mkdir(exist_ok=True)
     replace_file(path, lambda stream: np.save(stream, values, allow_pickle=False))
@@ -55,23 +49,23 @@ def load_sample(path: Path) -> np.ndarray:
     except InputError as error:
         reason = str(error).removeprefix(repr(str(path))).strip()
         raise InputError(
-            f"{str(path)!r} is no valid sample ({reason}); run the generation again to make it anew"
+            f"{str(path)!r} is not a valid sample ({reason}); repeat the generation to make it again"
         ) from error
 
 
 def plain(values: Any) -> Any:
-    """Return what JSON makes of the values (tuples become lists), numpy's numbers included."""
+    """Return values as they are after a round trip through JSON; numpy's numbers and arrays are allowed."""
 
     def convert(value: Any) -> Any:
         if isinstance(value, (np.generic, np.ndarray)):
             return value.tolist()
         raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
-    return json.loads(json.dumps(values if not isinstance(values, Mapping) else dict(values), default=convert))
+    return json.loads(json.dumps(dict(values) if isinstance(values, Mapping) else values, default=convert))
 
 
 def replace_file(path: Path, write: Any) -> None:
-    """Write a file under a temporary name and rename it: it is there whole, or not at all."""
+    """Write a file atomically: under a temporary name that is then renamed, without waiting for the disk."""
     temporary = path.with_name(f"{path.name}.tmp")
     with temporary.open("wb") as stream:
         write(stream)
@@ -95,14 +89,14 @@ def read_info(root: Path) -> dict[str, Any]:
     except InputError:
         raise
     except (ValueError, KeyError, TypeError):
-        problem = "is no valid record of a dataset; give another folder"
+        problem = "is not a valid record of a data set; give another folder"
     except OSError as error:
         problem = f"cannot be read ({error.strerror})"
     raise InputError(f"{str(root / 'dataset.json')!r} {problem}")
 
 
 def read_lines(root: Path) -> tuple[list[bytes], bool]:
-    """Return the lines of samples.jsonl, each checked, and whether the last one is whole."""
+    """Return the checked lines of samples.jsonl, and whether the last one is complete."""
     path = root / "samples.jsonl"
     raw = read_bytes(path, at_most=_MAX_LINES_BYTES) if path.exists() else b""
     *whole, torn = raw.split(b"\n")
@@ -115,7 +109,7 @@ def read_lines(root: Path) -> tuple[list[bytes], bool]:
 
 
 def _is_line(line: dict[str, Any]) -> bool:
-    """Whether a line of samples.jsonl has what is asked of it later; index and maps name files."""
+    """Whether a line of samples.jsonl has valid entries; index and maps become file names."""
     index, accepted, maps = line["index"], line["accepted"], line.get("maps", {})
     return (
         type(line["seed"]) is int
@@ -128,13 +122,13 @@ def _is_line(line: dict[str, Any]) -> bool:
 
 
 def check_place(root: Path) -> None:
-    """Refuse links at the top of a dataset's folder, through which files outside would be read, changed or deleted."""
+    """Reject links in a data set's folder, through which other files would be read, changed or deleted."""
     if root.is_dir():
         reject_symlinks(*sorted(root.iterdir()))
 
 
 def repair(root: Path) -> list[bytes]:
-    """Bring the folder of a killed process in order: no torn line, no line without its sample, no leftover file."""
+    """Repair the folder of a killed process: delete temporary files, incomplete lines, and lines without a sample."""
     for leftover in [*root.glob("*.tmp"), *root.glob("*/*.tmp")]:
         if _LEFTOVER.fullmatch(leftover.name):
             leftover.unlink()
@@ -149,17 +143,17 @@ def repair(root: Path) -> list[bytes]:
             recorded.add(files[0])
         kept.append(raw)
     if len(kept) < len(lines):
-        logger.warning("%d samples of %s are missing or damaged and are made anew", len(lines) - len(kept), root)
+        logger.warning("%d samples of %s are missing or damaged and are made again", len(lines) - len(kept), root)
     if len(kept) < len(lines) or not whole:
         replace_file(root / "samples.jsonl", lambda stream: stream.write(b"".join(line + b"\n" for line in kept)))
-    for unrecorded in set(root.glob("samples/*.npy")) - recorded:  # written, but the process was killed before its line
+    for unrecorded in set(root.glob("samples/*.npy")) - recorded:  # the process was killed before it wrote the line
         if _SAMPLE.fullmatch(unrecorded.name):
             unrecorded.unlink()
     return kept
 
 
 def _is_sample(path: Path) -> bool:
-    """Whether a whole array lies there (by its header and its size; the values are not read)."""
+    """Whether the file is a complete array, by its header and size; the values are not read."""
     reject_symlinks(path)
     try:
         return path.is_file() and np.load(path, mmap_mode="r", allow_pickle=False).size > 0

@@ -1,4 +1,4 @@
-"""Many images in one .npy file, mapped into memory: the system reads those that are used, and may drop them again."""
+"""Many images in one .npy file that is mapped into memory; the operating system reads the images that are used."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mcrpy_diffusion.io.untrusted import open_regular, reject_symlinks
 
 
 def write_images(path: Path, images: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Write images (I, J) of one type, one after the other, as an array of the shape (N, I, J)."""
+    """Write images (I, J) of one type as an array of the shape (N, I, J), without holding all in memory."""
 
     def write(stream: BinaryIO) -> None:
         header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
@@ -27,21 +27,15 @@ def write_images(path: Path, images: Iterable[np.ndarray], *, shape: tuple[int, 
 
 
 def map_images(path: Path) -> np.ndarray:
-    """Return the images (N, I, J) of a file as a read-only memory map.
-
-    Raises
-    ------
-    InputError
-        If the file is truncated or holds anything else.
-    """
+    """Return the images (N, I, J) of a file as a read-only memory map; raise InputError if it is damaged."""
     reject_symlinks(path)
     try:
         open_regular(path).close()
         images = npy_format.open_memmap(path, mode="r")
+        if images.ndim != 3 or images.dtype.kind not in "biuf":
+            raise ValueError("not images")
     except InputError:
         raise
-    except Exception as error:  # broken files raise many kinds
+    except Exception as error:  # damaged files raise many kinds
         raise InputError(f"{str(path)!r} is damaged; delete it, and it will be written again") from error
-    if images.ndim != 3 or images.dtype.kind not in "biuf":
-        raise InputError(f"{str(path)!r} is damaged; delete it, and it will be written again")
     return images

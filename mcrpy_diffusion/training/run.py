@@ -128,7 +128,7 @@ class TrainingRun:
         """Draw images x_0, noise, times, which images are given an estimate, and conditions of the batch."""
         settings = self.info.settings
         chosen = torch.randint(int(self.images.shape[0]), (settings.batch_size,), generator=generator)
-        x_0 = torch.as_tensor(encode(torch.from_numpy(self.images[chosen.numpy()]), self.info.n_phases))
+        x_0 = encode(torch.from_numpy(self.images[chosen.numpy()]), self.info.n_phases)
         if settings.augmentation:
             x_0 = augment(x_0, periodic=self.info.periodic, isotropic=self.info.isotropic, generator=generator)
         first = min_timestep(settings, self.schedule)

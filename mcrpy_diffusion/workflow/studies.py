@@ -190,7 +190,7 @@ def likelihood(
     if n_images < 1 or not (n_terms is None or 2 <= n_terms <= total):
         raise InputError(f"n_images must be at least 1 and n_terms between 2 and {total}, got {n_images} and {n_terms}")
     images = originals_for(model, structures, seed=seed)[:n_images]
-    x_0 = torch.as_tensor(encode(torch.from_numpy(images), model.info.n_phases)).to(model.device)
+    x_0 = encode(torch.from_numpy(images), model.info.n_phases).to(model.device)
     fractions = None
     if model.info.conditions:
         fractions = torch.from_numpy(volume_fractions(images, model.info.n_phases))
