@@ -302,7 +302,7 @@ def _change_the_info(folder, **changes):
         (lambda folder: (folder / "samples" / "000002.npy").unlink(), "samples/000002.npy is missing"),
         (
             lambda folder: (folder / "samples" / "000002.npy").write_bytes(b""),
-            "samples/000002.npy is not a valid sample",
+            "000002.npy is not a valid sample",
         ),
         (
             lambda folder: (folder / "samples" / "000009.npy").write_bytes(b""),
