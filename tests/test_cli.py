@@ -69,7 +69,7 @@ def test_a_data_set_carries_where_it_comes_from_and_can_be_verified(tmp_path, ca
     assert "30 of 30" in (dataset / "generate.log").read_text()
     capsys.readouterr()
     assert command("generate", "--verify", dataset) == 0
-    assert "30 structures of 30 seeds are as recorded" in capsys.readouterr().out
+    assert "30 structures of 30 seeds agree with the record" in capsys.readouterr().out
     (dataset / "samples" / "000007.npy").unlink()
     assert command("generate", "--verify", dataset) == 2
     said = capsys.readouterr()

@@ -218,7 +218,7 @@ def test_crops_of_a_folder_of_images(tmp_path):
     assert dataset.load().shape == (20, 12, 14)
     with pytest.raises(InputError, match="smaller than the extent"):
         generate_from_images([str(tmp_path / "images")], {}, tmp_path / "none")
-    with pytest.raises(InputError, match="allow a single crop"):
+    with pytest.raises(InputError, match="at least 2 crop positions, got 1"):
         generate_from_images([str(tmp_path / "images" / "0.npy")], extent, tmp_path / "one")
     assert not (tmp_path / "none").exists()
     assert not (tmp_path / "one").exists()

@@ -1,4 +1,4 @@
-"""A data set from its creation to its completion, with log file and progress bar."""
+"""Creation, filling and completion of a data set, with log file and progress bar."""
 
 from __future__ import annotations
 
@@ -32,15 +32,14 @@ def complete(
 
     Parameters
     ----------
-    folder : path
-    recipe, settings, reference_sha256
+    folder, recipe, settings, reference_sha256
         As in `Dataset.create_or_resume`; the recipe has `n_training_samples`.
     make : callable
         Called with the data set, the log file and the progress bar, unless the data set is complete.
     packages : tuple of str
         Packages whose versions are recorded.
     log_path : path, optional
-        By default, generate.log in the folder, which receives the package's log too.
+        By default generate.log in the folder, which then also receives the package's log.
     """
     with Dataset.create_or_resume(
         folder,
@@ -60,13 +59,13 @@ def complete(
 
 
 def show_counts(bar: Progress) -> Callable[[int, int], None]:
-    """Return a function that shows the numbers of accepted and rejected samples."""
+    """Return a callback that shows the numbers of accepted and rejected samples."""
     return lambda accepted, rejected: bar.update(accepted - bar.done, accepted=accepted, rejected=rejected)
 
 
 @contextlib.contextmanager
 def _log_file(folder: Path, log_path: str | os.PathLike[str] | None) -> Iterator[Path]:
-    """Return the file for what workers print; without one, log to a file of the folder."""
+    """Yield the file for the output of workers; by default a file in the folder that also receives the log."""
     if log_path is not None:
         yield Path(log_path)
         return

@@ -1,4 +1,4 @@
-"""Data sets of training structures from references: crops, or MCRpy's descriptor-based reconstructions."""
+"""Training structures from references: crops, or MCRpy's descriptor-based reconstructions."""
 
 from __future__ import annotations
 
@@ -36,14 +36,13 @@ def generate(
         As `resolve` returns them.
     reference : Reference
     folder : path
-        The data set's folder.
+        Folder of the data set.
     n_jobs : int
-        Worker processes; -1: one per core.
+        Worker processes, as in joblib: -1 is one per core, -2 one less.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers are used instead of processes of this machine.
     log_path : path, optional
-        Receives what MCRpy prints. By default that and a line of progress a minute go to generate.log in the data
-        set's folder.
+        Receives the output of MCRpy. By default it is generate.log in the folder, with a line of progress per minute.
 
     Returns
     -------
@@ -53,8 +52,8 @@ def generate(
     Raises
     ------
     InputError
-        If the folder holds samples of another recipe or is in use, no scheduler answers, or too few samples pass the
-        check.
+        If the folder contains samples of another recipe or is in use, no scheduler answers, or the acceptance rate is
+        significantly below 5 %.
     """
     n = settings.n_training_samples
     if n is None:
@@ -98,16 +97,16 @@ def _add_crops(dataset: Dataset, settings: GenerationSettings, reference: Refere
 
 
 def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folder: str | os.PathLike[str]) -> Path:
-    """Make training structures that are crops of many images; each crop once if there are no more.
+    """Make a data set of crops of many images; all positions once if there are no more than requested.
 
     Parameters
     ----------
     paths : sequence of str
-        Files and folders, as `data.image_stack.read_images` takes them.
+        Files and folders, as in `data.image_stack.read_images`.
     options : mapping
         Fields of `GenerationSettings` that differ from the defaults.
     folder : path
-        The data set's folder.
+        Folder of the data set.
 
     Raises
     ------
@@ -118,19 +117,15 @@ def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folde
     settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
     n = MicrographSplit.of(reference.images, settings).n_positions
     if n < 2:
-        raise InputError("the images allow a single crop; give more of them, larger ones, or a smaller extent")
+        raise InputError(
+            "images must have at least 2 crop positions, got 1; give more, larger ones or a smaller extent"
+        )
     settings = settings.replace(n_training_samples=min(n, settings.n_training_samples or N_CROPS))
     return generate(settings, reference, folder)
 
 
 def verify(folder: str | os.PathLike[str]) -> str:
-    """Check a data set, as `data.dataset_check.verify` does, and return a line about its contents.
-
-    Raises
-    ------
-    InputError
-        If it is incomplete or damaged.
-    """
+    """Check a data set by `data.dataset_check.verify`, and return one line about its contents."""
     dataset = dataset_check.verify(folder)
     rejected = "".join(f", {reason} {n}" for reason, n in dataset.counts().items() if reason != ACCEPTED)
-    return f"{folder}: {dataset.n_accepted} structures of {dataset.n_tried} seeds are as recorded{rejected}"
+    return f"{folder}: {dataset.n_accepted} structures of {dataset.n_tried} seeds agree with the record{rejected}"

@@ -1,4 +1,4 @@
-"""Data sets of the named materials: from a generator of their own, or by reconstruction of a reference image."""
+"""Training structures of named materials, by their own generator or by reconstruction of a reference image."""
 
 from __future__ import annotations
 
@@ -39,18 +39,14 @@ def generate_material(
     options : mapping
         Fields of the material's settings that differ from its defaults; `n_training_samples`, `seed` and `isotropic`
         as in `GenerationSettings`.
-    folder : path
-        The data set's folder.
+    folder, n_jobs, scheduler
+        As in `generate.generate`.
     reference : Reference, optional
         Replaces the built-in image of a material that MCRpy reconstructs.
     paper_recipe : bool
-        Use the paper's descriptors and optimizer instead of the faster equivalent.
+        Whether to use the paper's descriptors and optimizer instead of the faster equivalent.
     grain_ids : bool
-        For alloy: also write the map of grains of each sample, to the folder grain_ids.
-    n_jobs : int
-        Worker processes; -1: one per core.
-    scheduler : str, optional
-        As in `generate`.
+        For alloy: whether to write the map of grains of each sample to the folder grain_ids.
 
     Returns
     -------
@@ -60,14 +56,14 @@ def generate_material(
     Raises
     ------
     InputError
-        If there is no such material, an option does not belong to it, or its structures cannot be made.
+        If the material is unknown, an option does not belong to it, or its structures cannot be made.
     """
     recipes.check_material(material)
     if grain_ids and material != "alloy":
         raise InputError(f"material must be alloy with --grain_ids, got {material!r}")
     if material in recipes.DIRECT:
         if reference is not None:
-            raise InputError(f"the material {material} is made without a reference; omit the micrograph")
+            raise InputError(f"the material {material} has its own generator; omit the micrograph")
         general = {k: options[k] for k in ("n_training_samples", "seed", "isotropic") if k in options}
         own = recipes.DIRECT[material]().replace(**{k: v for k, v in options.items() if k not in general})
         settings = GenerationSettings().replace(**general)
@@ -90,7 +86,7 @@ def _generate_directly(
     scheduler: str | None,
 ) -> Path:
     """Make structures by a generator that needs no reference."""
-    source.check_settings(draw_seed(general.seed, 0, 0))  # impossible settings leave no folder
+    source.check_settings(draw_seed(general.seed, 0, 0))  # invalid settings create no folder
     n = general.n_training_samples or N_CROPS
 
     def make(dataset: Dataset, log_file: Path, bar: Progress) -> None:

@@ -1,14 +1,14 @@
-"""The named materials: their generators and settings.
+"""Generators and settings of the named materials.
 
-Alloy and fibre composite come straight from their generators. Carbonate, ceramics, PMMA and copolymer are MCRpy's
-reconstructions of a reference image. The paper's recipe for the first three is the differentiable two-point
-correlation (`Correlations`), truncated Newton and the RMS loss. The default is the same statistic by Fourier transform
-(`FFTCorrelations`) with L-BFGS-B: a step takes a fiftieth of the time, and the optimisation converges more closely.
+Alloy and fibre composite have their own generators. Carbonate, ceramics, PMMA and copolymer are MCRpy's reconstructions
+of a reference image. For the first three, the paper uses the differentiable two-point correlation (`Correlations`), the
+truncated Newton method and the RMS loss. The default here is the same statistic by Fourier transform
+(`FFTCorrelations`) with L-BFGS-B, which takes a fiftieth of the time per step and converges more closely.
 
-PMMA has few particles. S2 over the whole window fixes them all, so that every structure is a copy: it is held to a
-quarter of the extent. There alone it leaves grey pixels, which rounding moves by more than the particles' share; the
-volume fraction, held as well, makes the structure black and white, because S2(0) is the mean of x^2 and the volume
-fraction that of x.
+PMMA has few particles. S2 over the whole window would determine all their positions, and each structure would be a
+copy; S2 is therefore matched up to a quarter of the extent. This alone leaves grey pixels, and their rounding changes
+the volume fraction by more than the particles' share. Matching the volume fraction as well makes the structure binary:
+S2(0) is the mean of x^2, the volume fraction is the mean of x.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _FEW_PARTICLES = {
     "max_iter": 500,
 }
 _GRAM = {"descriptor_types": ("GramMatrices",), "optimizer_type": "LBFGSB", "loss_type": "MSE", "max_iter": 500}
-# What the checks must allow: the lineal path of a few particles is far off for each structure alone, and Gram matrices
-# do not hold the volume fraction closely.
+# A single structure with few particles has a large error of the lineal path, and Gram matrices do not determine the
+# volume fraction accurately.
 _TOLERANCES: dict[str, dict[str, float]] = {
     "pmma": {
         "volume_fraction_tolerance": 0.003,
@@ -56,16 +56,16 @@ def check_material(material: str) -> None:
 
 
 def descriptor_settings(material: str, options: Mapping[str, Any], *, paper_recipe: bool) -> GenerationSettings:
-    """Return the settings for MCRpy's reconstruction of a named material; options given go first.
+    """Return the settings for MCRpy's reconstruction of a named material; `options` take precedence.
 
     Raises
     ------
     InputError
-        If an option is not one of these settings.
+        If an option is unknown.
     """
     few = material == "pmma"
     named = _GRAM if material == "copolymer" else _PAPER if paper_recipe else _FEW_PARTICLES if few else _FAST
-    if "descriptor_types" in options:  # weights are those of other descriptors
+    if "descriptor_types" in options:  # the weights belong to other descriptors
         named = {key: value for key, value in named.items() if key != "descriptor_weights"}
     settings = GenerationSettings(training_data="descriptors").replace(
         **{**named, **_TOLERANCES.get(material, {}), **options}
@@ -78,8 +78,8 @@ def descriptor_settings(material: str, options: Mapping[str, Any], *, paper_reci
 def built_in_reference(material: str, extent: tuple[int, int]) -> Micrograph:
     """Return the built-in reference image, at least 256 x 256 and the extent.
 
-    PMMA's is as large as the structures (at least 64 x 64): a structure cannot have the S2 of few particles in a larger
-    window, because its S2 over all shifts has the mean phi^2.
+    PMMA's has the size of the structures (at least 64 x 64): a structure cannot have the S2 of few particles in a
+    larger window, because the mean of its periodic S2 is phi^2.
     """
     smallest = SMALLEST_EXTENT if material == "pmma" else REFERENCE_EXTENT
     size = [max(smallest, length) for length in extent]
@@ -89,14 +89,7 @@ def built_in_reference(material: str, extent: tuple[int, int]) -> Micrograph:
 
 @dataclass(frozen=True)
 class DirectSource:
-    """Samples of a generator that needs no reference, for `engine.fill`.
-
-    Attributes
-    ----------
-    settings : AlloySettings or FibreSettings
-    with_grain_ids : bool
-        For alloy: keep the map of grains beside the phases.
-    """
+    """Samples of a generator without a reference (a `samples.Source`); optionally with the map of an alloy's grains."""
 
     settings: AlloySettings | FibreSettings
     with_grain_ids: bool = False
@@ -105,7 +98,7 @@ class DirectSource:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """One thread each."""
+        """One thread per worker."""
         return ONE_THREAD
 
     def start(self) -> Maker:
@@ -113,11 +106,11 @@ class DirectSource:
         return self._make
 
     def advice(self, reason: str) -> str:
-        """Return a remedy if most seeds are rejected."""
+        """Return a remedy for frequent rejection."""
         return "a smaller volume fraction, gap or size"
 
     def check_settings(self, seed: int) -> None:
-        """Make one structure, so that settings that cannot work raise their InputError at once."""
+        """Make one structure; raise InputError if the settings cannot be met."""
         self._structure(seed)
 
     def _make(self, index: int, seed: int) -> Sample:

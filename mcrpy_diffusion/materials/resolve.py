@@ -1,4 +1,4 @@
-"""The settings that a reference requires, and the recipe that a data set's record keeps of them."""
+"""Settings for a reference, and the recipe that a data set records."""
 
 from __future__ import annotations
 
@@ -27,19 +27,20 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
     """Replace `auto` and missing values by the settings for a reference.
 
     Training data are crops if each micrograph is large enough for a held-out part, else MCRpy's reconstructions. Crops
-    of a micrograph are not periodic, so network and statistics are not periodic either.
+    are not periodic, so neither are network and statistics.
 
     Raises
     ------
     InputError
-        If a micrograph is smaller than the extent, or the training data are impossible with this reference.
+        If a micrograph is smaller than the extent, or the reference does not allow the training data.
     """
     kind = settings.training_data
     for m in reference.micrographs:
         if any(size < extent for size, extent in zip(m.phases.shape, settings.extent, strict=True)):
             raise InputError(
-                f"{m.path} is {m.phases.shape[0]} x {m.phases.shape[1]} pixels, smaller than the extent "
-                f"{settings.extent_x} x {settings.extent_y}; give a larger image or a smaller --extent_x and --extent_y"
+                f"{m.path} must not be smaller than the extent {settings.extent_x} x {settings.extent_y}, got "
+                f"{m.phases.shape[0]} x {m.phases.shape[1]} pixels; give a larger image or a smaller --extent_x and "
+                "--extent_y"
             )
     if not reference.micrographs:
         if kind == "crops":
@@ -63,7 +64,7 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
 
 
 def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]:
-    """Return all that determines the samples, without the settings that their kind does not use."""
+    """Return everything that determines the samples, without unused settings."""
     values = settings.to_dict()
     if settings.training_data == "crops":
         values = {key: value for key, value in values.items() if key in _SETTINGS_OF_CROPS}

@@ -1,4 +1,4 @@
-"""Where the references of training data come from, and their licences, recognised by their hashes."""
+"""Origin and licence of the references of training data, recognised by their hashes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MICROGRAPHS = {
 
 @dataclass(frozen=True)
 class Source:
-    """What training data come from, and the licence of what is made of it; the material of a built-in reference."""
+    """Origin of training data, licence of derived works, and the material of a built-in reference."""
 
     text: str
     licence: str
@@ -41,13 +41,7 @@ class Source:
 
 
 def find_source(recipe: Mapping[str, Any]) -> Source | None:
-    """Recognise the source of training data by their recipe; None where it is not known.
-
-    Parameters
-    ----------
-    recipe : mapping
-        Of a data set: `training_data` and `material`, or `reference_sha256`.
-    """
+    """Return the source of training data, recognised by the recipe of the data set; None if unknown."""
     material = recipe.get("material")
     if recipe.get("training_data") == "recipe" and material in recipes.DIRECT:
         return Source(f"this package's generator of the material {material}", APACHE)
