@@ -79,7 +79,7 @@ def test_a_material_needs_no_file(tmp_path: Path) -> None:
     ("source", "said"),
     [
         ([], "got no file"),
-        (np.zeros((4, 4, 4)), "'micrograph' has three axes"),
+        (np.zeros((4, 4, 4)), "'micrograph' must have two axes, got three"),
         (np.full((64, 64), np.nan), "'micrograph'"),
         (np.array([["a"]]), "'micrograph' must hold integers"),
         ({}, "'characterization' holds no 'settings'"),

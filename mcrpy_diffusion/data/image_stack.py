@@ -1,7 +1,7 @@
-"""Reading many images at once: folders, multi-page TIFF, .npy and .npz stacks, as micrographs of one material.
+"""Reading many images as micrographs of one material: folders, multi-page TIFF, .npy and .npz stacks.
 
-What one image alone cannot say is decided for all together: the phases that occur, and Otsu's threshold. An image
-without any particle then stays empty, instead of being cut at its own noise.
+Phases and Otsu's threshold are determined from all images together. An image without particles then remains empty,
+instead of being thresholded within its noise.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from mcrpy_diffusion.data.micrograph import (
     MAX_PIXELS,
     SUFFIXES,
     Micrograph,
+    few_levels,
     hash_phases,
     otsu_threshold,
+    scale_grey,
 )
 from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.npy_files import Budget, archive_members, read_npy
@@ -32,10 +34,9 @@ from mcrpy_diffusion.io.untrusted import open_regular
 logger = logging.getLogger(__name__)
 
 MAX_TOTAL_BYTES = 2**32
-"""Images of more than this are rejected together, before the one that exceeds the limit is unpacked."""
+"""Limit of all images together, checked before an image is unpacked."""
 
 _BYTES_PER_PIXEL = {"F": 4, "I": 4, "I;16": 2, "I;16B": 2, "I;16L": 2, "I;16N": 2}  # of Pillow's modes; others: 1
-_WHITE = {"uint8": 255.0, "uint16": 65535.0}
 
 
 def read_images(
@@ -46,34 +47,34 @@ def read_images(
     Parameters
     ----------
     paths : sequence of paths
-        Files (.npy, .npz, .png, .tif, .tiff, .jpg, .jpeg) or folders, which are searched with all folders in them. A
-        page of a TIFF file, an array of an .npz file, and a plane (n, :, :) of a stack (N, I, J) is one image.
-    grey_values : bool
-        Keep grey values, scaled to [0, 1] in the same way for all.
-    use_multiphase : bool
-        Allow more than two phases.
+        Files (.npy, .npz, .png, .tif, .tiff, .jpg, .jpeg), or folders that are searched recursively in the order of
+        file names. Each page of a TIFF file, array of an .npz file, and plane of a stack (N, I, J) is one image.
+    grey_values, use_multiphase : bool
+        As in `read_micrograph`; grey values are scaled by a common range.
 
     Returns
     -------
     list of Micrograph
-        Folders in the order of their files' names; all with the same number of phases.
+        All with the same number of phases.
 
     Raises
     ------
     InputError
-        If there is no image, one cannot be read, or they do not fit together.
+        If there is no image, one cannot be read, or they are inconsistent.
     """
     if grey_values and use_multiphase:
-        raise InputError("give grey_values or use_multiphase, not both")
+        raise InputError("grey_values and use_multiphase cannot both be given")
     budget = Budget("images", MAX_TOTAL_BYTES)
     named = [each for file in _files(paths) for each in _read(file, budget)]
     for name, values in named:
         _check(name, values)
     images = [values for _, values in named]
     threshold = None
-    levels = _few_levels(images)
+    levels = few_levels(images)
+    if levels is not None and len(levels) < 2:
+        raise InputError(f"images must have at least two phases or grey levels, got only the value {levels[0]:g}")
     if grey_values:
-        arrays, n_phases = _grey(images), 0
+        arrays, n_phases = scale_grey(images, "images"), 0
     elif levels is not None and np.array_equal(levels, np.arange(len(levels))):
         arrays, n_phases = [values.astype(np.uint8) for values in images], len(levels)
     elif levels is not None and len(levels) == 2:
@@ -84,7 +85,7 @@ def read_images(
         )
     else:
         threshold = otsu_threshold(np.concatenate([values.ravel() for values in images]))
-        logger.info("%d grey images: Otsu's threshold of all is %.6g, phase 1 is above it", len(images), threshold)
+        logger.info("%d grey images with the common Otsu threshold %.6g; phase 1 is above it", len(images), threshold)
         arrays, n_phases = [(values > threshold).astype(np.uint8) for values in images], 2
     if n_phases > 2 and not use_multiphase:
         raise InputError(f"without --use_multiphase, images must have 2 phases, got {n_phases}")
@@ -105,7 +106,7 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> Iterator[Path]:
 
 
 def _read(file: Path, budget: Budget) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield (name, values) of every image of a file."""
+    """Yield name and values of each image of a file."""
     suffix = file.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{str(file)!r} must have one of the suffixes {', '.join(SUFFIXES)}, got {suffix!r}")
@@ -124,7 +125,7 @@ def _pages(file: Path, suffix: str, budget: Budget) -> Iterator[np.ndarray]:
     from PIL import Image, ImageSequence
 
     with warnings.catch_warnings(), open_regular(file) as stream:
-        warnings.simplefilter("ignore")  # Pillow's on size: ours is an error
+        warnings.simplefilter("ignore")  # Pillow warns of large images, which are an error here
         with Image.open(stream, formats=(IMAGE_FORMATS[suffix],)) as image:
             for page in ImageSequence.Iterator(image):
                 shape = (page.height, page.width)
@@ -134,7 +135,7 @@ def _pages(file: Path, suffix: str, budget: Budget) -> Iterator[np.ndarray]:
 
 
 def _values(page: Any) -> np.ndarray:
-    """Return grey values as they are, and colours as luminance (ITU-R BT.601)."""
+    """Return grey values, or the luminance (ITU-R BT.601) of colours."""
     if page.mode in ("1", "L", "F", "I") or page.mode.startswith("I;16"):
         values = np.array(page)
         return values.astype(values.dtype.newbyteorder("="))
@@ -165,33 +166,3 @@ def _check(name: str, values: np.ndarray) -> None:
         raise InputError(f"{name!r} must hold integers, bool or floats, got {values.dtype}")
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise InputError(f"{name!r} must hold finite values, got NaN or infinite ones")
-
-
-def _few_levels(images: list[np.ndarray]) -> np.ndarray | None:
-    """Return the sorted levels of all images, or None if there are more than `MAX_PHASES`.
-
-    Raises
-    ------
-    InputError
-        If there is only one.
-    """
-    levels = np.array([])
-    for values in images:
-        levels = np.union1d(levels, values)
-        if len(levels) > MAX_PHASES:
-            return None
-    if len(levels) < 2:
-        raise InputError(f"the images hold only the value {levels[0]:g}; at least two phases or grey levels are needed")
-    return levels
-
-
-def _grey(images: list[np.ndarray]) -> list[np.ndarray]:
-    """Scale to [0, 1]: 8 and 16 bits by their white, floats within [0, 1] not at all, others by their common range."""
-    whites = {_WHITE.get(values.dtype.name) for values in images}
-    low = min(float(values.min()) for values in images)
-    high = max(float(values.max()) for values in images)
-    if len(whites) == 1 and None not in whites and high >= MAX_PHASES:
-        low, high = 0.0, float(whites.pop() or 1)
-    elif low >= 0 and high <= 1:
-        low, high = 0.0, 1.0
-    return [((values.astype(np.float64) - low) / (high - low)).clip(0, 1).astype(np.float32) for values in images]

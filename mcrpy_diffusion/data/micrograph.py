@@ -1,6 +1,6 @@
-"""Reading a user's micrograph, from numpy arrays or images, into phases or grey values.
+"""Reading a micrograph from numpy arrays or image files, as phases or grey values.
 
-Files may come from anyone: pickled objects are rejected, and sizes are checked before memory is allocated.
+Files may be of unknown origin: pickled objects are rejected, and sizes are checked before memory is allocated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -26,16 +26,21 @@ from mcrpy_diffusion.io.untrusted import open_regular
 logger = logging.getLogger(__name__)
 
 MAX_PIXELS = 2**27
-"""Limit of an image (134 million pixels; Pillow's own limit is a little above)."""
+"""Limit of an image: 134 million pixels, slightly below Pillow's own limit."""
 MAX_PHASES = 10
-"""Images with more levels than this are grey images."""
+"""Images with more levels are grey images."""
 IMAGE_FORMATS = {".png": "PNG", ".tif": "TIFF", ".tiff": "TIFF", ".jpg": "JPEG", ".jpeg": "JPEG"}
 SUFFIXES = (".npy", ".npz", *IMAGE_FORMATS)
 
 _BLOCK_PIXELS = 2**20
-_N_BINS = 1024  # of Otsu's histogram, where there are more grey levels than that
-_MAX_VALUE = {"b": 1.0, "i": 2.0**53, "u": 2.0**53, "f": 1e300}  # float64 counts to 2^53; differences stay finite
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow's own conversion to grey
+_N_BINS = 1024  # maximum of Otsu's histogram
+_MAX_VALUE = {
+    "b": 1.0,
+    "i": 2.0**53,
+    "u": 2.0**53,
+    "f": 1e300,
+}  # exact integers and finite differences in float64
+_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow's conversion to grey
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,17 +50,16 @@ class Micrograph:
     Attributes
     ----------
     name : str
-        The file's name without its suffix.
+        File name without suffix.
     phases : (I, J)
         uint8 phases 0 .. n_phases - 1, or float32 grey values in [0, 1].
     n_phases : int
         Number of phases, 0 for grey values.
     threshold : float or None
-        Otsu's threshold in the file's own grey values (phase 1 is above it), where one was needed.
+        Otsu's threshold in the file's grey values if it was needed; phase 1 is above it.
     sha256 : str
-        Hash of the phases' shape, kind and values: equal for equal micrographs, whatever file they come from.
+        `hash_phases`, equal for equal micrographs in different files.
     path : str
-        The file.
     """
 
     name: str
@@ -69,29 +73,25 @@ class Micrograph:
 def read_micrograph(
     path: str | os.PathLike[str], *, grey_values: bool = False, use_multiphase: bool = False
 ) -> Micrograph:
-    """Read one micrograph.
+    """Read a micrograph.
 
-    Integers (or floats) with the levels 0 .. n - 1 and two-level masks are phases; in an image file, the lower of
-    exactly two grey levels is phase 0. Colours become luminance, transparency is ignored. An image with more grey
-    levels is thresholded by Otsu's method, unless `grey_values`, and the threshold is logged.
+    Integers (or floats) with the levels 0 .. n - 1 and two-level masks are phases. In an image file with exactly two
+    grey levels, the lower level is phase 0. Colours are converted to luminance, transparency is ignored. An image with
+    more grey levels is thresholded by Otsu's method, unless `grey_values`; the threshold is logged.
 
     Parameters
     ----------
     path : path of a .npy, .npz, .png, .tif, .tiff, .jpg or .jpeg file
-        A .npz file holds one array, or one named `phases`.
+        A .npz file contains one array, or one named `phases`.
     grey_values : bool
-        Keep grey values, scaled to [0, 1].
+        Whether to keep grey values, scaled to [0, 1].
     use_multiphase : bool
-        Allow more than two phases.
-
-    Returns
-    -------
-    Micrograph
+        Whether to allow more than two phases.
 
     Raises
     ------
     InputError
-        If the file cannot be used; the message is one line that says why and what is allowed.
+        If the file cannot be used.
     """
     file = Path(path)
     shown = repr(os.fspath(path))
@@ -112,22 +112,7 @@ def read_micrograph(
 def micrograph_from_array(
     values: np.ndarray, *, name: str = "micrograph", grey_values: bool = False, use_multiphase: bool = False
 ) -> Micrograph:
-    """Take a micrograph that is in memory, as a .npy file of it would be read by `read_micrograph`.
-
-    Parameters
-    ----------
-    values : (I, J)
-        Phases, or grey values.
-    name : str
-        First part of the names of results.
-    grey_values, use_multiphase : bool
-        See `read_micrograph`.
-
-    Raises
-    ------
-    InputError
-        If the array cannot be used.
-    """
+    """Return the micrograph of an array (I, J), as `read_micrograph` reads it from a .npy file; raises likewise."""
     values = np.asarray(values)
     check_type(values.dtype, repr(name))
     _check_shape(values.shape, repr(name))
@@ -142,18 +127,18 @@ def _micrograph(
     _check_values(values, shown)
     threshold = None
     if grey_values:
-        phases, n_phases = _scale_grey(values, shown), 0
+        (phases,), n_phases = scale_grey([values], shown), 0
     else:
         phases, n_phases, threshold = _to_phases(values, shown, is_image=is_image)
         if threshold is not None and use_multiphase:
             raise InputError(
-                f"{shown} is a grey image, but --use_multiphase needs phases 0 .. n - 1, {MAX_PHASES} at most; without "
-                "it, the image is thresholded"
+                f"with --use_multiphase, {shown} must have up to {MAX_PHASES} phases 0 .. n - 1, got grey values; "
+                "without it, the image is thresholded"
             )
         if n_phases > 2 and not use_multiphase:
-            raise InputError(f"{shown} has {n_phases} phases; more than 2 need --use_multiphase")
+            raise InputError(f"without --use_multiphase, {shown} must have 2 phases, got {n_phases}")
     if threshold is not None:
-        logger.info("%s is a grey image: Otsu's threshold is %.6g, phase 1 is above it", shown, threshold)
+        logger.info("%s is a grey image with Otsu's threshold %.6g; phase 1 is above it", shown, threshold)
     return Micrograph(name, phases, n_phases, threshold, hash_phases(phases), path)
 
 
@@ -166,22 +151,22 @@ def hash_phases(phases: np.ndarray) -> str:
 
 
 def otsu_threshold(values: np.ndarray) -> float:
-    r"""Return the grey value that best separates an image in two classes; the upper class lies above it.
+    r"""Return the grey value that best separates an image into two classes; the upper class is above it.
 
     Parameters
     ----------
     values : array of integers or floats
-        Finite grey values, at least two different ones.
+        Finite grey values with at least two levels.
 
     Returns
     -------
     float
-        In [min, max). Where a range of thresholds is equally good, its middle.
+        In [min, max); the middle of the optimal thresholds if there are several.
 
     Notes
     -----
-    The threshold maximises the variance between the classes, :math:`w_0 w_1 (\mu_1 - \mu_0)^2`. Integers with fewer
-    than 1024 levels between minimum and maximum are sorted exactly, others into 1024 bins.
+    The threshold maximises the variance between the classes, :math:`w_0 w_1 (\mu_1 - \mu_0)^2`. Integers with
+    a range below 1024 have one bin per value, other values 1024 bins.
 
     References
     ----------
@@ -201,13 +186,13 @@ def otsu_threshold(values: np.ndarray) -> float:
     mean_above = (moment[-1] - moment[:-1]) / ((1 - weight) * counts.sum())  # nor is the highest
     between = weight * (1 - weight) * (mean_above - mean_below) ** 2
     best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
-    last_below = (best[0] + best[-1]) / 2  # the bin; its upper edge is the threshold
+    last_below = (best[0] + best[-1]) / 2  # bin whose upper edge is the threshold
     threshold = low + last_below if exact else low + (high - low) * ((last_below + 1) / n_bins)
-    return float(min(threshold, np.nextafter(float(high), float(low))))  # rounding must not empty the upper class
+    return float(min(threshold, np.nextafter(float(high), float(low))))  # rounding must not leave the upper class empty
 
 
 def _row_blocks(values: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield an image in blocks of rows, so that large ones need no second large array."""
+    """Yield an image in blocks of rows, which limits the memory for temporary arrays."""
     n_rows = max(_BLOCK_PIXELS // values[:1].size, 1)
     return (values[start : start + n_rows] for start in range(0, len(values), n_rows))
 
@@ -231,21 +216,21 @@ def _check_file(file: Path, shown: str, suffix: str) -> None:
 
 def _check_values(values: np.ndarray, shown: str) -> None:
     if values.dtype.kind == "f" and not np.isfinite(values).all():
-        raise InputError(f"{shown} holds NaN or infinite values; all must be finite")
+        raise InputError(f"{shown} must hold finite values, got NaN or infinite ones")
     low, high = values.min(), values.max()
     if low == high:
-        raise InputError(f"{shown} holds only the value {low}; at least two phases or grey levels are needed")
+        raise InputError(f"{shown} must have at least two phases or grey levels, got only the value {low}")
     limit = _MAX_VALUE[values.dtype.kind]
     if max(-low.item(), high.item()) > limit:
         raise InputError(f"{shown} must hold values between -{limit:.3g} and {limit:.3g}, got {low} to {high}")
 
 
-# --- from values to phases or grey ---------------------------------------------------------------------------------
+# --- from values to phases or grey values --------------------------------------------------------------------------
 
 
 def _to_phases(values: np.ndarray, shown: str, *, is_image: bool) -> tuple[np.ndarray, int, float | None]:
-    """Return uint8 phases, their number, and Otsu's threshold if the values had to be thresholded."""
-    levels = _few_levels(values)
+    """Return uint8 phases, their number, and Otsu's threshold if it was needed."""
+    levels = few_levels([values])
     if levels is not None and np.array_equal(levels, np.arange(len(levels))):
         return values.astype(np.uint8), len(levels), None
     if levels is not None and len(levels) == 2 and (is_image or levels.tolist() in ([0, 255], [0, 65535])):
@@ -263,10 +248,10 @@ def _to_phases(values: np.ndarray, shown: str, *, is_image: bool) -> tuple[np.nd
     return phases, 2, threshold
 
 
-def _few_levels(values: np.ndarray) -> np.ndarray | None:
-    """Return the sorted levels, or None if there are more than `MAX_PHASES`; without sorting all pixels."""
-    found: np.ndarray = np.unique(values[:1])
-    for rows in _row_blocks(values):
+def few_levels(images: Sequence[np.ndarray]) -> np.ndarray | None:
+    """Return the sorted levels of all images, or None if there are more than `MAX_PHASES`."""
+    found: np.ndarray = np.unique(images[0][:1])
+    for rows in (block for values in images for block in _row_blocks(values)):
         if len(found) <= MAX_PHASES and not np.isin(rows, found).all():
             found = np.union1d(found, rows)
         if len(found) > MAX_PHASES:
@@ -274,21 +259,25 @@ def _few_levels(values: np.ndarray) -> np.ndarray | None:
     return found
 
 
-def _scale_grey(values: np.ndarray, shown: str) -> np.ndarray:
-    """Scale to [0, 1]: 8 and 16 bits by their white, floats in [0, 1] as they are, phases and others by their range."""
-    white = {"uint8": 255, "uint16": 65535}.get(values.dtype.name)
-    low, high = values.min().item(), values.max().item()
-    levels = _few_levels(values)
-    if white is not None and (levels is None or high >= MAX_PHASES):
+def scale_grey(images: Sequence[np.ndarray], shown: str) -> list[np.ndarray]:
+    """Scale images by a common range to float32 in [0, 1].
+
+    The range is 0 to white for 8 and 16 bits, 0 to 1 if it includes all values, else the range of the values.
+    """
+    low, high = min(v.min().item() for v in images), max(v.max().item() for v in images)
+    whites = {{"uint8": 255, "uint16": 65535}.get(values.dtype.name) for values in images}
+    white = whites.pop() if len(whites) == 1 else None
+    if white is not None and high >= MAX_PHASES:
         low, high = 0, white
-    elif values.dtype.kind == "f" and low >= 0 and high <= 1:
+    elif low >= 0 and high <= 1:
         low, high = 0, 1
     else:
-        logger.info("%s: grey values %.6g .. %.6g become 0 .. 1", shown, low, high)
-    grey = np.empty(values.shape, dtype=np.float32)
-    for rows, out in zip(_row_blocks(values), _row_blocks(grey), strict=True):
-        out[:] = ((rows.astype(np.float64) - low) / (high - low)).clip(0, 1)
-    return grey
+        logger.info("%s: grey values %.6g .. %.6g are scaled to 0 .. 1", shown, low, high)
+    scaled = [np.empty(values.shape, dtype=np.float32) for values in images]
+    for values, grey in zip(images, scaled, strict=True):
+        for rows, out in zip(_row_blocks(values), _row_blocks(grey), strict=True):
+            out[:] = ((rows.astype(np.float64) - low) / (high - low)).clip(0, 1)
+    return scaled
 
 
 # --- files ---------------------------------------------------------------------------------------------------------
@@ -297,7 +286,7 @@ def _scale_grey(values: np.ndarray, shown: str) -> np.ndarray:
 def _check_shape(shape: tuple[int, ...], shown: str) -> None:
     size = " x ".join(map(str, shape))[:100]
     if len(shape) == 3:
-        raise InputError(f"{shown} has three axes ({size}), but 3D is not supported; give an image (I, J)")
+        raise InputError(f"{shown} must have two axes, got three ({size}); 3D is not supported by this function")
     if len(shape) != 2 or min(shape) < 1:
         raise InputError(f"{shown} must have two axes of at least one pixel, got {len(shape)} ({size})")
     if prod(shape) > MAX_PIXELS:
@@ -321,16 +310,16 @@ def _read_numpy(stream: io.BufferedReader, shown: str, suffix: str) -> np.ndarra
 
 
 def _read_image(stream: io.BufferedReader, shown: str, suffix: str) -> np.ndarray:
-    """Read an image file with Pillow; colours become luminance."""
+    """Read an image file with Pillow; colours are converted to luminance."""
     from PIL import Image
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's warnings of large images: ours is an error
+        warnings.simplefilter("ignore")  # Pillow warns of large images, which are an error here
         with Image.open(stream, formats=(IMAGE_FORMATS[suffix],)) as image:
             _check_shape((image.height, image.width), shown)
             n_frames = getattr(image, "n_frames", 1)
-            if n_frames != 1 and image.format in ("TIFF", "PNG"):  # phones hide a preview in their JPEGs
-                raise InputError(f"{shown} has {n_frames} pages, but 3D is not supported; give one image")
+            if n_frames != 1 and image.format in ("TIFF", "PNG"):  # JPEGs of phones contain a preview
+                raise InputError(f"{shown} must have one page, got {n_frames}; 3D is not supported by this function")
             image.load()
             return _luminance(image)
 

@@ -117,9 +117,7 @@ def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folde
     settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
     n = MicrographSplit.of(reference.images, settings).n_positions
     if n < 2:
-        raise InputError(
-            "images must have at least 2 crop positions, got 1; give more, larger ones or a smaller extent"
-        )
+        raise InputError("images must have at least 2 crop positions, got 1; give more images or a smaller extent")
     settings = settings.replace(n_training_samples=min(n, settings.n_training_samples or N_CROPS))
     return generate(settings, reference, folder)
 
