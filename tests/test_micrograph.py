@@ -154,7 +154,7 @@ def test_three_phases_need_use_multiphase(tmp_path):
     phases = np.arange(35).reshape(5, 7) % 3
     for file in (_save(tmp_path / "a.npy", phases), tmp_path / "a.png"):
         Image.fromarray(phases.astype(np.uint8)).save(tmp_path / "a.png")
-        _refused(file, "3 phases", "--use_multiphase")
+        _refused(file, "got 3", "--use_multiphase")
         read = read_micrograph(file, use_multiphase=True)
         assert (read.n_phases, read.threshold) == (3, None)
         np.testing.assert_array_equal(read.phases, phases)
@@ -501,6 +501,6 @@ def test_few_grey_levels_are_an_error(tmp_path):
 
 
 def test_a_grey_image_is_not_multiphase(tmp_path):
-    _refused(_save(tmp_path / "a.npy", _blobs(0, 1, 0.1)[0]), "grey image", "--use_multiphase", use_multiphase=True)
+    _refused(_save(tmp_path / "a.npy", _blobs(0, 1, 0.1)[0]), "grey values", "--use_multiphase", use_multiphase=True)
     with pytest.raises(InputError, match="both be given"):
         read_micrograph(tmp_path / "a.npy", use_multiphase=True, grey_values=True)
