@@ -1,6 +1,6 @@
-"""The stages as Python functions, the public names of `mcrpy_diffusion`.
+"""The stages as Python functions: the public names of `mcrpy_diffusion`.
 
-Settings are keyword arguments with the names of the commands' options; their defaults are those of the preset.
+Settings are keyword arguments with the names and defaults of the commands' options.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Source: TypeAlias = (
     "str | os.PathLike[str] | Sequence[str | os.PathLike[str]] | Micrograph | np.ndarray | Mapping[str, Any]"
 )
-"""Input for new structures: files of micrographs or of a characterization, or their contents."""
+"""Files of micrographs or of a characterization, or their contents."""
 
 
 def make_dataset(
@@ -51,12 +51,12 @@ def make_dataset(
     Parameters
     ----------
     source : path, sequence of paths, Micrograph, (I, J) array, or mapping
-        Image files, what `read_micrograph` returned, phases (or grey values) in memory; an MCRpy characterization as
-        a .pickle file or as `mcrpy.characterize` returned it, which stays as it is.
+        Image files, the result of `read_micrograph`, or an array of phases or grey values; or an MCRpy characterization
+        as a .pickle file or as `mcrpy.characterize` returns it. The source is not changed.
     folder : path
-        The data set's folder.
+        Folder of the data set.
     n_jobs : int
-        Worker processes; -1: one per core.
+        Worker processes; -1 is one per core.
     scheduler : str, optional
         Address of a Dask scheduler, whose workers are used instead.
     **settings
@@ -65,12 +65,12 @@ def make_dataset(
     Returns
     -------
     Dataset
-        Complete; `load()` gives all structures (N, I, J), `folder` where they lie.
+        Complete; `load()` returns all structures (N, I, J), `folder` is their folder.
 
     Raises
     ------
     InputError
-        If the source, a setting or the folder cannot be used, or too few structures pass their check.
+        If the source, a setting or the folder cannot be used, or the acceptance rate is significantly below 5 %.
     """
     reference = _reference(source, settings)
     resolved = resolve(GenerationSettings().replace(**settings), reference)
@@ -85,30 +85,28 @@ def make_material(
     scheduler: str | None = None,
     **settings: Any,
 ) -> Dataset:
-    """Make training structures of a named material without any file, or resume an interrupted call.
+    """Make training structures of a named material, without a micrograph, or resume an interrupted call.
 
     Parameters
     ----------
     material : str
         alloy, fibre, carbonate, ceramics, pmma or copolymer.
-    folder : path
-        The data set's folder.
-    n_jobs, scheduler
+    folder, n_jobs, scheduler
         As in `make_dataset`.
     **settings
-        Fields of the material's settings (`settings.AlloySettings`, `settings.FibreSettings`, else
+        Fields of the material's settings (`settings.AlloySettings`, `settings.FibreSettings`, otherwise
         `settings.GenerationSettings`), and `n_training_samples`, `seed`.
 
     Raises
     ------
     InputError
-        If there is no such material, or a setting does not belong to it.
+        If the material is unknown, or a setting does not belong to it.
     """
     return Dataset.open(generate_material(material, settings, folder, n_jobs=n_jobs, scheduler=scheduler))
 
 
 def held_out_structures(source: Source, n: int = 1000, **settings: Any) -> np.ndarray:
-    """Cut structures from the part of micrographs that `make_dataset` keeps from the training.
+    """Return random crops of the part of micrographs that `make_dataset` excludes from training.
 
     Parameters
     ----------
@@ -117,7 +115,7 @@ def held_out_structures(source: Source, n: int = 1000, **settings: Any) -> np.nd
     n : int
         Number of crops.
     **settings
-        As in `make_dataset`; they must be the same ones.
+        The same as for `make_dataset`.
 
     Returns
     -------
@@ -126,15 +124,15 @@ def held_out_structures(source: Source, n: int = 1000, **settings: Any) -> np.nd
     Raises
     ------
     InputError
-        If nothing is held out: the micrographs are too small, or the source is a characterization.
+        If nothing is held out, because the micrographs are too small or the source is a characterization.
     """
     reference = _reference(source, settings)
     resolved = resolve(GenerationSettings().replace(**settings), reference)
     found = MicrographSplit.of(reference.images, resolved).held_out_crops(n)
     if found is None:
         raise InputError(
-            f"{reference.name}: no part of it is held out; give micrographs that are large enough for crops, "
-            "and a held_out_fraction above 0"
+            f"{reference.name} has no held-out part; give micrographs that are large enough for crops, and a "
+            "held_out_fraction above 0"
         )
     return found
 
@@ -153,9 +151,9 @@ def train_model(
     Parameters
     ----------
     dataset : Dataset or path
-        What `make_dataset` returned, or its folder.
+        A data set or its folder.
     folder : path
-        Gets model.safetensors at the end, checkpoints and training_log.csv on the way.
+        Receives checkpoints and training_log.csv during the training, model.safetensors at the end.
     preset_name : str
         "quick", "small" or "paper".
     device : str, optional
@@ -168,12 +166,12 @@ def train_model(
     Returns
     -------
     Model
-        Ready to `sample`; `load_model` reads it from the folder again.
+        Ready to `sample`; `load_model` loads it again from the folder.
 
     Raises
     ------
     InputError
-        If a setting does not fit, or the folder holds a model of other settings or data.
+        If a setting is invalid, or the folder contains a model of other settings or data.
     """
     from mcrpy_diffusion.models.model import load_model
     from mcrpy_diffusion.training.train import read_dataset, train
@@ -184,7 +182,7 @@ def train_model(
 
 
 def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
-    """Return what the source holds, read and checked."""
+    """Read and check the source."""
     if isinstance(source, np.ndarray):
         source = micrograph_from_array(source, **phase_flags(settings))
     if isinstance(source, Micrograph):

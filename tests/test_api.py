@@ -48,7 +48,7 @@ def test_held_out_structures_do_not_overlap_training_structures(tmp_path: Path) 
 
 
 def test_a_small_micrograph_has_nothing_held_out() -> None:
-    with pytest.raises(InputError, match="no part of it is held out"):
+    with pytest.raises(InputError, match="no held-out part"):
         mcrpy_diffusion.held_out_structures(blobs()[:20, :20], **SMALL)
 
 

@@ -1,1 +1,1 @@
-"""Data: reading micrographs, the folder of training samples, the encoding of phases, and augmentation."""
+"""Data: micrographs, the data set of training structures, the encoding of phases, and augmentation."""

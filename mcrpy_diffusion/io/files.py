@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: written to a temporary name in the same folder, then renamed."""
+"""Atomic writing of files: to a temporary name in the same folder, which is then renamed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mcrpy_diffusion.errors import InputError
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], Any]) -> None:
-    """Call `write` with an open binary file and give it the name `path` once it is complete and on disk."""
+    """Call `write` with an open binary file, and rename it to `path` once it is complete and on disk."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
     try:
@@ -35,20 +35,14 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:
-    """Make a folder that can be written to.
-
-    Raises
-    ------
-    InputError
-        If a file is in the way or the folder cannot be written to.
-    """
+    """Create a folder if necessary; raise InputError if it cannot be written to."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise InputError(f"{path}: cannot write into this folder ({error.strerror}); give another one") from error
+        raise InputError(f"{path} must be a writable folder ({error.strerror}); give another one") from error
     return path
 
 

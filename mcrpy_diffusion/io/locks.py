@@ -16,9 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def lock_folder(folder: Path) -> FileLock:
-    """Lock a folder until `release`, or until this process ends, however it ends.
+    """Lock a folder until `release` or the end of this process.
 
-    On file systems without locks, a warning is logged instead.
+    On file systems without locks, a warning is logged.
 
     Raises
     ------

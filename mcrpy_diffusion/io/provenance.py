@@ -1,4 +1,4 @@
-"""Provenance: records of how files were made, and how they differ from what is asked for now."""
+"""Provenance: records of how files were made, and their differences from the current settings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,7 @@ from mcrpy_diffusion.io.untrusted import read_json
 
 
 def check_or_write_provenance(path: Path, provenance: Mapping[str, Any]) -> None:
-    """Write how the files beside a record were made; where the record exists, refuse anything that differs from it.
-
-    Raises
-    ------
-    InputError
-        As `read_provenance` and `check_same`.
-    """
+    """Write the provenance of the files in a folder, or raise InputError if the existing record differs from it."""
     if path.exists():
         check_same(read_provenance(path), json.loads(json.dumps(dict(provenance))), path)
     else:
@@ -29,13 +23,7 @@ def check_or_write_provenance(path: Path, provenance: Mapping[str, Any]) -> None
 
 
 def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a record.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or holds anything else.
-    """
+    """Read a record; raise InputError if the file is something else."""
     try:
         record = read_json(path)
     except InputError:
@@ -44,13 +32,13 @@ def read_provenance(path: str | os.PathLike[str]) -> dict[str, Any]:
         record = None
     if not isinstance(record, dict):
         raise InputError(
-            f"{os.fspath(path)}: not a record of how the files beside it were made; delete it and these files"
+            f"{os.fspath(path)} must be a record of how the files in its folder were made; delete it and these files"
         )
     return record
 
 
 def check_same(old: dict[str, Any], new: dict[str, Any], path: str | os.PathLike[str]) -> None:
-    """Raise InputError naming what differs."""
+    """Raise InputError with the differences, if there are any."""
     changed = differences(old, new)
     if changed:
         what = "; ".join(changed)
@@ -58,13 +46,13 @@ def check_same(old: dict[str, Any], new: dict[str, Any], path: str | os.PathLike
 
 
 def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Name what differs between two settings, as "key: old -> new"."""
+    """Return the differences of two dictionaries as "key: old -> new"."""
     keys = [k for k in {**old, **new} if old.get(k) != new.get(k)]
     return [f"{k}: {old.get(k)!r} -> {new.get(k)!r}" for k in keys]
 
 
 def package_versions(*names: str) -> dict[str, str]:
-    """Versions of installed packages, this one included; those that are missing are left out."""
+    """Return the versions of the installed packages, including this one."""
     found = {}
     for name in ("mcrpy_diffusion", *names):
         try:

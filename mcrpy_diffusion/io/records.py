@@ -1,4 +1,4 @@
-"""Typed records to JSON and back: the annotations of a dataclass are what is checked when one is read."""
+"""Typed records as JSON: the annotations of a dataclass are checked when a record is read."""
 
 from __future__ import annotations
 

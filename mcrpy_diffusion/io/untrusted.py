@@ -1,4 +1,4 @@
-"""Opening files of unknown origin: regular files of limited size, JSON, folders without links that lead elsewhere."""
+"""Reading files of unknown origin: regular files of limited size, JSON, folders without symbolic links."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any
 from mcrpy_diffusion.errors import InputError
 
 MAX_JSON_BYTES = 2**26
-_MAX_DEPTH = 50  # of JSON; what this package writes has 5
+_MAX_DEPTH = 50  # of JSON; files of this package have 5 levels
 
 
 def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
-    """Open a file for reading, but not a pipe or a device, which could keep a reader waiting forever.
+    """Open a regular file for reading; a pipe or a device could block forever.
 
     Raises
     ------
@@ -27,12 +27,12 @@ def open_regular(path: str | os.PathLike[str]) -> io.BufferedReader:
         If it cannot be opened.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
-        raise InputError(f"{os.fspath(path)!r} is not a regular file; give one")
+        raise InputError(f"{os.fspath(path)!r} must be a regular file")
     return open(path, "rb")
 
 
 def read_bytes(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) -> bytes:
-    """Read a whole file of limited size; raises as `open_regular`, and InputError for a larger file."""
+    """Read a file of limited size; raises as `open_regular`, and InputError for a larger file."""
     with open_regular(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > at_most:
@@ -46,7 +46,7 @@ def parse_json(raw: bytes | str) -> Any:
     Raises
     ------
     ValueError
-        If it is not JSON, a key is repeated (readers differ in which value they take), or it is nested too deeply.
+        If it is not JSON, a key is repeated (readers use different values), or it is nested too deeply.
     """
     try:
         value = json.loads(raw if isinstance(raw, str) else raw.decode("utf-8"), object_pairs_hook=_unique)
@@ -66,7 +66,7 @@ def read_json(path: str | os.PathLike[str], *, at_most: int = MAX_JSON_BYTES) ->
 
 
 def reject_symlinks(*paths: Path) -> None:
-    """Raise InputError where a path is a symbolic link, which could lead out of its folder, or a pipe or device."""
+    """Raise InputError if a path is a symbolic link, which could point outside its folder, or a pipe or device."""
     for path in paths:
         if path.is_symlink() or (path.exists() and not path.is_file() and not path.is_dir()):
             kind = "a link" if path.is_symlink() else "a pipe or a device"
@@ -81,6 +81,6 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in pairs:
         if key in values:
-            raise ValueError(f"the key {key[:100]!r} is repeated in it")
+            raise ValueError(f"the key {key[:100]!r} is repeated")
         values[key] = value
     return values

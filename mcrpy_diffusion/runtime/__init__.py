@@ -1,1 +1,1 @@
-"""Console, progress, memory, processes: what every stage needs of the machine."""
+"""Interface to the machine: console, progress, memory, processes."""

@@ -25,7 +25,7 @@ class CurrentStderr(logging.StreamHandler):
 
 @contextlib.contextmanager
 def messages_of(logger_name: str) -> Iterator[None]:
-    """Show the log messages of a module on stderr, such as the memory that a training needs."""
+    """Show the log messages of a module on stderr, for example the memory that a training needs."""
     with logged_by(CurrentStderr(), "%(message)s", logging.getLogger(logger_name)):
         yield
 
@@ -58,8 +58,8 @@ def run(function: Callable[[], int | None], *, stopped: str = CONTINUES) -> int:
     Returns
     -------
     int
-        0 done; 2 wrong input, an `InputError` or an `OSError` of a file (name, permissions, disk space); 130 stopped by
-        Ctrl-C. With 2 and 130 there is one line on stderr. Any other error is a bug and is raised.
+        0 done; 2 wrong input: an `InputError`, or an `OSError` of a file (name, permissions, disk space); 130 stopped
+        by Ctrl-C. For 2 and 130, one line is printed on stderr. Other errors are bugs and are raised.
     """
     try:
         return function() or DONE
@@ -83,6 +83,6 @@ def say_error(message: str) -> None:
 
 
 def printable(text: str) -> str:
-    """Escape control characters, which names and values in untrusted files can hold, and shorten long texts."""
+    """Escape control characters, which untrusted files can contain, and shorten long texts."""
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return shown if len(shown) <= MAX_MESSAGE else f"{shown[: MAX_MESSAGE // 2]} ... {shown[-MAX_MESSAGE // 2 :]}"

@@ -1,9 +1,9 @@
 """PyTorch and TensorFlow in one process: PyTorch must be loaded first.
 
-If TensorFlow is loaded first, two things fail (seen with torch 2.15 and tensorflow 2.21):
+If TensorFlow is loaded first, two problems occur (observed with torch 2.15 and tensorflow 2.21):
 
-- PyTorch finds no GPU ("CUDA initialization: Unexpected error from cudaGetDeviceCount()"), because it gets TensorFlow's
-  CUDA stubs.
+- PyTorch finds no GPU ("CUDA initialization: Unexpected error from cudaGetDeviceCount()"), because it loads
+  TensorFlow's CUDA stubs.
 - The process aborts when one of PyTorch's optimisers loads Triton ("LLVM ERROR: inconsistency in registered CommandLine
   options"), because both libraries contain LLVM.
 """

@@ -1,4 +1,4 @@
-"""Memory of a training: an estimate before it starts, and advice if there is too little."""
+"""Memory: an estimate for a training, the available memory, and advice if it is exceeded."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ COPIES_OF_THE_WEIGHTS = 5  # weights, gradients, two moments of Adam, moving ave
 
 
 def training_memory(network: nn.Module, image: tuple[int, ...], batch_size: int, *, bytes_per_number: int = 4) -> int:
-    """Bytes that training takes: the weights' copies, and what the backward pass needs of the forward pass.
+    """Return the memory of a training in bytes: copies of the weights, and tensors saved for the backward pass.
 
     Parameters
     ----------
     network : nn.Module
-        Called with (x, t, conditions); is not changed.
+        Called with (x, t, conditions); not changed.
     image : tuple of int
         Shape (C, I, J).
     batch_size : int
-        Images that go through the network at once.
+        Images per forward pass.
     bytes_per_number : int
-        4, or 2 where the network computes in bfloat16.
+        4, or 2 if the network computes in bfloat16.
 
     Notes
     -----
-    A copy of the network on PyTorch's meta device, which has shapes and no values, runs forward once; the tensors that
-    autograd saves are counted, each storage once. The libraries' own workspace comes on top.
+    A copy of the network on PyTorch's meta device, which has shapes without values, runs one forward pass. The tensors
+    that autograd saves are counted, each storage once. The workspace of libraries is not included.
     """
     import copy
 
@@ -58,7 +58,7 @@ def training_memory(network: nn.Module, image: tuple[int, ...], batch_size: int,
 
 
 def available_memory(device: torch.device) -> int:
-    """Bytes that are free on a graphics card, or that this process may still take of the machine's memory."""
+    """Return the free memory of a GPU, or the available memory of the machine, in bytes."""
     import torch
 
     if device.type == "cuda":
@@ -69,11 +69,9 @@ def available_memory(device: torch.device) -> int:
 
 
 def peak_memory() -> int:
-    """Bytes of the machine's memory that this process held at most since its program began.
+    """Return the peak memory of this process in bytes.
 
-    Notes
-    -----
-    On Linux that is VmHWM: `ru_maxrss` would begin with what the parent held when it started this process.
+    On Linux it is VmHWM: `ru_maxrss` starts from the memory of the parent process.
     """
     import psutil
 
@@ -85,13 +83,7 @@ def peak_memory() -> int:
 
 @contextlib.contextmanager
 def advice_when_out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
-    """Turn PyTorch's errors for too little memory into one line that says what helps.
-
-    Raises
-    ------
-    InputError
-        In place of torch.OutOfMemoryError, and of the RuntimeError of the CPU's allocator.
-    """
+    """Raise InputError with advice instead of torch.OutOfMemoryError and the RuntimeError of the CPU allocator."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -101,7 +93,7 @@ def advice_when_out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether PyTorch, or Python, says with this error that memory is short."""
+    """Whether an error of PyTorch or Python means that memory is exhausted."""
     import torch
 
     kinds: tuple[Any, ...] = (MemoryError, torch.OutOfMemoryError)

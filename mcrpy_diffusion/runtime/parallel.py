@@ -1,4 +1,4 @@
-"""Training in several processes, on one machine or many: started by torchrun, connected by Hugging Face Accelerate."""
+"""Training in several processes on one or more machines, started by torchrun, with Hugging Face Accelerate."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ if TYPE_CHECKING:
 
 
 def make_accelerator(device: str | None = None) -> Accelerator:
-    """Connect the processes that torchrun or `accelerate launch` started; a process started otherwise trains alone.
+    """Connect the processes started by torchrun or `accelerate launch`; any other process trains alone.
 
     Parameters
     ----------
     device : str, optional
-        "cuda" or "cpu"; by default "cuda" if a graphics card is present.
+        "cuda" or "cpu"; by default "cuda" if a GPU is present.
     """
     import torch
     from accelerate import Accelerator
 
     cpu = device == "cpu" or not torch.cuda.is_available()
-    return Accelerator(cpu=cpu, mixed_precision="no")  # the training chooses its precision itself
+    return Accelerator(cpu=cpu, mixed_precision="no")  # the training sets its precision itself
 
 
 def num_processes() -> int:
-    """Return how many processes train together, as torchrun and Accelerate say it in the environment."""
+    """Return the number of processes of the training, from the environment of torchrun and Accelerate."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -27,7 +27,7 @@ def as_lines() -> Iterator[None]:
 
 
 class Progress:
-    """A bar with rate and time left; use as a context manager.
+    """A bar with rate and remaining time, as a context manager.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class Progress:
         Number of units done before this run.
     unit : str
     silent : bool
-        Show and log nothing, for all processes except the main one.
+        Whether to show and log nothing, as in all processes except the main one.
     """
 
     def __init__(

@@ -1,22 +1,22 @@
-"""Tables of text: in columns for a console, or in Markdown."""
+"""Text tables: aligned columns for a console, or Markdown."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
 MISSING = "–"
-"""What stands in the cell of a value that was not measured."""
+"""Cell of a value that was not measured."""
 
 
 def number(value: float | None, pattern: str) -> str:
-    """Return a number in the form of `pattern`, such as "{:.2f}", or `MISSING` if it is None."""
+    """Return a number formatted by `pattern`, such as "{:.2f}", or `MISSING` if it is None."""
     return MISSING if value is None else pattern.format(value)
 
 
 def text_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, align: str = "<>", min_widths: Sequence[int] = ()
 ) -> str:
-    """Return a table in columns, with a line below the head.
+    """Return a table in aligned columns, with a rule below the head.
 
     Parameters
     ----------
@@ -24,14 +24,9 @@ def text_table(
     rows : iterable of sequences of str
         Each as long as `head`.
     align : str
-        "<" (left) or ">" (right) for each column; the last one holds for all further columns.
+        "<" (left) or ">" (right) for each column; the last one applies to all further columns.
     min_widths : sequence of int
-        Least width of the first columns, characters.
-
-    Returns
-    -------
-    str
-        Lines without blanks at their ends, and without the last line's end.
+        Minimum widths of the first columns in characters.
     """
     lines = [tuple(head), *map(tuple, rows)]
     least = (*min_widths, *[0] * len(head))
