@@ -34,7 +34,10 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
     root = Path(folder)
     check_place(root)
     info = read_info(root)
-    with _locked(root):
+    with contextlib.ExitStack() as stack:
+        if (root / LOCK_NAME).exists():
+            with contextlib.suppress(OSError):  # a read-only folder
+                stack.callback(lock_folder(root).release)
         lines, whole = read_lines(root)
         dataset = Dataset(root, info, lines, None)
         problems = [] if whole else ["the last line of samples.jsonl is incomplete"]
@@ -45,20 +48,6 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
         more = f", and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
         raise InputError(f"{str(root)!r}: {'; '.join(problems[:_MAX_LISTED])}{more}")
     return dataset
-
-
-@contextlib.contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Lock a folder against writing, if it has a lock file that this process may open."""
-    lock = None
-    if (root / LOCK_NAME).exists():
-        with contextlib.suppress(OSError):  # a read-only folder
-            lock = lock_folder(root)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            lock.release()
 
 
 def _inconsistencies(dataset: Dataset) -> list[str]:
@@ -105,19 +94,12 @@ def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
 
 
 def _unknown_files(dataset: Dataset) -> list[str]:
+    root = dataset.folder
     lines = [line for line in dataset.samples if line["accepted"]]
-    own = {
-        sample_path(dataset.folder, line["index"], name)
-        for line in lines
-        for name in ("samples", *line.get("maps", ()))
-    }
-    folders = {path.parent for path in own} | {dataset.folder / "samples"}
-    unknown = []
-    for path in sorted(
-        [*dataset.folder.iterdir(), *(file for each in folders if each.is_dir() for file in each.iterdir())]
-    ):
-        at_top = path.parent == dataset.folder
-        known = path.name in _OWN_FILES or _PACKED.fullmatch(path.name) or path.suffix == ".log" or path in folders
-        if not (known if at_top else path in own):
-            unknown.append(path.relative_to(dataset.folder).as_posix())
-    return unknown
+    own = {sample_path(root, line["index"], name) for line in lines for name in ("samples", *line.get("maps", ()))}
+    folders = {path.parent for path in own} | {root / "samples"}
+    unknown = [file for folder in folders if folder.is_dir() for file in folder.iterdir() if file not in own]
+    for path in root.iterdir():
+        if not (path.name in _OWN_FILES or _PACKED.fullmatch(path.name) or path.suffix == ".log" or path in folders):
+            unknown.append(path)
+    return [path.relative_to(root).as_posix() for path in sorted(unknown)]

@@ -86,11 +86,6 @@ class PendingSample:
     next_decision: int  # to accept or reject
     results: dict[int, Sample] = field(default_factory=dict)  # attempts without a decision
 
-    @property
-    def has_candidate(self) -> bool:
-        """Whether an attempt passed its own check."""
-        return any(not sample.reason for sample in self.results.values())
-
 
 class SampleQueue:
     """The samples that `fill` has to make; attempts at one sample are accepted or rejected in their order."""
@@ -141,7 +136,7 @@ class SampleQueue:
             attempt = next(a for a in range(MAX_DRAWS) if draw_seed(self._seed, index, a) not in self._tried)
             self._open[index] = PendingSample(attempt, attempt)
             yield index
-        while waiting := [index for index, state in self._open.items() if not state.has_candidate]:
+        while waiting := [i for i, state in self._open.items() if all(each.reason for each in state.results.values())]:
             ahead = {index: self._open[index].next_attempt - self._open[index].next_decision for index in waiting}
             index = min(waiting, key=ahead.__getitem__)
             if ahead[index] >= self._workers.n_tasks:
