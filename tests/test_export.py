@@ -23,7 +23,7 @@ from mcrpy_diffusion.evaluation.summary import summarise
 from mcrpy_diffusion.materials.recipes import built_in_reference, descriptor_settings
 from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.resolve import recipe, resolve
-from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_source
+from mcrpy_diffusion.materials.sources import MICROGRAPHS, find_origin
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, load_network, read_info, save_model
 from mcrpy_diffusion.models.model import load_model
@@ -219,7 +219,7 @@ def test_the_command_of_reconstructed_training_data_has_all_of_their_recipe(mate
     reference = Reference("m", 2, (image.sha256,), (image,))
     settings = resolve(settings, reference)
     info = ModelInfo(TINY, 2, (64, 64), False, provenance=recipe(settings, reference))
-    known = find_source(info.provenance)
+    known = find_origin(info.provenance)
     assert (known is not None and known.built_in) == (material or False)
     words = shlex.split(commands(info, material)[0])[1:]
     options = vars(make_parser().parse_args(words))
@@ -251,11 +251,11 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
     assert set(found) == set(MICROGRAPHS)
     for sha256, stem in found.items():
         assert MICROGRAPHS[sha256].lower().startswith(stem.split("_")[0])
-        source = find_source({"training_data": "crops", "reference_sha256": [sha256]})
+        source = find_origin({"training_data": "crops", "reference_sha256": [sha256]})
         assert source is not None
         assert source.licence == "CC BY 4.0"
         assert "Scientific Reports 8 (2018), 13461" in source.text
-    assert find_source({"training_data": "crops", "reference_sha256": [*found, "0" * 64]}) is None
+    assert find_origin({"training_data": "crops", "reference_sha256": [*found, "0" * 64]}) is None
 
 
 @pytest.mark.parametrize(

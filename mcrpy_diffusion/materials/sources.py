@@ -32,7 +32,7 @@ MICROGRAPHS = {
 
 
 @dataclass(frozen=True)
-class Source:
+class Origin:
     """Origin of training data, licence of derived works, and the material of a built-in reference."""
 
     text: str
@@ -40,17 +40,17 @@ class Source:
     built_in: str | None = None
 
 
-def find_source(recipe: Mapping[str, Any]) -> Source | None:
-    """Return the source of training data, recognised by the recipe of the data set; None if unknown."""
+def find_origin(recipe: Mapping[str, Any]) -> Origin | None:
+    """Return the origin of training data, recognised by the recipe of the data set; None if unknown."""
     material = recipe.get("material")
     if recipe.get("training_data") == "recipe" and material in recipes.DIRECT:
-        return Source(f"this package's generator of the material {material}", APACHE)
+        return Origin(f"this package's generator of the material {material}", APACHE)
     hashes = list(recipe.get("reference_sha256") or ())
     if hashes and all(sha256 in MICROGRAPHS for sha256 in hashes):
-        return Source(f"{PUBLISHED} ({'; '.join(MICROGRAPHS[sha256] for sha256 in hashes)})", CC_BY)
+        return Origin(f"{PUBLISHED} ({'; '.join(MICROGRAPHS[sha256] for sha256 in hashes)})", CC_BY)
     if len(hashes) == 1:
         extent = (int(recipe.get("extent_x", 64)), int(recipe.get("extent_y", 64)))
         for name in recipes.MATERIALS:
             if name not in recipes.DIRECT and recipes.built_in_reference(name, extent).sha256 == hashes[0]:
-                return Source(f"this package's built-in reference image of {name}", APACHE, name)
+                return Origin(f"this package's built-in reference image of {name}", APACHE, name)
     return None

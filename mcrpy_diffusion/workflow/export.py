@@ -20,7 +20,7 @@ from mcrpy_diffusion.evaluation.summary import summarise
 from mcrpy_diffusion.io.files import write_atomically
 from mcrpy_diffusion.io.untrusted import open_regular, read_json
 from mcrpy_diffusion.materials.recipes import DIRECT, descriptor_settings
-from mcrpy_diffusion.materials.sources import Source, find_source
+from mcrpy_diffusion.materials.sources import Origin, find_origin
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.card_page import MIB
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, read_info, save_model
@@ -263,16 +263,16 @@ def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> R
     return RecommendedSampling(chosen, steps if n_steps is None else n_steps)
 
 
-def _origin(info: ModelInfo, source: str | None, licence: str | None) -> Source:
+def _origin(info: ModelInfo, source: str | None, licence: str | None) -> Origin:
     if source is not None and licence is not None:
-        return Source(source, licence)
-    known = find_source(info.provenance)
+        return Origin(source, licence)
+    known = find_origin(info.provenance)
     if known is None:
         raise InputError(
             "what the model was trained on is no micrograph or recipe that this package knows; give --source and "
             "--licence"
         )
-    return Source(source or known.text, licence or known.licence)
+    return Origin(source or known.text, licence or known.licence)
 
 
 def _read_metrics(path: str | os.PathLike[str], info: ModelInfo) -> Evaluation:
