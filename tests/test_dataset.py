@@ -108,9 +108,9 @@ def test_another_recipe_is_rejected_with_each_key(tmp_path):
     with pytest.raises(InputError) as caught:
         Dataset.create_or_resume(tmp_path, other)
     message = str(caught.value)
-    assert "extent was [4, 5] and is now [4, 6]" in message
-    assert "descriptors.limit_to was 32 and is now 16" in message
-    assert "new was 'absent' and is now None" in message
+    assert "extent: [4, 5] -> [4, 6]" in message
+    assert "descriptors.limit_to: 32 -> 16" in message
+    assert "new: 'absent' -> None" in message
     assert "seed" not in message
     assert "types" not in message
     assert "\n" not in message

@@ -102,7 +102,7 @@ def test_generation_is_resumed_and_another_recipe_rejected(tmp_path, monkeypatch
     assert all(path.stat().st_mtime_ns == time for path, time in times.items())
     whole = Dataset.open(generate_material("fibre", SMALL, tmp_path / "whole", n_jobs=1))
     np.testing.assert_array_equal(Dataset.open(tmp_path / "stopped").load(), whole.load())
-    with pytest.raises(InputError, match="radius was 5.0 and is now 4.0"):
+    with pytest.raises(InputError, match="radius: 5.0 -> 4.0"):
         generate_material("fibre", {**SMALL, "radius": 4.0}, tmp_path / "whole", n_jobs=1)
 
 

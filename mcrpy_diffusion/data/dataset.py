@@ -40,6 +40,7 @@ from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.data.packed_images import map_images, write_images
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.locks import lock_folder
+from mcrpy_diffusion.io.provenance import check_same
 from mcrpy_diffusion.io.untrusted import reject_symlinks
 
 ACCEPTED = "accepted"
@@ -367,15 +368,8 @@ def _check_same(root: Path, there: dict[str, Any], now: dict[str, Any]) -> None:
         {**_flat(each["recipe"]), "reference_sha256": each.get("reference_sha256", []), "seeds": each.get("seeds", "")}
         for each in (there, now)
     )
-    missing = "absent"
-    differing = [
-        f"{key} was {before.get(key, missing)!r} and is now {after.get(key, missing)!r}"
-        for key in sorted(before.keys() | after.keys())
-        if before.get(key, missing) != after.get(key, missing)
-    ]
-    if differing:
-        advice = "give another folder, or delete this one to start again"
-        raise InputError(f"{str(root)!r} contains samples of another recipe: {'; '.join(differing)}; {advice}")
+    absent = dict.fromkeys(before | after, "absent")
+    check_same(absent | before, absent | after, root)
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
