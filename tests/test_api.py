@@ -1,4 +1,4 @@
-"""The Python interface: each kind of source makes the same data as the command, models go on, wrong input is named."""
+"""The Python functions: data sets of all kinds of source, resumed training, invalid input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_all_kinds_of_source_make_the_data_set_of_the_command(file: Path, tmp_pa
         dataset = mcrpy_diffusion.make_dataset(source, tmp_path / str(i), **SMALL)
         assert dataset.is_complete
         np.testing.assert_array_equal(dataset.load(), expected)
-        # and the same folder is taken as it is from any of them: the recipe is the same
+        # all sources have the same recipe, so the folder is accepted for each of them
         mcrpy_diffusion.make_dataset(source, tmp_path / "command", **SMALL)
 
 
@@ -40,7 +40,7 @@ def test_held_out_structures_do_not_overlap_training_structures(tmp_path: Path) 
     columns = np.tile(np.arange(64) % 2, (64, 1)).astype(np.uint8)
     held = mcrpy_diffusion.held_out_structures(columns, 5, **SMALL)
     assert held.shape == (5, 16, 16)
-    position = np.arange(64 * 64).reshape(64, 64) / 4095  # grey values that tell where a crop was cut
+    position = np.arange(64 * 64).reshape(64, 64) / 4095  # grey values that encode the position of a crop
     grey = {**SMALL, "grey_values": True}
     trained = mcrpy_diffusion.make_dataset(position, tmp_path / "grey", **grey).load()
     apart = mcrpy_diffusion.held_out_structures(position, 50, **grey)
@@ -62,7 +62,7 @@ def test_training_uses_preset_and_settings_and_is_resumed(file: Path, tmp_path: 
     again = mcrpy_diffusion.train_model(
         tmp_path / "data", tmp_path / "run", on_step=lambda i, _: steps.append(i), **TINY
     )
-    assert steps == [1, 2]  # it is finished
+    assert steps == [1, 2]  # the training is complete
     np.testing.assert_array_equal(model.sample(1, n_steps=2), again.sample(1, n_steps=2))
     with pytest.raises(InputError, match="unknown TrainingSettings n_steps"):
         mcrpy_diffusion.train_model(dataset, tmp_path / "run", n_steps=3)

@@ -1,4 +1,4 @@
-"""Random symmetries: which ones occur, how often, and that they leave the statistics alone."""
+"""Random symmetries: the set of symmetries, their probabilities, and unchanged statistics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _generator(seed: int = 0) -> torch.Generator:
 
 
 def _orbit(image: np.ndarray, *, periodic: bool, isotropic: bool) -> set[bytes]:
-    """Every image that the allowed symmetries make of one, by brute force."""
+    """All images under the allowed symmetries, by brute force."""
     images = [image, image[::-1, ::-1]]
     if isotropic:
         images += [image[::-1], image[:, ::-1]]

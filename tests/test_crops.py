@@ -19,12 +19,12 @@ def _numbered(rows: int, columns: int, start: int = 0) -> np.ndarray:
         ((256, 256), (64, 64), 0.25, (192, 256), (64, 256)),
         ((100, 300), (64, 64), 0.4, (100, 180), (100, 120)),
         ((200, 100), (64, 64), 0.1, (136, 100), (64, 100)),  # at least one extent
-        ((128, 128), (64, 64), 0.25, (64, 128), (64, 128)),  # both parts just fit
+        ((128, 128), (64, 64), 0.25, (64, 128), (64, 128)),  # both parts have exactly the extent
         ((127, 127), (64, 64), 0.25, (127, 127), None),  # the training part would be too small
         ((128, 100), (64, 64), 0.6, (128, 100), None),
         ((64, 64), (64, 64), 0.25, (64, 64), None),
         ((256, 256), (64, 64), 0.0, (256, 256), None),
-        ((90, 100), (20, 60), 0.25, (90, 100), None),  # the extent along the longer axis decides
+        ((90, 100), (20, 60), 0.25, (90, 100), None),  # the extent along the longer axis is the limit
     ],
 )
 def test_split(shape, extent, fraction, training, held_out):
@@ -109,6 +109,6 @@ def test_grid_crops_have_the_given_spacing():
     crops = grid_crops(phases, extent=(3, 4), step=(2, 5))
     assert [crop[0, 0] for crop in crops] == [0, 5, 18, 23, 36, 41]
     np.testing.assert_array_equal(crops[3], phases[2:5, 5:9])
-    assert len(grid_crops(phases, extent=(3, 4), step=(3, 4))) == 2 * 2  # no pixel in common
+    assert len(grid_crops(phases, extent=(3, 4), step=(3, 4))) == 2 * 2  # no overlap
     with pytest.raises(InputError, match="step"):
         grid_crops(phases, extent=(3, 4), step=(0, 1))

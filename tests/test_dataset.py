@@ -1,4 +1,4 @@
-"""The dataset's folder: what it records, and that it survives being stopped at any moment."""
+"""The folder of a data set: its record, and interruptions at any moment."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _structure(seed: int) -> np.ndarray:
 
 
 def _grown(folder: Path, n: int = 6, *, finish: bool = False) -> Dataset:
-    """A dataset of n tried seeds, every third one refused, closed."""
+    """A closed data set of n tried seeds; each third seed is rejected."""
     with Dataset.create_or_resume(folder, RECIPE) as dataset:
         for seed in range(n):
             if seed % 3 == 2:
@@ -40,7 +40,7 @@ def _grown(folder: Path, n: int = 6, *, finish: bool = False) -> Dataset:
 
 
 def _check_consistent(folder: Path) -> Dataset:
-    """Every line's sample is there and is the seed's; no other sample is."""
+    """Each line has the sample of its seed, and there are no other samples."""
     dataset = Dataset.open(folder)
     by_index = {line["index"]: line["seed"] for line in dataset.samples if line["accepted"]}
     if by_index:
@@ -117,7 +117,7 @@ def test_another_recipe_is_rejected_with_each_key(tmp_path):
     with pytest.raises(InputError, match="reference_sha256"):
         Dataset.create_or_resume(tmp_path, RECIPE, reference_sha256=["ab"])
     assert (tmp_path / "dataset.json").read_bytes() == before
-    Dataset.create_or_resume(tmp_path, RECIPE).close()  # the refused attempts left no lock behind
+    Dataset.create_or_resume(tmp_path, RECIPE).close()  # the rejected attempts released the lock
 
 
 @pytest.mark.parametrize("n_bytes", [1, 2, 10, 60])
@@ -125,7 +125,7 @@ def test_incomplete_last_line(tmp_path, n_bytes):
     _grown(tmp_path, 5, finish=True)
     log = tmp_path / "samples.jsonl"
     log.write_bytes(log.read_bytes()[:-n_bytes])
-    assert Dataset.open(tmp_path).tried == {0, 1, 2, 3}  # a reader does not mind
+    assert Dataset.open(tmp_path).tried == {0, 1, 2, 3}  # readers ignore the incomplete line
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         assert not dataset.is_complete
         assert dataset.tried == {0, 1, 2, 3}
@@ -138,7 +138,7 @@ def test_leftovers_of_a_killed_process(tmp_path):
     _grown(tmp_path)
     (tmp_path / "samples" / "000004.npy.tmp").write_bytes(b"half")
     (tmp_path / "dataset.json.tmp").write_bytes(b"{")
-    np.save(tmp_path / "samples" / "000004.npy", _structure(77))  # whole, but its line was never written
+    np.save(tmp_path / "samples" / "000004.npy", _structure(77))  # complete, but without a line
     with Dataset.create_or_resume(tmp_path, RECIPE):
         pass
     assert _check_consistent(tmp_path).n_accepted == 4
@@ -229,7 +229,7 @@ def test_samples_are_appended_in_any_order(tmp_path):
     with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
         for index in (3, 0, 2):
             assert dataset.append(10 + index, _structure(index), index=index) == index
-        assert dataset.append(5, _structure(1)) == 1  # the first free one
+        assert dataset.append(5, _structure(1)) == 1  # the first free index
         for wrong in ({"phases": _structure(0), "index": 3}, {"phases": None, "index": 7, "reason": "copy"}):
             with pytest.raises(ValueError, match="index must be"):
                 dataset.append(99, **wrong)
@@ -360,7 +360,7 @@ def test_packed_images_are_the_samples(tmp_path, monkeypatch):
     _grown(tmp_path, 9, finish=True)
     dataset = Dataset.open(tmp_path)
     expected = dataset.load()
-    assert not isinstance(dataset.images(), np.memmap)  # few: they stay in memory
+    assert not isinstance(dataset.images(), np.memmap)  # a small data set stays in memory
     monkeypatch.setattr(datasets, "IN_MEMORY_BYTES", 0)
     images = dataset.images()
     assert isinstance(images, np.memmap)
@@ -431,7 +431,7 @@ import numpy as np
 from mcrpy_diffusion.data import dataset
 dataset.IN_MEMORY_BYTES = 0
 images = dataset.Dataset.open(sys.argv[1]).images()
-def own():  # memory that the system cannot drop, in KiB
+def own():  # memory that the system cannot free, in KiB
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon"))
 before = own()
 for start in range(0, len(images), 32):
@@ -472,7 +472,7 @@ while True:
 def _writer(folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen([sys.executable, "-c", WRITER, str(folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    process.stdout.readline()  # it has the lock and writes
+    process.stdout.readline()  # the process has the lock and writes
     return process
 
 
@@ -485,7 +485,7 @@ def test_two_processes_cannot_write_one_folder(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    with Dataset.create_or_resume(tmp_path, RECIPE):  # the lock went with the process
+    with Dataset.create_or_resume(tmp_path, RECIPE):  # the lock ended with the process
         with pytest.raises(InputError, match="in use by another process"):
             Dataset.create_or_resume(tmp_path, RECIPE)
 
@@ -501,14 +501,14 @@ def test_kill_at_any_moment(tmp_path):
         process.send_signal(signal.SIGKILL)
         process.communicate()
         with Dataset.create_or_resume(tmp_path, RECIPE) as dataset:
-            assert dataset.tried == set(range(len(dataset.tried)))  # none is lost, none skipped
+            assert dataset.tried == set(range(len(dataset.tried)))  # no seed is lost or skipped
             assert len(dataset.tried) > n_tried + n_more
             n_tried = len(dataset.tried)
         _check_consistent(tmp_path)
 
 
 def test_interruption_at_each_write_can_be_resumed(tmp_path, monkeypatch):
-    """Stop before each of the steps that change the folder, as a kill would, and go on."""
+    """Stop before each step that changes the folder, like a kill, and resume."""
     real = os.replace
     for stop_at in range(5):
         folder = tmp_path / str(stop_at)

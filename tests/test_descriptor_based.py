@@ -1,4 +1,4 @@
-"""Training structures by MCRpy's reconstruction: what is demanded of them, and that a seed alone decides."""
+"""Training structures by MCRpy's reconstruction: acceptance test, and dependence on the seed alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mcrpy_diffusion.settings import GenerationSettings
 
 
 def blobs(shape: tuple[int, int] = (32, 32), n_phases: int = 2, seed: int = 0, fraction: float = 0.4) -> np.ndarray:
-    """Smooth periodic random phases; `fraction` is that of phase 1 and higher together."""
+    """Smooth periodic random phases; `fraction` is the total of phases 1 and higher."""
     field = gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2, mode="wrap")
     levels = np.quantile(field, 1 - fraction * np.arange(n_phases - 1, 0, -1) / (n_phases - 1))
     return np.digitize(field, levels).astype(np.uint8)
@@ -45,7 +45,7 @@ def characterized(phases: np.ndarray, tmp_path: Path, settings: GenerationSettin
     return read_characterization(tmp_path / "c_characterization.pickle")
 
 
-# --- what a structure must be like ------------------------------------------------------------------------------------
+# --- targets ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_phases", [2, 3])
@@ -53,7 +53,7 @@ def characterized(phases: np.ndarray, tmp_path: Path, settings: GenerationSettin
 def test_descriptors_contain_volume_fraction_and_two_point_correlation(
     tmp_path: Path, n_phases: int, descriptor: str
 ) -> None:
-    """What is read out of MCRpy's descriptor is what the micrograph itself has, also of its softly thresholded one."""
+    """The target from MCRpy's descriptor, also the softly thresholded one, equals that of the micrograph."""
     phases = blobs((24, 32), n_phases)
     assert set(np.unique(phases)) == set(range(n_phases))
     settings = GenerationSettings(
@@ -72,7 +72,7 @@ def test_descriptors_contain_volume_fraction_and_two_point_correlation(
 
 
 def test_two_phases_characterized_as_multiphase_are_those_of_phase_1(tmp_path: Path) -> None:
-    """MCRpy's characterize takes all phases unless told otherwise."""
+    """MCRpy's characterize uses all phases by default."""
     phases = blobs()
     characterization = characterized(phases, tmp_path, SMALL.replace(use_multiphase=True))
     assert len(characterization["FFTCorrelations"]) == 2
@@ -114,7 +114,7 @@ def test_file_names_in_a_characterization_are_ignored(tmp_path: Path) -> None:
         )
 
 
-# --- the check --------------------------------------------------------------------------------------------------------
+# --- acceptance test --------------------------------------------------------------------------------------------------
 
 
 def test_each_reason_for_rejection() -> None:
@@ -190,7 +190,7 @@ def made(phases: np.ndarray, loss: float = 1.0) -> Sample:
 
 
 def test_losses_and_duplicates_are_filtered_without_a_micrograph(tmp_path: Path) -> None:
-    """Also after a restart in between, the same samples are accepted."""
+    """The same samples are accepted after a restart."""
     first, second = blobs(seed=0), blobs(seed=1)
     series = [
         made(first),
@@ -220,7 +220,7 @@ def test_losses_and_duplicates_are_filtered_without_a_micrograph(tmp_path: Path)
 
 @pytest.mark.parametrize(("n_phases", "optimizer"), [(2, "LBFGSB"), (3, "LBFGSB"), (2, "TNC"), (2, "Adam")])
 def test_a_reused_reconstructor_agrees_with_mcrpy(n_phases: int, optimizer: str) -> None:
-    """The structure of a seed is that of `mcrpy.reconstruct`, whatever was reconstructed before."""
+    """The structure of a seed equals that of `mcrpy.reconstruct`, independent of previous reconstructions."""
     phases = blobs((16, 16), n_phases)
     settings = GenerationSettings(
         extent_x=16, extent_y=16, use_multiphase=n_phases > 2, optimizer_type=optimizer, max_iter=25
@@ -292,7 +292,7 @@ def test_own_errors_are_not_attributed_to_mcrpy() -> None:
         raise RuntimeError("a fault of the program")
 
 
-# --- whole sets, in worker processes ----------------------------------------------------------------------------------
+# --- data sets, in worker processes -----------------------------------------------------------------------------------
 
 
 def grow(
@@ -348,7 +348,7 @@ def test_three_phases_and_several_micrographs(tmp_path: Path) -> None:
 
 
 def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
-    """The micrograph was larger than what is wanted, and so is the part of S2 that was characterized."""
+    """The micrograph, and so the characterized range of S2, is larger than the structures."""
     phases = blobs((48, 48), seed=3)
     characterization = characterized(phases, tmp_path, SMALL.replace(extent_x=48, extent_y=48))
     assert characterization["FFTCorrelations"].shape[-1] == 47
@@ -365,7 +365,7 @@ def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
 
 
 def test_a_low_acceptance_rate_is_an_error_with_the_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One iteration does not make a structure; a second call knows that at once."""
+    """One iteration is not sufficient; a second call fails at once."""
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=1)
     with pytest.raises(InputError, match=r"only 0 of 59 .*a larger --max_iter"):
         grow(tmp_path, blobs((16, 16)), 5, n_jobs=1, settings=settings)

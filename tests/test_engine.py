@@ -1,4 +1,4 @@
-"""Samples from worker processes: seeds alone decide, rejected samples are drawn again, processes may be killed."""
+"""Samples from worker processes: dependence on seeds alone, repeated attempts, killed processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def expected_draws(source: Coin, n_samples: int, seed: int) -> dict[int, str]:
-    """Each seed that has to be tried, and what becomes of it, by the rule and nothing else."""
+    """The seeds that must be tried, and whether each is accepted, by the rule alone."""
     draws = {}
     for index in range(n_samples):
         for attempt in range(MAX_DRAWS):
@@ -48,7 +48,7 @@ def expected_draws(source: Coin, n_samples: int, seed: int) -> dict[int, str]:
 
 
 def check_filled(folder: Path, source: Coin, n_samples: int, seed: int) -> Dataset:
-    """What is on disk is what the rule says, whoever made it."""
+    """Check that the data set on disk agrees with the rule."""
     dataset = Dataset.open(folder)
     assert {line["seed"]: line["reason"] for line in dataset.samples} == expected_draws(source, n_samples, seed)
     assert dataset.accepted == list(range(n_samples))
@@ -60,7 +60,7 @@ def check_filled(folder: Path, source: Coin, n_samples: int, seed: int) -> Datas
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Wait for an event; the limit only ends a test that would hang."""
+    """Wait for an event, with a limit against hanging."""
     deadline = time.monotonic() + 300
     while not condition():
         assert time.monotonic() < deadline
@@ -85,7 +85,7 @@ def test_sample_i_has_seed_i() -> None:
 
 
 def test_no_two_draws_of_a_set_share_a_seed() -> None:
-    """The first seeds of the attempts lie, around the circle of 2**32, at least a whole set apart."""
+    """The first seeds of the attempts, modulo 2**32, are at least a whole set apart."""
     starts = np.sort([draw_seed(0, 0, attempt) for attempt in range(MAX_DRAWS)])
     gaps = np.diff([*starts, starts[0] + 2**32])
     assert gaps.min() >= SEEDS_PER_SET
@@ -130,7 +130,7 @@ def test_a_data_set_is_resumed(tmp_path: Path) -> None:
                 before = dataset.n_tried
                 fill(dataset, source, n_samples=n_samples, seed=1, workers=workers)
             check_filled(tmp_path, source, n_samples, 1)
-        assert before == dataset.n_tried  # nothing was left to do
+        assert before == dataset.n_tried  # the data set was complete
         sample = tmp_path / "samples" / "000003.npy"
         old = sample.read_bytes()
         sample.unlink()
@@ -159,7 +159,7 @@ def test_closing_ends_tasks_at_once_and_silently(
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX processes")
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    """The one that makes a sample, and the one that waits for its next task."""
+    """Both a busy worker and an idle one end."""
     code = f"""
 import sys, time
 sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -201,7 +201,7 @@ def test_a_script_needs_no_main_guard(tmp_path: Path) -> None:
 
 
 def test_frequent_rejection_of_few_samples_keeps_all_workers_busy(tmp_path: Path) -> None:
-    """Of the last sample, further attempts are made in advance; none beyond the accepted one is recorded."""
+    """Attempts at the last sample are made in advance; those after the accepted one are not recorded."""
 
     class Counting(LocalWorkers):
         n_in_flight = most = 0
@@ -223,7 +223,7 @@ def test_frequent_rejection_of_few_samples_keeps_all_workers_busy(tmp_path: Path
 
 
 class Alternating:
-    """Rejects every third sample that it is asked about: its answers depend on the order."""
+    """Rejects each third sample, so the result depends on the order."""
 
     def __init__(self) -> None:
         self.n = 0
@@ -312,7 +312,7 @@ def test_too_many_samples_for_the_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize("accepted_part", [0.0, 0.01])
 def test_a_low_acceptance_rate_is_an_error_with_the_reasons(tmp_path: Path, accepted_part: float) -> None:
     source = Coin(accepted_part)
-    for _ in range(2):  # run again, it knows
+    for _ in range(2):  # the second call fails at once
         with (
             Dataset.create_or_resume(tmp_path, {}) as dataset,
             LocalWorkers(2, source) as workers,
@@ -330,7 +330,7 @@ def test_a_low_acceptance_rate_is_an_error_with_the_reasons(tmp_path: Path, acce
 
 
 def test_number_of_draws_of_the_binomial_test() -> None:
-    """The first numbers of draws, by the binomial distribution summed by hand; chance alone hardly stops 10 %."""
+    """The first numbers of draws by the binomial distribution; an acceptance rate of 10 % rarely stops."""
     assert (engine._draws_to_stop(0), engine._draws_to_stop(1), engine._draws_to_stop(2)) == (59, 93, 124)
     for n_accepted in (0, 1, 5, 40):
         n = engine._draws_to_stop(n_accepted)
@@ -404,7 +404,7 @@ def test_sigkill_loses_and_repeats_no_sample(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
         dataset = Dataset.open(tmp_path)
-        assert dataset.n_tried >= n_tried + 12  # what was said to be there is there
+        assert dataset.n_tried >= n_tried + 12  # reported samples are recorded
         assert len(dataset.tried) == dataset.n_tried
         n_tried = dataset.n_tried
     process = start_filler(tmp_path)
@@ -413,17 +413,17 @@ def test_sigkill_loses_and_repeats_no_sample(tmp_path: Path) -> None:
     dataset = check_filled(tmp_path, Coin(0.5), 60, 2)
     assert verify(tmp_path).n_tried == len(dataset.tried)
     workers = {line["process"] for line in dataset.samples}
-    wait_until(lambda: not any(map(is_running, workers)))  # those of killed processes too
+    wait_until(lambda: not any(map(is_running, workers)))  # also the workers of killed processes
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
 def test_ctrl_c_ends_all_processes_without_a_traceback(tmp_path: Path) -> None:
-    """A terminal sends it to the workers too, also while they start."""
+    """A terminal sends the signal to the workers as well, even while they start."""
     for n_lines in (0, 3):
         process = start_filler(tmp_path, seconds=0.1)
         assert process.stdout is not None
         wait_until(partial(children, process.pid))
-        time.sleep(0.2)  # enough for their interpreter, not for their imports
+        time.sleep(0.2)  # the interpreters have started, the imports have not finished
         for _ in range(n_lines):
             process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
@@ -434,7 +434,7 @@ def test_ctrl_c_ends_all_processes_without_a_traceback(tmp_path: Path) -> None:
 
 
 def children(pid: int) -> list[int]:
-    """The worker processes of a process, and the one that looks after their semaphores."""
+    """The worker processes of a process, and its resource tracker."""
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()][1:]
 
 
@@ -452,7 +452,7 @@ def test_two_processes_cannot_fill_one_folder(tmp_path: Path) -> None:
     finally:
         first.kill()
         first.communicate()
-    Dataset.create_or_resume(tmp_path, {}).close()  # the lock has gone with its process
+    Dataset.create_or_resume(tmp_path, {}).close()  # the lock ended with its process
 
 
 def test_a_crashed_worker_is_an_error_with_advice(tmp_path: Path) -> None:
@@ -474,7 +474,7 @@ class Deadly(Coin):
 
 @pytest.fixture
 def cluster() -> Iterator[str]:
-    """The address of a scheduler with two workers, each a process of its own, as users start them."""
+    """The address of a scheduler with two workers in separate processes, as users start them."""
     pytest.importorskip("distributed")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -500,7 +500,7 @@ def cluster() -> Iterator[str]:
 
 
 def test_a_scheduler_and_two_workers(tmp_path: Path, cluster: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """The same set as from processes of our own, one of the workers being killed on the way."""
+    """The data set equals that of local workers, although one worker is killed."""
     source, killed = Coin(0.5, seconds=0.01), []
 
     def kill_one(accepted: int, rejected: int) -> None:

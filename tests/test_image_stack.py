@@ -54,7 +54,7 @@ def test_a_single_image_is_read_as_read_micrograph_does(tmp_path):
 
 
 def test_all_images_have_one_threshold(tmp_path):
-    """The second page is matrix only: its own threshold would cut it in the middle of its noise."""
+    """The second page is matrix only; its own threshold would lie within its noise."""
     generator = np.random.default_rng(2)
     pages = generator.normal(60, 5, (2, 32, 32))
     pages[0, 8:20, 8:20] += 120

@@ -1,4 +1,4 @@
-"""The memory of a training, foretold and measured."""
+"""The memory of a training, estimated and measured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mcrpy_diffusion.runtime.memory import advice_when_out_of_memory, available_
 
 
 class Net(nn.Module):
-    """Two convolutions with a SiLU between: autograd keeps the image, and what goes into and out of the SiLU."""
+    """Two convolutions with a SiLU between: autograd saves the image, and input and output of the SiLU."""
 
     def __init__(self):
         super().__init__()
@@ -40,7 +40,7 @@ from mcrpy_diffusion.diffusion.unet import UNet
 from mcrpy_diffusion.runtime.memory import training_memory
 network = UNet(1, 2, channels=64, channel_multipliers=(1, 2), n_residual_blocks=2, attention_levels=(1,))
 print(training_memory(network, (1, 64, 64), 16))
-def peak():  # since the start of this program, unlike ru_maxrss, which a parent hands on
+def peak():  # since the start of this program; ru_maxrss would be inherited from the parent
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 optimizer = torch.optim.Adam(network.parameters())
 before = peak()

@@ -1,4 +1,4 @@
-"""Reading micrographs: what becomes of each kind of file, and that broken or hostile ones end in one clear line."""
+"""Reading micrographs: all formats, and one-line errors for damaged or hostile files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHASES = (np.arange(35).reshape(5, 7) % 3 == 0).astype(np.uint8)
 
 
 def _refused(path: object, *words: str, **options: bool) -> None:
-    """Reading must end in one line that names the file and what is allowed."""
+    """Check that reading fails with one line that names the file."""
     with pytest.raises(InputError) as caught:
         read_micrograph(path, **options)  # type: ignore[arg-type]
     message = str(caught.value)
@@ -45,7 +45,7 @@ def _npy_header(descr: str, shape: str, version: int = 1) -> bytes:
 
 
 def _png_of_size(width: int, height: int) -> bytes:
-    """A PNG that claims to be large and holds nothing."""
+    """A PNG with a large size in its header and no data."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -67,7 +67,7 @@ def _blobs(low: float, high: float, noise: float) -> tuple[np.ndarray, np.ndarra
     return low + (high - low) * phases.astype(float) + noise * rng.standard_normal((60, 50)), phases
 
 
-# --- files that can be used ----------------------------------------------------------------------------------------
+# --- valid files ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", ">i2", "int64", "uint64", "float16", "float32", ">f8"])
@@ -262,7 +262,7 @@ def test_otsu_agrees_with_brute_force(seed):
 
 
 def test_otsu_by_hand():
-    assert otsu_threshold(np.array([[0, 0, 10, 10]])) == 4.5  # anything from 0 to below 10 is as good: the middle
+    assert otsu_threshold(np.array([[0, 0, 10, 10]])) == 4.5  # all thresholds from 0 to below 10 are equally good
     assert otsu_threshold(np.array([[1, 2, 8, 9]])) == 4.5
     assert otsu_threshold(np.array([[0.0, 0.0, 1.0]])) == pytest.approx(0.5, abs=1e-3)
 
@@ -271,7 +271,7 @@ def test_otsu_by_hand():
     "values",
     [
         np.array([[1.0, np.nextafter(1, 2), np.nextafter(1, 2)]]),
-        np.array([[np.nextafter(1, 2), np.nextafter(1, 2) + 2**-52]]),  # their mean rounds to the upper one
+        np.array([[np.nextafter(1, 2), np.nextafter(1, 2) + 2**-52]]),  # the mean rounds to the upper value
         np.array([[0, 5e-324, 1e-323]]),
         np.array([[-1e300, 0.0, 1e300]]),
         np.array([[-128, 5, 127]], dtype=np.int8),
@@ -285,12 +285,12 @@ def test_no_rounding_empties_a_phase(tmp_path, values):
     assert values.min() <= threshold < values.max().astype(np.float64)
     file = _save(tmp_path / "a.npy", values)
     if np.array_equal(values, np.rint(values)):
-        _refused(file, "renumber")  # a few whole numbers are phases with wrong numbers
+        _refused(file, "renumber")  # few integers are phases with wrong numbers
     else:
         assert set(np.unique(read_micrograph(file).phases)) == {0, 1}
 
 
-# --- files that cannot be used -------------------------------------------------------------------------------------
+# --- invalid files -------------------------------------------------------------------------------------------------
 
 
 def test_not_a_regular_file(tmp_path):
@@ -306,7 +306,7 @@ def test_not_a_regular_file(tmp_path):
         read_micrograph("null\0byte.npy")
     _refused(_save(tmp_path / "a.npy", PHASES) / "b.npy", "cannot be read")
     if hasattr(os, "mkfifo"):
-        os.mkfifo(tmp_path / "pipe.npy")  # opening it would wait for ever
+        os.mkfifo(tmp_path / "pipe.npy")  # opening it would block
         _refused(tmp_path / "pipe.npy", "not a regular file")
 
 
@@ -363,7 +363,7 @@ def test_invalid_arrays(tmp_path, array, words):
 
 
 class _Trap:
-    """A pickle that leaves a trace when it is loaded."""
+    """A pickle with a side effect when it is loaded."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -382,7 +382,7 @@ def test_pickled_objects_are_rejected_and_not_run(tmp_path):
     (tmp_path / "raw.npy").write_bytes((tmp_path / "a.npy").read_bytes()[128:])  # a bare pickle
     _refused(tmp_path / "raw.npy", "not a valid .npy file")
     assert not trace.exists()
-    np.load(tmp_path / "a.npy", allow_pickle=True)  # the trap works
+    np.load(tmp_path / "a.npy", allow_pickle=True)  # the side effect occurs
     assert trace.exists()
 
 
@@ -441,7 +441,7 @@ def test_broken_npz_files(tmp_path):
 
 
 def test_zip_bomb_is_rejected_by_its_header(tmp_path):
-    """A gigabyte of zeros in a megabyte of zip, under a header that claims more still."""
+    """A gigabyte of zeros compressed to a megabyte, with a still larger size in the header."""
     header = _npy_header("'<f8'", "(100000, 100000)")
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         archive.writestr("arr_0.npy", header + bytes(2**24))
@@ -449,7 +449,7 @@ def test_zip_bomb_is_rejected_by_its_header(tmp_path):
 
 
 def test_zip_with_a_wrong_size(tmp_path):
-    """The directory claims that the member is small: no more than that is read."""
+    """The directory gives a small size of the member; no more is read."""
     content = io.BytesIO()
     np.save(content, np.zeros((300, 300), np.uint8))
     with zipfile.ZipFile(tmp_path / "a.npz", "w", zipfile.ZIP_DEFLATED) as archive:

@@ -56,7 +56,7 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.count("model.safetensors") == 1  # said by one of the two
+    assert done.stdout.count("model.safetensors") == 1  # printed by one of the two
     assert "2 processes share each batch" in done.stdout
     one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
     assert len(one) == len(two) == 2
@@ -64,4 +64,6 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
         np.testing.assert_allclose([x[column] for x in two], [x[column] for x in one], rtol=1e-4)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for key in weights[0]:
-        torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-3, atol=2e-4)  # Adam blows up rounding
+        torch.testing.assert_close(
+            weights[1][key], weights[0][key], rtol=1e-3, atol=2e-4
+        )  # Adam amplifies rounding errors

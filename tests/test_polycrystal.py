@@ -81,7 +81,7 @@ def test_boundaries_are_the_facets_of_microstructpys_mesh(tmp_path, monkeypatch)
     np.testing.assert_allclose(np.minimum(distance, 4.0), np.minimum(expected, 4.0), atol=1e-5)
     areas = np.bincount(mesh.seed_numbers, mesh.volumes)
     pixel_counts = np.bincount(ids.ravel(), minlength=len(areas))
-    assert abs(pixel_counts - areas).max() < 0.25 * math.sqrt(areas.max()) * 4  # of the order of its rim
+    assert abs(pixel_counts - areas).max() < 0.25 * math.sqrt(areas.max()) * 4  # of the order of the perimeter
 
 
 def two_grains(radii=(5.0, 5.0)):
@@ -104,7 +104,7 @@ def test_boundary_between_two_seeds_by_hand():
 
 @pytest.mark.parametrize(("width", "n_pixels"), [(1.0, 1), (2.0, 1), (2.5, 3), (3.0, 3), (5.0, 5)])
 def test_a_straight_boundary_has_the_given_width(width, n_pixels):
-    """A line on pixel centres: pixels nearer than half the width."""
+    """A line on pixel centres covers the pixels nearer than half the width."""
     _, distance = rasterise(two_grains(), (20, 30), max_distance=width / 2)
     assert (distance < width / 2)[:, 10:].sum() == 20 * n_pixels
 
@@ -121,7 +121,7 @@ def test_boundary_fraction_is_the_facets_length_times_the_width():
 
 
 def test_grain_ids_agree_with_phases():
-    """With a width of at least one pixel no two neighbours off the boundary are of different grains."""
+    """With a width of at least one pixel, adjacent pixels off the boundary belong to one grain."""
     settings = AlloySettings(boundary_width=1.0)
     for seed in range(5):
         made = make_polycrystal(seed, settings)
@@ -135,7 +135,7 @@ def test_grain_ids_agree_with_phases():
 
 
 def test_a_periodic_structure_tiles():
-    """A structure moved by whole pixels is the same: there is no edge."""
+    """A shift of the seeds by whole pixels shifts the structure."""
     seeds = place_seeds(1, AlloySettings(extent_x=48, extent_y=64))
     ids, distance = rasterise(seeds, (48, 64), max_distance=3.0)
     moved = replace(seeds, centres=(seeds.centres + [20, 50]) % seeds.field)

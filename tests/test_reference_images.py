@@ -1,4 +1,4 @@
-"""Built-in reference images: closed forms of the fields, and likeness to the micrographs they stand for."""
+"""Built-in reference images: closed forms of the fields, and statistics of the published micrographs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_an_image_depends_on_its_seed_alone(material):
 
 
 def test_random_field_has_the_matern_covariance():
-    """The spectrum (1 + k^2 l^2)^(-2) in the plane is the covariance (r / l) K_1(r / l)."""
+    """The spectrum (1 + k^2 l^2)^(-2) in the plane has the covariance (r / l) K_1(r / l)."""
     covariance = np.zeros(31)
     for seed in range(40):
         field = random_field((192, 192), length=6.0, exponent=1.0, smoothing=0.0, generator=np.random.default_rng(seed))
@@ -45,7 +45,7 @@ def test_random_field_has_the_matern_covariance():
 
 
 def test_labyrinth_has_its_wavelength_and_amplitude():
-    """A lamella's amplitude: u = A cos(k_0 x) with 3 A^2 / 4 = e, as far as the fundamental wave holds."""
+    """The amplitude of a lamella: u = A cos(k_0 x) with 3 A^2 / 4 = e, for the fundamental wave alone."""
     field = swift_hohenberg((128, 160), generator=np.random.default_rng(0), wavelength=8.0)
     rows, columns = np.meshgrid(np.fft.fftfreq(128), np.fft.fftfreq(160), indexing="ij")
     power = np.abs(np.fft.fft2(field)) ** 2

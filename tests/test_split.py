@@ -1,4 +1,4 @@
-"""Micrographs, split once into a part to train on and a part to compare with."""
+"""Split of micrographs into training parts and held-out parts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SETTINGS = GenerationSettings(extent_x=8, extent_y=8, training_data="crops", n_t
 
 
 def numbered(rows, columns, first=0):
-    """An image whose pixels all differ."""
+    """An image with different values in all pixels."""
     return first + np.arange(rows * columns).reshape(rows, columns)
 
 

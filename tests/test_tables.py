@@ -1,4 +1,4 @@
-"""Tables of text: columns stand below one another, Markdown has a cell for each."""
+"""Text tables: aligned columns, and cells in Markdown."""
 
 from mcrpy_diffusion.runtime.tables import MISSING, markdown_table, number, text_table
 

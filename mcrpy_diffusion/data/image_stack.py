@@ -72,7 +72,9 @@ def read_images(
     threshold = None
     levels = few_levels(images)
     if levels is not None and len(levels) < 2:
-        raise InputError(f"images must have at least two phases or grey levels, got only the value {float(levels[0]):g}")
+        raise InputError(
+            f"images must have at least two phases or grey levels, got only the value {float(levels[0]):g}"
+        )
     if grey_values:
         arrays, n_phases = scale_grey(images, "images"), 0
     elif levels is not None and np.array_equal(levels, np.arange(len(levels))):
