@@ -91,6 +91,7 @@ def test_unreadable_files_are_named(tmp_path):
     np.save(tmp_path / "flat.npy", np.zeros(5))
     np.save(tmp_path / "nan.npy", np.full((4, 4), np.nan))
     np.save(tmp_path / "one.npy", np.zeros((4, 4)))
+    np.savez(tmp_path / "none.npz")
     np.save(tmp_path / "true.npy", np.ones((4, 4), bool))
     np.save(tmp_path / "short.npy", np.zeros((40, 40)))
     (tmp_path / "short.npy").write_bytes((tmp_path / "short.npy").read_bytes()[:200])
@@ -102,6 +103,7 @@ def test_unreadable_files_are_named(tmp_path):
         ("flat.npy", "got the shape"),
         ("nan.npy", "got NaN"),
         ("one.npy", "only the value 0"),
+        ("none.npz", "got none"),
         ("true.npy", "only the value 1"),
         ("short.npy", "the file holds"),
     ):

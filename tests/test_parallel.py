@@ -64,6 +64,4 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
         np.testing.assert_allclose([x[column] for x in two], [x[column] for x in one], rtol=1e-4)
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("one", "two")]
     for key in weights[0]:
-        torch.testing.assert_close(
-            weights[1][key], weights[0][key], rtol=1e-3, atol=2e-4
-        )  # Adam amplifies rounding errors
+        torch.testing.assert_close(weights[1][key], weights[0][key], rtol=1e-3, atol=2e-4)  # Adam amplifies rounding

@@ -119,6 +119,8 @@ def _read(file: Path, budget: Budget) -> Iterator[tuple[str, np.ndarray]]:
     except Exception as error:  # broken files raise many kinds
         raise InputError(f"{str(file)!r} is not a valid {suffix} file: {one_line(error)}") from error
     planes = [plane for array in arrays for plane in (array if array.ndim == 3 else [array])]
+    if not planes:
+        raise InputError(f"{str(file)!r} must hold images, got none")
     for k, plane in enumerate(planes):
         yield (f"{file}" if len(planes) == 1 else f"{file}[{k}]"), plane
 
