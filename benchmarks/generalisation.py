@@ -26,7 +26,7 @@ from PIL import Image
 from mcrpy_diffusion.commands.parser import Parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.shapes import DIRECTIONS
-from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.files import make_folder, write_atomically, write_file, write_json
 from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials.reference import reference_from_micrographs
 from mcrpy_diffusion.runtime import frameworks
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, file in files.items():
             done.append(study(name, file, options, results / f"{name}.json"))
             text = report(done)
-            write_atomically(results / "table.md", lambda stream, text=text: stream.write(text.encode()))
+            write_file(results / "table.md", text)
         print(f"{text}\n{results / 'table.md'}")
 
     frameworks.before_torch()

@@ -328,7 +328,7 @@ def test_the_scale_of_the_paper_aims_at_half_and_other_extents_have_no_figures_b
     assert tables.write_tables(tmp_path) == []
     (tmp_path / "metrics").mkdir()
     (tmp_path / "metrics" / "torn.json").write_text('{"run": ')
-    with pytest.raises(InputError, match=r"torn.json: no metrics, or damaged"):
+    with pytest.raises(InputError, match=r"torn.json must be JSON"):
         tables.write_tables(tmp_path)
 
 

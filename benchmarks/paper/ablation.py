@@ -1,7 +1,7 @@
-"""One change of the preset's recipe at a time, with the same steps, data and evaluation: what each is worth.
+"""Ablation: one change of the preset's recipe at a time, with the same steps, data and evaluation.
 
-Every case leaves one JSON file and is skipped where that still holds. One line of insight per case can be written by
-hand into insights.json (`{"schedule_linear": "..."}`) beside them; the table shows it.
+Every case writes one JSON file and is skipped if that exists and was made with the same settings. One line of insight
+per case can be written by hand into insights.json (`{"schedule_linear": "..."}`) beside them; the table shows it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from benchmarks.paper.record import hardware, read_record, timed
 from benchmarks.paper.tables import with_interval
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.files import make_folder, write_file, write_json
 from mcrpy_diffusion.runtime.tables import markdown_table, number
 from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, preset
 
@@ -67,15 +67,15 @@ CASES = (
         {"prediction": "v", "learned_variance": True, "loss": "simple"},
         {"sampler": "ddpm", "n_sampling_steps": 150},
     ),
-    Case("not_told_estimates", "told its estimate", {"self_condition": False}),
+    Case("no_self_conditioning", "self-conditioning", {"self_condition": False}),
     Case("loss_simple", "loss", {"loss": "simple"}),
     Case("all_times", "times", {"skip_high_snr": False}),
     Case(
         "plain",
-        "estimate, loss and times",
+        "self-conditioning, loss and times",
         {"self_condition": False, "loss": "simple", "skip_high_snr": False},
     ),
-    Case("no_condition", "told the volume fraction", {"condition_on_volume_fraction": False}),
+    Case("no_condition", "conditioning", {"condition_on_volume_fraction": False}),
     Case("channels_24", "width", {"channels": 24}),
     Case("channels_32", "width", {"channels": 32}),
     Case("channels_64", "width", {"channels": 64}),
@@ -115,7 +115,7 @@ PICKED = {
 
 
 def ablate(plan: Plan, material: str, *, cases: Sequence[str] | None = None, n_samples: int = 256) -> None:
-    """Do the cases that are not done.
+    """Run the cases that have no result.
 
     Parameters
     ----------
@@ -130,18 +130,18 @@ def ablate(plan: Plan, material: str, *, cases: Sequence[str] | None = None, n_s
     Raises
     ------
     InputError
-        If there is no such case, or the data are not there.
+        If a case is unknown, or the data are missing.
     """
     by_name = {case.name: case for case in CASES}
     unknown = sorted(set(cases or ()) - set(by_name))
     if unknown:
         raise InputError(f"cases must be of {', '.join(by_name)}, got {', '.join(unknown)}")
     for name in cases or by_name:
-        do_case(plan, material, by_name[name], n_samples)
+        run_case(plan, material, by_name[name], n_samples)
 
 
-def do_case(plan: Plan, material: str, case: Case, n_samples: int) -> None:
-    """Train, sample and measure one case, unless its file is there and still holds."""
+def run_case(plan: Plan, material: str, case: Case, n_samples: int) -> None:
+    """Train, sample and measure one case, unless its result exists and was made with the same settings."""
     from mcrpy_diffusion.evaluation.evaluate import evaluate
     from mcrpy_diffusion.models.checkpoint import read_info
     from mcrpy_diffusion.training.train import MODEL_NAME, read_dataset, train
@@ -197,7 +197,7 @@ def settings_of(plan: Plan, case: Case, n_samples: int) -> tuple[TrainingSetting
 
 
 def trained_as(case: Case) -> str:
-    """The case whose model this one samples from: the first that is trained alike."""
+    """The case whose model this one samples from: the first with the same training."""
 
     def training(each: Case) -> tuple[Any, ...]:
         return dict(each.training), each.times_steps, each.isotropic
@@ -226,17 +226,17 @@ def ablation_folder(plan: Plan, material: str) -> Path:
 
 
 def write_table(plan: Plan, material: str) -> Path:
-    """Write the table of the cases that are done, each with its line of insight."""
+    """Write the table of the cases with a result, each with its line of insight."""
     folder = make_folder(ablation_folder(plan, material))
     try:
         insights = json.loads((folder / INSIGHTS).read_text())
     except FileNotFoundError:
         insights = {}
     done = [json.loads(file.read_text()) for case in CASES if (file := folder / f"{case.name}.json").exists()]
-    done = [m for m in done if m["key"]["data"] == done[0]["key"]["data"]]  # others are not to be compared with
+    done = [m for m in done if m["key"]["data"] == done[0]["key"]["data"]]  # others are not comparable
     path = folder / "ablation.md"
     text = table(done, insights, material)
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_file(path, text)
     return path
 
 

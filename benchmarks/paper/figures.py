@@ -26,7 +26,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.pairs import find_pairs
 from mcrpy_diffusion.evaluation.results import Evaluation
 from mcrpy_diffusion.evaluation.step_study import StepStudy
-from mcrpy_diffusion.io.files import make_folder, write_atomically
+from mcrpy_diffusion.io.files import make_folder, write_file
 from mcrpy_diffusion.reports.diagrams import LIGHT, LINE_STYLES
 from mcrpy_diffusion.reports.study_figures import study_figure
 
@@ -170,7 +170,7 @@ def steps_figure(study: Metrics, path: Path) -> Path:
     """Each measure over the number of sampling steps, a line per sampler: the package's own picture, in 64 colours."""
     study_figure(StepStudy.from_dict(study), path)
     small = in_few_colours(path.read_bytes())
-    write_atomically(path, lambda file: file.write(small))
+    write_file(path, small)
     return path
 
 
@@ -187,7 +187,7 @@ def save(figure: Figure, path: Path) -> Path:
         small = in_few_colours(stream.getvalue())
         if len(small) <= MAX_BYTES:
             break
-    write_atomically(path, lambda file: file.write(small))
+    write_file(path, small)
     return path
 
 

@@ -1,20 +1,20 @@
-"""Metrics -> the paper's tables 2, 3 and 4 and what the paper has no table for, in Markdown, its figures beside ours.
+"""Metrics -> Markdown: the paper's tables 2, 3 and 4 with its values beside ours, and further measures.
 
 Table 2: Frechet distance (the paper's is an FID). Table 3: precision and recall. Table 4: discrepancies of S2 and L.
-The paper's figures are those of DDIM with 150 steps at 64 x 64.
+The paper's values are those of DDIM with 150 steps at 64 x 64.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.paper.plan import EXTENTS, STUDY_NAME, sampler_name
 from benchmarks.paper.published import PAPER, SAMPLING_STEPS
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.io.files import make_folder, write_atomically
+from mcrpy_diffusion.io.files import make_folder, write_file
 from mcrpy_diffusion.materials.reference_images import MATERIALS
 from mcrpy_diffusion.runtime.tables import MISSING, markdown_table, number
 from mcrpy_diffusion.settings import SAMPLERS
@@ -36,7 +36,7 @@ def write_tables(folder: Path) -> list[Path]:
     Returns
     -------
     list of path
-        The files, none where there are no metrics.
+        The files; empty without metrics.
     """
     results = read_metrics(folder)
     if not results:
@@ -45,12 +45,12 @@ def write_tables(folder: Path) -> list[Path]:
     for name, make in TABLES.items():
         path = make_folder(folder) / f"{name}.md"
         text = "\n\n".join([make(results), costs(results), commands(results)]) + "\n"
-        write_atomically(path, lambda file, text=text: file.write(text.encode()))
+        write_file(path, text)
         written.append(path)
     study = folder / f"{STUDY_NAME}.json"
     if study.exists():
         path, text = folder / "figure_8.md", sampling_steps(json.loads(study.read_text())) + "\n"
-        write_atomically(path, lambda file: file.write(text.encode()))
+        write_file(path, text)
         written.append(path)
     return written
 
@@ -66,16 +66,12 @@ def read_metrics(folder: Path) -> list[Metrics]:
 
 def table_2(results: Sequence[Metrics]) -> str:
     """Frechet distances."""
-    networks = list(dict.fromkeys(name for m in results for name in m["by_features"]))
-    titles = {n: next(m["by_features"][n]["name"] for m in results if n in m["by_features"]) for n in networks}
+    titles = {n: found["name"] for m in reversed(results) for n, found in m["by_features"].items()}
+    networks = _networks(results)
     head = [c for n in networks for c in (f"{titles[n]} [95 %]", "real structures")]
 
     def row(m: Metrics) -> list[str]:
-        cells = []
-        for n in networks:
-            found = m["by_features"].get(n, {}).get("frechet_distance", {})
-            cells += [with_interval(found, "value", "interval", "{:.2f}"), number(found.get("floor"), "{:.2f}")]
-        return [*cells, paper(m, "fid", "{:.2f}")]
+        return [*_feature_cells(m, networks, ["frechet_distance"], "{:.2f}"), paper(m, "fid", "{:.2f}")]
 
     text = (
         "Table 2: Frechet distance of generated and held-out structures. *Real structures*: that of the training "
@@ -87,17 +83,12 @@ def table_2(results: Sequence[Metrics]) -> str:
 
 def table_3(results: Sequence[Metrics]) -> str:
     """Precision and recall."""
-    networks = list(dict.fromkeys(name for m in results for name in m["by_features"]))
-    measures = ("precision", "recall")
+    networks, measures = _networks(results), ("precision", "recall")
     head = [f"{c} ({n})" if len(networks) > 1 else c for n in networks for c in _pairs(measures)]
 
     def row(m: Metrics) -> list[str]:
-        cells = []
-        for n in networks:
-            for measure in measures:
-                found = m["by_features"].get(n, {}).get(measure, {})
-                cells += [with_interval(found, "value", "interval", "{:.3f}"), number(found.get("floor"), "{:.3f}")]
-        return [*cells, *(paper(m, measure, "{:.3f}") for measure in measures)]
+        papers = (paper(m, measure, "{:.3f}") for measure in measures)
+        return [*_feature_cells(m, networks, measures, "{:.3f}"), *papers]
 
     features = " and ".join(networks) or "no features"
     text = (
@@ -160,7 +151,7 @@ def further(results: Sequence[Metrics]) -> str:
 
 
 def summary(results: Sequence[Metrics]) -> str:
-    """The main figures, one row per material: by the paper's sampler where it was measured, else by the first one."""
+    """The main measures, a row per material: of the paper's sampler if it was measured, else of the first one."""
     own = list({m["run"]["material"]: m for m in reversed(results)}.values())[::-1]
     head = [
         "volume fraction, difference",
@@ -205,7 +196,7 @@ TABLES: dict[str, Callable[[Sequence[Metrics]], str]] = {
 
 
 def sampling_steps(study: Metrics) -> str:
-    """The figures that figure 8 draws."""
+    """The values of figure 8."""
     run, floor = study["run"], study["floor"]
     measures = {"frechet_distance": "{:.2f}", "precision": "{:.3f}", "recall": "{:.3f}", "eps_s2_percent": "{:.2f}"}
     measures |= {"eps_l_percent": "{:.2f}", "volume_fraction_error": "{:+.4f}", "seconds_per_structure": "{:.3f}"}
@@ -224,7 +215,7 @@ def sampling_steps(study: Metrics) -> str:
 
 
 def costs(results: Sequence[Metrics]) -> str:
-    """What each result took: structures, steps that were done, seconds, hardware."""
+    """Cost of each result: structures, training steps, seconds, hardware."""
     head = ["material", "sampler", "training set", "generated", "held out", "steps x batch", "changed"]
     head += ["data s", "training s", "sampling s", "evaluation s"]
     rows = []
@@ -253,7 +244,7 @@ def costs(results: Sequence[Metrics]) -> str:
 
 
 def commands(results: Sequence[Metrics]) -> str:
-    """What makes the rows, each with the materials that it was run for."""
+    """The commands that made the rows, each with its materials."""
     materials: dict[str, dict[str, None]] = {}
     for m in results:
         materials.setdefault(m["run"]["command"], {})[m["run"]["material"]] = None
@@ -281,14 +272,14 @@ def titled(text: str, results: Sequence[Metrics], body: str) -> str:
 
 
 def with_interval(found: Metrics, value: str, interval: str, style: str) -> str:
-    """A number with its interval, where there is one."""
+    """A number with its interval, if it has one."""
     ends = found.get(interval)
     text = number(found.get(value), style)
     return text if ends is None else f"{text} [{style.format(ends[0])}, {style.format(ends[1])}]"
 
 
 def paper(m: Metrics, key: str, style: str) -> str:
-    """The paper's figure, which is one of DDIM at 64 x 64."""
+    """The paper's value, by DDIM at 64 x 64; none for other extents."""
     if m["extent"] != [64, 64]:
         return MISSING
     return style.format(getattr(PAPER[m["run"]["material"]], key))
@@ -306,7 +297,7 @@ def reached(m: Metrics) -> str:
 
 
 def met(m: Metrics) -> str:
-    """Whether volume fraction, grain size and copying are as they should be."""
+    """Whether volume fraction, grain size and copying reach their targets."""
     if m["extent"] != [64, 64]:
         return MISSING
     missed = []
@@ -324,6 +315,19 @@ def met(m: Metrics) -> str:
 _SHORT = {"two_point_correlation": "S2", "lineal_path": "L"}
 
 
+def _networks(results: Sequence[Metrics]) -> list[str]:
+    return list(dict.fromkeys(name for m in results for name in m["by_features"]))
+
+
+def _feature_cells(m: Metrics, networks: Sequence[str], measures: Sequence[str], style: str) -> Iterator[str]:
+    """Yield each measure by each network with its interval, and the one between sets of real structures."""
+    for name in networks:
+        for measure in measures:
+            found = m["by_features"].get(name, {}).get(measure, {})
+            yield with_interval(found, "value", "interval", style)
+            yield number(found.get("floor"), style)
+
+
 def _pairs(measures: Sequence[str]) -> list[str]:
     return [column for measure in measures for column in (f"{measure} [95 %]", "real structures")]
 
@@ -332,7 +336,7 @@ def _read(file: Path) -> dict[str, Any]:
     try:
         return dict(json.loads(file.read_text()))
     except ValueError:
-        raise InputError(f"{file}: no metrics, or damaged; delete it, and evaluate again") from None
+        raise InputError(f"{file} must be JSON of metrics; delete it, and evaluate again") from None
 
 
 def _steps(m: Metrics) -> int:

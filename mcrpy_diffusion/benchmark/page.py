@@ -11,7 +11,7 @@ import numpy as np
 from mcrpy_diffusion.benchmark.machine import describe_all
 from mcrpy_diffusion.benchmark.plan import Plan
 from mcrpy_diffusion.benchmark.tables import cost_table, markdown, plain, quality_table, seconds
-from mcrpy_diffusion.io.files import write_atomically, write_json
+from mcrpy_diffusion.io.files import write_file, write_json
 from mcrpy_diffusion.reports.benchmark_figures import benchmark_pictures
 from mcrpy_diffusion.reports.pictures import structure_pictures
 from mcrpy_diffusion.reports.report import template
@@ -41,7 +41,7 @@ def write_page(plan: Plan, results: Mapping[str, Any]) -> list[Path]:
     both = (cost_table(results), quality_table(results))
     notes = [_sentence(note) for note in results["notes"]]
     text = "\n\n".join([f"# {title(results)}", *map(markdown, both), *notes, describe_all(results["measured_on"])])
-    write_atomically(table, lambda file: file.write((text + "\n").encode()))
+    write_file(table, text + "\n")
     pictures = benchmark_pictures(results, plot)
     html = template("benchmark").render(
         title=title(results),
@@ -53,7 +53,7 @@ def write_page(plan: Plan, results: Mapping[str, Any]) -> list[Path]:
         sheets=_sheets(plan, results),
         settings=setting_groups(results["settings"], []),
     )
-    write_atomically(page, lambda file: file.write(html.encode()))
+    write_file(page, html)
     return [page, numbers, table, plot]
 
 

@@ -28,10 +28,15 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], A
         raise
 
 
+def write_file(path: str | os.PathLike[str], content: bytes | str) -> None:
+    """Write bytes, or text as UTF-8."""
+    data = content.encode() if isinstance(content, str) else content
+    write_atomically(path, lambda file: file.write(data))
+
+
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a value as indented JSON."""
-    text = json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda file: file.write(text.encode()))
+    write_file(path, json.dumps(value, indent=2, sort_keys=False, allow_nan=False) + "\n")
 
 
 def make_folder(path: str | os.PathLike[str]) -> Path:

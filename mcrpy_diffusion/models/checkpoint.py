@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mcrpy_diffusion.errors import InputError, one_line
-from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.io.records import check_plain
 from mcrpy_diffusion.io.untrusted import parse_json
 from mcrpy_diffusion.models.model_card import ModelCard
@@ -195,7 +195,7 @@ def save_model(path: str | os.PathLike[str], weights: dict[str, Tensor], info: M
 
     tensors = {k: v.detach().to("cpu").contiguous() for k, v in weights.items()}
     data = save(tensors, metadata={KEY: json.dumps(info.to_dict())})
-    write_atomically(path, lambda file: file.write(data))
+    write_file(path, data)
 
 
 def read_info(path: str | os.PathLike[str]) -> ModelInfo:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator
 
-from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.reports.diagrams import LIGHT, diagram, new_figure, png, style_axes
 
 
@@ -52,8 +52,7 @@ def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str])
     figure = new_figure((6 * len(panels), height), dpi=110)
     for ax, (draw, _, _) in zip(figure.subplots(1, len(panels)), panels):
         draw(ax, results, colours=LIGHT)
-    content = png(figure)
-    write_atomically(path, lambda file: file.write(content))
+    write_file(path, png(figure))
     return [
         diagram(
             partial(draw, results=results),

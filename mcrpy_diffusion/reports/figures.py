@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mcrpy_diffusion.evaluation.results import Evaluation, GrainCounts, GrainProperty, Spread
-from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.reports.diagrams import LIGHT, LINE_STYLES, diagram, new_figure, png, style_axes
 from mcrpy_diffusion.reports.pictures import MAX_SHOWN, grey_levels
 
@@ -43,8 +43,7 @@ def contact_sheet(original: np.ndarray | None, generated: np.ndarray, path: str 
         ax.imshow(sheet, interpolation="nearest")
         ax.set_title(f"{name} ({min(len(images), MAX_SHOWN)} of {len(images)})", loc="left", fontsize=12)
         ax.set_axis_off()
-    content = png(figure)
-    write_atomically(path, lambda file: file.write(content))
+    write_file(path, png(figure))
 
 
 def statistics_figure(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
@@ -54,8 +53,7 @@ def statistics_figure(evaluation: Evaluation, path: str | os.PathLike[str]) -> N
     for row, phase in zip(figure.subplots(len(phases), 2, squeeze=False), phases):
         for ax, measure in zip(row, MEASURES):
             _draw_curves(ax, evaluation, phase, measure, LIGHT)
-    content = png(figure)
-    write_atomically(path, lambda file: file.write(content))
+    write_file(path, png(figure))
 
 
 def curve_pictures(evaluation: Evaluation) -> list[dict[str, str]]:

@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from mcrpy_diffusion.evaluation.pairs import Pair
 from mcrpy_diffusion.evaluation.results import Evaluation
-from mcrpy_diffusion.io.files import make_folder, write_atomically, write_json
+from mcrpy_diffusion.io.files import make_folder, write_file, write_json
 from mcrpy_diffusion.reports import sentences
 from mcrpy_diffusion.reports.figures import (
     contact_sheet,
@@ -109,7 +109,7 @@ def write_report(
         seconds=[(key, f"{value:.1f} s") for key, value in {**seconds, "together": sum(seconds.values())}.items()],
         settings=setting_groups(settings, seeds),
     )
-    write_atomically(report, lambda file: file.write(page.encode()))
+    write_file(report, page)
     return [report, sheet, curves, numbers]
 
 

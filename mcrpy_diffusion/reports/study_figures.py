@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from mcrpy_diffusion.evaluation.step_study import HEADINGS, StepStudy
-from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.reports.diagrams import LIGHT, new_figure, png
 
 
@@ -27,5 +27,4 @@ def study_figure(study: StepStudy, path: str | os.PathLike[str]) -> None:
     for ax in axes[len(measures) :]:
         ax.set_axis_off()
     axes[0].legend()
-    content = png(figure)
-    write_atomically(path, lambda file: file.write(content))
+    write_file(path, png(figure))

@@ -17,7 +17,7 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.evaluation.results import Evaluation
 from mcrpy_diffusion.evaluation.summary import summarise
-from mcrpy_diffusion.io.files import write_atomically
+from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.io.untrusted import open_regular, read_json
 from mcrpy_diffusion.materials.recipes import DIRECT, descriptor_settings
 from mcrpy_diffusion.materials.sources import Origin, find_origin
@@ -129,8 +129,7 @@ def export(
     found = HalfPrecision(n_images=N_COMPARED, differing_pixels=share)
     card = replace(card, half_precision=old.half_precision if old.half_precision and not differing else found)
     save_model(out, weights, replace(info, card=card))
-    text = pretrained.card_text(out)
-    write_atomically(out.with_suffix(".md"), lambda file: file.write(text.encode()))
+    write_file(out.with_suffix(".md"), pretrained.card_text(out))
     size = out.stat().st_size / MIB
     return (
         f"{out}: {size:.2f} MiB; half precision changes {100 * share:.2g} % of the pixels of {N_COMPARED} structures\n"
