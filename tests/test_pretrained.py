@@ -147,7 +147,7 @@ def test_reconstruct_needs_nothing_but_a_name(shipped: Path, capsys: pytest.Capt
     page = Path("out/report.html").read_text()
     for text in (said, page):
         assert "eps_S2" in text
-        assert "he original structures are not there" in text
+        assert "he original structures are missing" in text
         assert "Apache 2.0" in text
     before = {file: file.read_bytes() for file in Path("out").glob("*.npy")}
     pipeline.reconstruct({**given, "n_samples": 5})

@@ -190,7 +190,7 @@ def test_files_that_are_no_model_are_refused_and_run_nothing(tmp_path, monkeypat
 def test_foreign_and_inconsistent_safetensors_are_refused(tmp_path):
     path = tmp_path / "m.safetensors"
     save_file({"a": torch.zeros(1)}, path)
-    with pytest.raises(InputError, match="holds no mcrpy_diffusion settings"):
+    with pytest.raises(InputError, match="must have mcrpy_diffusion settings"):
         load_model(path)
     network, info = load_network(make_model(path))
     for change, message in (

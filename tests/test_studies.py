@@ -95,7 +95,7 @@ def test_larger_originals_are_cropped(model_path):
         (["--model", "MODEL", "--likelihood", "--generated", "x"], "no --generated"),
         (["--model", "MODEL", "--n_steps", "2", "--samplers", "euler"], "invalid choice: 'euler'"),
         (["--model", "MODEL", "--n_steps", "31"], "n_sampling_steps must be between 1 and 30"),
-        (["--model", "MODEL", "--likelihood", "--n_terms", "31"], "2 to 30"),
+        (["--model", "MODEL", "--likelihood", "--n_terms", "31"], "between 2 and 30"),
     ],
 )
 def test_wrong_questions_get_one_line(model_path, folder, tmp_path, capsys, options, message):

@@ -23,7 +23,7 @@ from mcrpy_diffusion.workflow.compare import feature_network
 
 N_CROPS = 1000
 N_FLOOR_SETS = 10
-FLOOR_SEED = 104_729  # so that the crops that stand for a perfect generator are drawn apart from those compared with
+FLOOR_SEED = 104_729  # differs from the seeds of the crops that are compared with
 
 
 @dataclass
@@ -34,7 +34,7 @@ class RealSets:
     ----------
     n_phases : int
     periodic : bool
-        Whether the statistics continue across the edges: only where the reference itself is compared with.
+        Whether structures continue across the edges: only if the reference itself is the original.
     part : (A, B)
         The training part, which all methods use.
     original : (N, I, J)
@@ -101,7 +101,7 @@ class RealSets:
 
     @property
     def unseen(self) -> np.ndarray:
-        """What the distributions of features are compared with."""
+        """Real structures that features are compared with."""
         if self.held_out is not None:
             return self.held_out
         return _crops(self.part, self.extent, self.seed)
@@ -117,7 +117,7 @@ class RealSets:
 
 
 def _crops(part: np.ndarray, extent: tuple[int, int], seed: int) -> np.ndarray:
-    """Return every crop, or as many as are looked at where there are more."""
+    """Return every crop, or `N_CROPS` random ones if there are more."""
     if n_positions([part], extent=extent) <= N_CROPS:
         return all_crops([part], extent=extent)
     return random_crops([part], N_CROPS, extent=extent, seed=seed)
@@ -139,31 +139,21 @@ def quality(structures: np.ndarray, real: RealSets) -> dict[str, Any]:
         `copies`.
     """
     same_extent = real.part.shape == structures.shape[1:]
-    looked_in: dict[str, Any] = {"training": real.part[None]} if same_extent else {"micrographs": [real.part]}
-    evaluation = _evaluate(structures, real, **looked_in)
-    nearest, fraction = evaluation.nearest_training_image, evaluation.volume_fraction
-    return {
-        "volume_fraction": {
-            "mean": fraction.generated,
-            "std": fraction.generated_std,
-            "seen": fraction.difference,
-            "held_out": fraction.held_out_difference,
-        },
-        **_discrepancies(evaluation),
-        **by_features(real.features(structures), real.features(real.unseen), real.features(real.grid)),
-        "diversity": diversity(structures, real.independent, periodic=True),
-        "copies": {
-            "minimum_mse": nearest.minimum_mse,
-            "real_minimum_mse": nearest.held_out_minimum_mse,
-            "independent_mse": nearest.independent_mse,
-            "n_exact": nearest.n_exact_copies,
-            "z": evaluation.data_copying.z,
-        },
+    search: dict[str, Any] = {"training": real.part[None]} if same_extent else {"micrographs": [real.part]}
+    evaluation, measures = _measure(structures, real, **search)
+    nearest = evaluation.nearest_training_image
+    copies = {
+        "minimum_mse": nearest.minimum_mse,
+        "real_minimum_mse": nearest.held_out_minimum_mse,
+        "independent_mse": nearest.independent_mse,
+        "n_exact": nearest.n_exact_copies,
+        "z": evaluation.data_copying.z,
     }
+    return measures | {"diversity": diversity(structures, real.independent, periodic=True), "copies": copies}
 
 
 def real_quality(n: int, real: RealSets) -> dict[str, Any]:
-    """Measure n crops of the training part as if a method had made them: what a perfect method reaches on average.
+    """Measure n crops of the training part like structures of a method: the sampling floor.
 
     Parameters
     ----------
@@ -174,45 +164,43 @@ def real_quality(n: int, real: RealSets) -> dict[str, Any]:
     Returns
     -------
     dict
-        As `quality` returns it: means over `N_FLOOR_SETS` sets of crops, of the volume fraction those of the absolute
-        difference; without `diversity` and `copies`. One set alone says little: crops of a micrograph of 256 x 256
-        differ from one another by 1 to 15 % in S2, 20 at a time.
+        As `quality` returns it, without `diversity` and `copies`: means over `N_FLOOR_SETS` sets of crops. Differences
+        of the volume fraction are absolute values. One set alone is not enough: S2 of 20 crops of a micrograph of
+        256 x 256 pixels varies by 1 to 15 %.
     """
     sets = [
         random_crops([real.part], n, extent=real.extent, seed=real.seed + FLOOR_SEED + k) for k in range(N_FLOOR_SETS)
     ]
-    found = []
-    for crops in sets:
-        evaluation = _evaluate(crops, real)
-        fraction = evaluation.volume_fraction
-        differences = {"seen": fraction.difference, "held_out": fraction.held_out_difference}
-        sizes = {side: None if value is None else abs(value) for side, value in differences.items()}
-        found.append(
-            {
-                "volume_fraction": {"mean": fraction.generated, "std": fraction.generated_std, **sizes},
-                **_discrepancies(evaluation),
-                **by_features(real.features(crops), real.features(real.unseen), real.features(real.grid)),
-            }
-        )
+    found = [_measure(crops, real)[1] for crops in sets]
+    for each in found:
+        fraction = each["volume_fraction"]
+        fraction |= {side: None if (d := fraction[side]) is None else abs(d) for side in ("seen", "held_out")}
     return _mean(found) | {"n_sets": len(sets), "diversity": None, "copies": None}
 
 
-def _evaluate(structures: np.ndarray, real: RealSets, **looked_in: Any) -> Evaluation:
+def _measure(structures: np.ndarray, real: RealSets, **search: Any) -> tuple[Evaluation, dict[str, Any]]:
     """Compare structures with the training part and the held-out part."""
     options: dict[str, Any] = {"n_phases": real.n_phases, "periodic": real.periodic, "held_out": real.held_out}
-    return evaluate(real.original, structures, **options, **looked_in)
-
-
-def _discrepancies(evaluation: Evaluation) -> dict[str, dict[str, float | None]]:
+    evaluation = evaluate(real.original, structures, **options, **search)
+    fraction = evaluation.volume_fraction
     curves = {"eps_s2_percent": evaluation.two_point_correlation, "eps_l_percent": evaluation.lineal_path}
-    return {
-        name: {"seen": curve.discrepancy_percent, "held_out": curve.held_out_discrepancy_percent}
-        for name, curve in curves.items()
+    return evaluation, {
+        "volume_fraction": {
+            "mean": fraction.generated,
+            "std": fraction.generated_std,
+            "seen": fraction.difference,
+            "held_out": fraction.held_out_difference,
+        },
+        **{
+            name: {"seen": curve.discrepancy_percent, "held_out": curve.held_out_discrepancy_percent}
+            for name, curve in curves.items()
+        },
+        **by_features(real.features(structures), real.features(real.unseen), real.features(real.grid)),
     }
 
 
 def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the mean of each number of dictionaries alike, nested ones too; None where one has none."""
+    """Return the mean of each number of equal dictionaries, nested ones too; None if a value is None."""
     means: dict[str, Any] = {}
     for name, first in found[0].items():
         values = [each[name] for each in found]
@@ -224,7 +212,7 @@ def _mean(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def by_features(made: np.ndarray | None, unseen: np.ndarray | None, grid: np.ndarray | None) -> dict[str, float | None]:
-    """Return Frechet distance to `unseen`, precision and recall among `grid`; None for what there is too little of.
+    """Return Frechet distance to `unseen`, precision and recall in `grid`; None for too few structures.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Comparison of generated structures with the statistics of real ones, where the real ones themselves are missing."""
+"""Comparison of generated structures with the statistics of real ones, which are missing themselves."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def evaluate_against_statistics(
     Returns
     -------
     Evaluation
-        As `evaluate` returns it, with volume fraction, S2 and L alone. A floor is that of the earlier evaluation times
-        the ratio by which sqrt(1 / M + 1 / N) grows, the scatter between the means of M generated and N real ones.
+        As `evaluate` returns it, with volume fraction, S2 and L alone. Floors are those of the earlier evaluation,
+        scaled by the ratio of sqrt(1 / M + 1 / N), the scatter between means of M generated and N real structures.
     """
     curves = statistics.curves
     last = min(curves.distance[-1], default_max_distance(generated.shape[1:]))
@@ -66,9 +66,9 @@ def evaluate_against_statistics(
         periodic=figures.periodic,
         **vars(worst_phases(by_phase)),
         phases=by_phase if n_phases > 2 else None,
-        **vars(not_measured("the original structures are not there")),
+        **vars(not_measured("the original structures are missing")),
         warnings=(
-            "the original structures are not there: compared with their statistics, which the model carries; floors "
+            "the original structures are missing: compared with their statistics, which the model carries; floors "
             "are scaled from those of its evaluation",
         ),
         nearest_training_image=nearest,
@@ -86,14 +86,7 @@ def _floor_scale(figures: Figures, generated: np.ndarray) -> float:
 
 
 def _compare_phase(
-    generated: np.ndarray,
-    phase: int,
-    real: PhaseCurves,
-    figures: Figures,
-    *,
-    scale: float,
-    last: int,
-    counts: Counts,
+    generated: np.ndarray, phase: int, real: PhaseCurves, figures: Figures, *, scale: float, last: int, counts: Counts
 ) -> tuple[PhaseComparison, PhaseCurves]:
     """Return volume fraction, S2 and L of one phase, and its curves up to the distance `last`."""
     found = set_statistics(generated, phase=phase, periodic=figures.periodic, max_distance=last)

@@ -1,4 +1,4 @@
-"""Are generated structures copies of the training data? Section 3.1.3 of the paper."""
+"""Search for copies of the training data, section 3.1.3 of the paper."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from mcrpy_diffusion.metrics.nearest_images import TRANSFORMATIONS, ImagePairs, 
 from mcrpy_diffusion.runtime import frameworks
 
 N_PAIRS = 6  # as in figure 6
-N_REAL_CROPS = 64  # unseen crops at least, where there are so many: each is compared with every position
-MIN_SCORED = 8  # distances of each kind below which there is no z-score
+N_REAL_CROPS = 64  # minimum number of unseen crops; each is compared with every position
+MIN_SCORED = 8  # minimum number of distances of each kind for a z-score
 HALVES_SEED = 0
 INVARIANT = ("identity", "rotate_180")
-"""The transformations that keep all statistics; copies of isotropic materials may have gone through the others too."""
+"""Transformations that keep all statistics. Those of isotropic materials are kept by the others, too."""
 
 
 def find_copies(
@@ -42,22 +42,22 @@ def find_copies(
     overlapping: bool,
     isotropic: bool,
 ) -> tuple[NearestTraining, DataCopying]:
-    """Measure how near generated structures come to what was trained on, and how near real unseen ones come.
+    """Measure the distances of generated and of unseen real structures to the training data.
 
     Parameters
     ----------
     given : mapping
-        `original` (N, A, B), `generated` (M, I, J) and, where there are any, `held_out`.
+        `original` (N, A, B), `generated` (M, I, J) and, if available, `held_out`.
     n_phases : int
         Number of phases, 0 for grey values.
     periodic : bool
         Whether a copy may be shifted across the edges.
     training : (K, I, J), optional
-        Training structures; not used where there are micrographs.
+        Training structures; not used if micrographs are given.
     micrographs : sequence of (C, D), optional
-        What training crops were cut from.
+        Micrographs that training crops were cut from.
     overlapping : bool
-        Whether training structures overlap, so that a half of them is no set of unseen ones for the other.
+        Whether training structures overlap. Then one half of them is not unseen for the other half.
     isotropic : bool
         Whether mirror images and, of square structures, quarter turns are searched for copies too.
 
@@ -75,7 +75,7 @@ def find_copies(
 
 
 def not_searched(n_generated: int, independent_mse: float) -> tuple[NearestTraining, DataCopying]:
-    """Return what `find_copies` does without training structures.
+    """Return the result of `find_copies` without training structures.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _structures(
     overlapping: bool,
     isotropic: bool,
 ) -> tuple[NearestTraining, DataCopying]:
-    """Look for copies of whole training structures."""
+    """Search for copies of whole training structures."""
     generated, held_out = given["generated"], given.get("held_out")
     square = generated.shape[1] == generated.shape[2]
     allowed = [*TRANSFORMATIONS] if square else [*TRANSFORMATIONS][:4]
@@ -108,7 +108,7 @@ def _structures(
         return nearest_images(images, references, shifts=periodic, transformations=names)
 
     in_halves = held_out is None and not overlapping and len(training) >= 2 * MIN_SCORED
-    if in_halves:  # nothing is compared twice
+    if in_halves:  # each pair is compared once
         order = np.random.default_rng(HALVES_SEED).permutation(len(training))
         one, other = np.sort(order[len(order) // 2 :]), np.sort(order[: len(order) // 2])
         to_one = search(generated, training[one])
@@ -150,7 +150,7 @@ def _structures(
 
 
 def _nearer(first: ImagePairs, first_index: np.ndarray, second: ImagePairs, second_index: np.ndarray) -> ImagePairs:
-    """Return the nearer pair of each image; the indices of both sets of references among all are given."""
+    """Return the nearer pair of each image; the indices are places of both sets of references among all."""
     references = first_index[first.reference], second_index[second.reference]
     nearer = second.distance < first.distance
     nearer |= (second.distance == first.distance) & (references[1] < references[0])
@@ -164,13 +164,9 @@ def _nearer(first: ImagePairs, first_index: np.ndarray, second: ImagePairs, seco
 
 
 def _crops(
-    nearest: NearestTraining,
-    given: Mapping[str, np.ndarray],
-    parts: dict[str, list[np.ndarray]],
-    *,
-    isotropic: bool,
+    nearest: NearestTraining, given: Mapping[str, np.ndarray], parts: dict[str, list[np.ndarray]], *, isotropic: bool
 ) -> tuple[NearestTraining, DataCopying]:
-    """Look for copies of any crop of the micrographs; `parts` holds these by the transformation they went through."""
+    """Search for copies of any crop of the micrographs; `parts` holds the transformed ones by transformation."""
     generated, held_out = given["generated"], given.get("held_out")
     micrographs, everything = parts["identity"], [m for each in parts.values() for m in each]
     rows, columns = generated.shape[1:]
@@ -213,7 +209,7 @@ def _crops(
 def _test_halves(
     generated: np.ndarray, micrographs: Sequence[np.ndarray], n_real: int, *, isotropic: bool
 ) -> DataCopying:
-    """Do the data-copying test against one half of each micrograph, with crops of the other halves as unseen ones."""
+    """Test for copies of one half of each micrograph; crops of the other halves are the unseen structures."""
     extent = (generated.shape[1], generated.shape[2])
     halves = [split(m, extent=extent, held_out_fraction=0.5) for m in micrographs]
     unseen = [other for _, other in halves if other is not None]
@@ -230,7 +226,7 @@ def _test_halves(
 def _transformed(
     micrographs: Sequence[np.ndarray], extent: tuple[int, ...], isotropic: bool
 ) -> dict[str, list[np.ndarray]]:
-    """Return the micrographs as they are and, if isotropic, all that half turns of crops do not make of them."""
+    """Return the micrographs, if isotropic also transformed; the half turns of crops are searched elsewhere."""
     names = ["identity"]
     if isotropic:
         names += ["flip_columns", "rotate_90", "transpose"] if extent[0] == extent[1] else ["flip_columns"]
@@ -238,7 +234,7 @@ def _transformed(
 
 
 def _test(generated: np.ndarray, real: np.ndarray, against: str, *, overlapping: bool = False) -> DataCopying:
-    """Test whether distances of generated structures (M,) are those of real unseen ones (H,)."""
+    """Compare distances of generated structures (M,) with those of unseen real ones (H,)."""
     if min(len(generated), len(real)) < MIN_SCORED:
         return DataCopying.empty(
             reason=f"needs at least {MIN_SCORED} generated and unseen real structures, there are {len(generated)} and "
@@ -264,7 +260,7 @@ def _test(generated: np.ndarray, real: np.ndarray, against: str, *, overlapping:
 
 
 def _with_distances(nearest: NearestTraining, distance: np.ndarray) -> NearestTraining:
-    """Fill in what follows from the distances (M,) to the training data."""
+    """Fill in the measures that follow from the distances (M,) to the training data."""
     return replace(
         nearest,
         minimum_mse=float(distance.min()),

@@ -47,8 +47,7 @@ def evaluate(
     Parameters
     ----------
     original : (N, A, B)
-        Real structures: crops of the part of the micrographs that was trained on, or the reference itself, of any
-        extent.
+        Real structures of any extent: crops of the training part of the micrographs, or the reference itself.
     generated : (M, I, J)
         Structures of the model.
     n_phases : int
@@ -56,29 +55,29 @@ def evaluate(
     periodic : bool
         Whether the structures continue across their edges.
     training : (K, I, J), optional
-        The training images. Used where `micrographs` is not given to look for copies, and to state how far the
-        training data themselves are from the original.
+        The training images, for their discrepancy from the original and, without `micrographs`, for the search for
+        copies.
     held_out : (H, I, J), optional
-        Real structures that took no part in training.
+        Real structures that were not used for training.
     micrographs : sequence of (C, D), optional
-        What training crops were cut from; every position is searched for copies.
+        Micrographs that training crops were cut from; every position is searched for copies.
     features : FeatureNetwork, optional
-        For the Frechet distance, precision, recall, density and coverage, which are not measured without it.
+        Network for the Frechet distance, precision, recall, density and coverage; by default, none is measured.
     floor_sets : (F, I, J) and (G, I, J), optional
-        Two sets of real structures that have no pixel in common, for the floor of these measures. Without them the
+        Two sets of real structures without a common pixel, for the floor of these measures. By default, the
         original ones are divided, unless they overlap.
     overlapping : bool
-        Whether the original structures are crops that overlap; where `micrographs` is given, they are.
+        Whether the original structures are crops that overlap; always so with `micrographs`.
     boundary_phase : int, optional
-        The phase of the boundaries between grains; without it, grains are not measured.
+        The phase of the boundaries between grains; by default, grains are not measured.
     isotropic : bool
         Whether mirror images and, of square structures, quarter turns are searched for copies too.
 
     Returns
     -------
     Evaluation
-        Its `to_dict` is the content of metrics.json, see docs/evaluation.md. What could not be measured is None. With
-        more than two phases, the measures are those of the phase that fits worst, and `phases` holds each.
+        Its `to_dict` is the content of metrics.json, see docs/evaluation.md. A missing measure is None. With more than
+        two phases, each measure is that of the phase that fits worst, and `phases` has all.
 
     Raises
     ------
@@ -88,14 +87,14 @@ def evaluate(
     Notes
     -----
     S2(r) and L(r) are means over the images of a set, r = 0 .. half of the smallest extent, minus 1; the discrepancy
-    is eq. (23) of the paper. S2 is averaged over all directions, L over rows and columns: over diagonals, whose steps
-    are longer, it would have to be interpolated. The floor is the same measure between two sets of real structures,
-    one of as many as there are originals, one of as many as were generated, both drawn from the original ones with
-    replacement; mean over `N_FLOOR_DRAWS` draws with a fixed seed. It is what a perfect generator would get.
+    is eq. (23) of the paper. S2 is averaged over all directions, L over rows and columns; diagonals have longer steps
+    and would need interpolation. The sampling floor is the same measure between two bootstrap sets of the original
+    structures, of the sizes of the original and the generated set; mean over `N_FLOOR_DRAWS` draws with a fixed seed.
+    A perfect generator would reach it.
 
-    The Frechet distance depends on the numbers of images, and resampled images would be one another's neighbours. So
-    the floor of the measures by features is that of two disjoint sets of real images; where they are not in the
-    numbers of the value, the generated images are measured in theirs too.
+    The Frechet distance depends on the numbers of images, and resampled images would be each other's neighbours. The
+    floor of the measures by features is therefore that of two disjoint sets of real images. If their sizes differ
+    from those of the value, the generated images are also measured in these sizes.
     """
     training_set = None if training is original else training  # measured once
     sets = {"original": original, "generated": generated, "training": training_set, "held_out": held_out}
@@ -143,7 +142,7 @@ def evaluate(
 def _check_sets(given: dict[str, np.ndarray]) -> None:
     for name in ("original", "generated"):
         if name not in given:
-            raise InputError(f"there are no {name} structures; at least one is needed for an evaluation")
+            raise InputError(f"there must be at least one {name} structure")
     extent = given["generated"].shape[1:]
     for name, images in given.items():
         if images.ndim != 3 or (images.shape[1:] != extent and name != "original"):
@@ -154,7 +153,7 @@ def _check_sets(given: dict[str, np.ndarray]) -> None:
 
 
 def _threshold(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Cut grey values to phases 0 and 1, all sets at the threshold of the original one."""
+    """Segment grey values into phases 0 and 1, all sets by the threshold of the original one."""
     threshold = otsu_threshold(given["original"])
     return {name: (images > threshold).astype(np.uint8) for name, images in given.items()}
 
@@ -192,8 +191,7 @@ def _compare_phase(
 
 
 def worst_phases(by_phase: Mapping[str, PhaseComparison]) -> PhaseComparison:
-    """Return each measure of the phase that fits worst; the first one where several do."""
-
+    """Return each measure of the phase that fits worst, the first one of equals."""
     worst = {}
     for name in PhaseComparison.__dataclass_fields__:
         found = [getattr(comparison, name) for comparison in by_phase.values()]

@@ -30,15 +30,15 @@ def generative_measures(
     Parameters
     ----------
     given : dict
-        `original` (N, I, J), `generated` (M, I, J) and, where there are any, `held_out`: phases or grey values.
+        `original` (N, I, J), `generated` (M, I, J) and, if available, `held_out`: phases or grey values.
     n_phases : int
         Number of phases, 0 for grey values.
     network : FeatureNetwork or None
-        Without one nothing is measured.
+        None: nothing is measured.
     floor_sets : (F, I, J) and (G, I, J), or None
         Two sets of real structures that have no pixel in common.
     divide : bool
-        Whether the original ones are divided for the floor where these are not given.
+        Whether the original structures are divided for the floor if `floor_sets` is None.
 
     Returns
     -------
@@ -84,23 +84,22 @@ def compare_features(
     floor_sets : (F, D) and (G, D), optional
         Of two disjoint sets of real images, for the floor.
     divide : bool
-        Whether the original ones are divided for the floor where these are not given.
+        Whether the original structures are divided for the floor if `floor_sets` is None.
 
     Returns
     -------
     FeatureMeasures
-        Without `name` and `features`. What there are too few images for is None, and
-        `reason` says so.
+        Without `name` and `features`. Values are None, with a `reason`, for too few images.
     """
-    values, intervals = _feature_values(original, generated, N_RESAMPLES)
-    held_out_values = _feature_values(original[:0] if held_out is None else held_out, generated)[0]
+    values, intervals = feature_values(original, generated, N_RESAMPLES)
+    held_out_values = feature_values(original[:0] if held_out is None else held_out, generated)[0]
     first, second = _divided(original, len(generated)) if floor_sets is None else floor_sets
     if floor_sets is None and not divide:
         first = second = original[:0]
-    floors, _ = _feature_values(first, second)
+    floors, _ = feature_values(first, second)
     as_many = values
     if (len(first), len(second)) != (len(original), len(generated)):
-        as_many, _ = _feature_values(first, generated[_shuffled(len(generated))[: len(second)]])
+        as_many, _ = feature_values(first, generated[_shuffled(len(generated))[: len(second)]])
     measures = {
         name: FeatureMeasure(
             name=None,
@@ -119,10 +118,10 @@ def compare_features(
     return FeatureMeasures(**measures)
 
 
-def _feature_values(
+def feature_values(
     first: np.ndarray, second: np.ndarray, n_resamples: int = 0
 ) -> tuple[dict[str, float | None], dict[str, tuple[float, float] | None]]:
-    """Return the measures and their intervals; None where there are too few images."""
+    """Return the measures and their intervals between sets of features (N, D) and (M, D); None for too few images."""
     values: dict[str, float | None] = dict.fromkeys(GENERATIVE)
     intervals: dict[str, tuple[float, float] | None] = dict.fromkeys(GENERATIVE)
     n = min(len(first), len(second))
@@ -139,7 +138,7 @@ def _feature_values(
 
 
 def _divided(original: np.ndarray, n_generated: int) -> tuple[np.ndarray, np.ndarray]:
-    """Divide real images at random, the second set in the number of the generated ones where there are enough."""
+    """Divide real images at random; the second set has at most the number of the generated ones."""
     order, n_second = _shuffled(len(original)), min(n_generated, len(original) // 2)
     return original[order[n_second:]], original[order[:n_second]]
 
@@ -149,7 +148,7 @@ def _shuffled(n: int) -> np.ndarray:
 
 
 def _too_few(measure: str, n_original: int, n_generated: int, n_floor: int) -> str | None:
-    """Say what there are too few images for, if so."""
+    """Return why a value, an interval or a floor is missing; None if nothing is."""
     least, halved = (2, MIN_RESAMPLED) if measure == GENERATIVE[0] else (N_NEIGHBOURS + 1, min_resampled(N_NEIGHBOURS))
     n = min(n_original, n_generated)
     if n < least:
@@ -162,12 +161,12 @@ def _too_few(measure: str, n_original: int, n_generated: int, n_floor: int) -> s
 
 
 def not_measured(reason: str) -> FeatureMeasures:
-    """Return the measures where none was made."""
+    """Return the measures without values."""
     return FeatureMeasures(**dict.fromkeys(GENERATIVE, FeatureMeasure.empty(reason=reason)))
 
 
 def feature_warnings(distance: FeatureMeasure, *, overlapping: bool) -> tuple[str, ...]:
-    """Return what limits the measures by features, of which the Frechet distance is given."""
+    """Return warnings on the measures by features; `distance` is the Frechet distance."""
     found: list[str] = []
     if distance.value is None or distance.n_images is None:
         return ()

@@ -25,7 +25,7 @@ def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, peri
         The phase of the boundaries between grains.
     periodic : bool
         Whether grains continue across the edges. If not, grains that an edge cuts are left out, and the others are
-        weighted for it (`measure_grains`).
+        weighted accordingly (`measure_grains`).
 
     Returns
     -------
@@ -35,7 +35,7 @@ def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, peri
     Raises
     ------
     InputError
-        If no structure has the boundary phase, so that each would be one grain.
+        If no structure has the boundary phase; each would be one grain.
     """
     names = [name for name in ("original", "generated", "held_out") if name in given]
     if not any((given[name] == boundary_phase).any() for name in names):
@@ -63,7 +63,7 @@ def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, peri
 def _compare_property(
     grains: Mapping[str, Grains], name: str, drawn: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> results.GrainProperty | None:
-    """Compare one property of the grains; `drawn` holds how often each original structure (N,) is in either set."""
+    """Compare one property of the grains; `drawn` has the bootstrap counts (N,) of both sets."""
     values = {key: _values(each, name) for key, each in grains.items()}
     values = {key: each for key, each in values.items() if len(each[0])}
     if "original" not in values or "generated" not in values:
@@ -105,7 +105,7 @@ def _compare_property(
 
 
 def _values(grains: Grains, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return value, weight and structure of the grains that have this property; a winding one has no aspect ratio."""
+    """Return value, weight and structure of grains with this property; percolating ones have no aspect ratio."""
     value = getattr(grains, name)
     has = np.isfinite(value)
     return value[has], grains.weight[has], grains.structure[has]

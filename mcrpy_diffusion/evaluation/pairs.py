@@ -24,7 +24,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Pair:
-    """A generated structure and the training structure that is nearest to it, laid on it: (I, J) each."""
+    """A generated structure and the nearest training structure, aligned with it: (I, J) each."""
 
     generated_index: int
     distance: float
@@ -34,7 +34,7 @@ class Pair:
 
     @property
     def local_error(self) -> np.ndarray:
-        """Squared difference of each pixel (I, J), figure 7 of the paper; for phases 1 where they differ, else 0."""
+        """Squared difference of each pixel (I, J), figure 7 of the paper; of phases 1 if they differ, else 0."""
         if self.generated.dtype.kind == "f":
             return (self.generated.astype(np.float64) - self.training) ** 2
         return (self.generated != self.training).astype(np.float64)
@@ -59,7 +59,7 @@ def find_pairs(
     Returns
     -------
     list of Pair
-        Empty where neither training structures nor micrographs are given.
+        Empty without training structures and micrographs.
     """
     pairs = []
     for match in matches:
@@ -78,7 +78,7 @@ def find_pairs(
 
 
 def describe(match: StructureMatch | CropMatch) -> str:
-    """Return which training structure was found, and how it was moved to lie on the generated one."""
+    """Return which training structure was found, and how it was transformed to match the generated one."""
     words = [] if match.transformation == "identity" else [_WORDS[match.transformation]]
     if isinstance(match, CropMatch):
         words += [_WORDS["rotate_180"]] if match.rotated_180 else []

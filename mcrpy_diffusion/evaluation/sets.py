@@ -17,7 +17,7 @@ FLOOR_SEED = 0
 def bootstrap_counts(
     n: int, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, seed: int = FLOOR_SEED
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Draw two bootstrap sets of real images: the same ones for every measure of an evaluation.
+    """Draw two bootstrap sets of real images; all measures of an evaluation use the same.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def bootstrap_counts(
 
 
 def _times(indices: np.ndarray, n: int) -> np.ndarray:
-    """Count how often each of n is among the indices (n_draws, size) of a draw."""
+    """Count how often each of n indices is in each row (n_draws, size)."""
     places = indices + n * np.arange(len(indices))[:, None]
     return np.bincount(places.ravel(), minlength=n * len(indices)).reshape(len(indices), n)
 
@@ -45,7 +45,7 @@ def _times(indices: np.ndarray, n: int) -> np.ndarray:
 def bootstrap_means(
     values: np.ndarray, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, seed: int = FLOOR_SEED
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the means (n_draws, ...) of the values (N, ...) of as many images as there are, and of `n_images`."""
+    """Return means (n_draws, ...) of values (N, ...) over bootstrap sets of N and of `n_images` images."""
     drawn = bootstrap_counts(len(values), n_images, n_draws=n_draws, seed=seed)
     first, second = (np.tensordot(times, values, axes=1) for times in drawn)
     return first / len(values), second / n_images
@@ -54,14 +54,14 @@ def bootstrap_means(
 def sampling_floor(
     curves: np.ndarray, n_images: int, *, n_draws: int = N_FLOOR_DRAWS, seed: int = FLOOR_SEED
 ) -> np.ndarray:
-    """Measure the discrepancy between two bootstrap sets of real images, which the numbers of images alone cause.
+    """Measure the discrepancy between two bootstrap sets of real images, which follows from their sizes alone.
 
     Parameters
     ----------
     curves : (N, r)
         One curve per real image.
     n_images : int
-        Number of images of the second set: as many as were generated. The first has as many as there are.
+        Size of the second set, that of the generated structures; the first has N images.
     n_draws : int
         Number of draws, each with replacement.
     seed : int
@@ -163,7 +163,7 @@ def _means_of_halves(values: np.ndarray, seed: int) -> np.ndarray:
 
 
 def _discrepancy(mean: dict[str, np.ndarray], first: str, second: str) -> float | None:
-    """Return the discrepancy of two sets; None where one is not there, or the first lacks the phase."""
+    """Return the discrepancy of two sets; None if one is missing, or the first lacks the phase."""
     if first not in mean or second not in mean or not mean[first].any():
         return None
     return discrepancy(mean[first], mean[second])

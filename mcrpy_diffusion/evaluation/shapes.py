@@ -45,8 +45,8 @@ def compare_interfaces(
 
     Notes
     -----
-    Where structures are not periodic, edges cut clusters, the more the smaller the extent. So clusters and Euler
-    numbers of originals of another extent are those of pieces of them of the generated ones' extent, side by side.
+    Edges of structures that are not periodic cut clusters, and more so in smaller extents. Larger originals are
+    therefore cut into pieces of the extent of the generated structures for clusters and Euler numbers.
     """
     options: dict[str, Any] = {"phase": phase, "periodic": periodic}
     extent = given["generated"].shape[1:]
@@ -111,7 +111,7 @@ def _pieces(images: np.ndarray, extent: tuple[int, ...]) -> np.ndarray:
 
 
 def _mean_length(chords: np.ndarray) -> float | None:
-    """Return the mean length of chords (n,), of which there are so many of length 0, 1, ..."""
+    """Return the mean length of chords from their numbers (n,) of length 0, 1, ...; None without any."""
     total = float(chords.sum())
     return float(chords @ np.arange(len(chords))) / total if total > 0 else None
 

@@ -15,7 +15,7 @@ MIB = 2**20
 
 
 def markdown(info: ModelInfo, *, file_name: str, n_bytes: int, n_weights: int) -> str:
-    """Return the card of a model, which follows from its metadata and the size of the file.
+    """Return the card of a model from its metadata and the size of its file.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def markdown(info: ModelInfo, *, file_name: str, n_bytes: int, n_weights: int) -
 
 
 def _figures_text(figures: Figures | None) -> str:
-    """Return the table of what was measured, with the floor and the numbers of structures."""
+    """Return the table of measures with the floor and the numbers of structures."""
     if figures is None:
         return "Not measured."
     head = ("measure", "against the original", "against the held-out part", "floor")
@@ -103,7 +103,7 @@ def _half_precision_text(found: HalfPrecision | None) -> str:
 
 
 def _data_text(info: ModelInfo, card: ModelCard) -> str:
-    """The recipe of the training data, in full."""
+    """Return the recipe of the training data."""
     recipe = {k: v for k, v in info.provenance.items() if k != "reference_sha256" and v is not None}
     lines = [f"Recipe: {_listed(recipe)}." if recipe else "The recipe is not recorded."]
     hashes = info.provenance.get("reference_sha256") or []

@@ -1,4 +1,4 @@
-"""Models on disk: tensors as safetensors, everything needed to rebuild and to sample in the metadata as JSON."""
+"""Models on disk: tensors as safetensors; the metadata are JSON with all that is needed to rebuild and to sample."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _FIELDS = (
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a checkpoint says of itself.
+    """The metadata of a checkpoint.
 
     Attributes
     ----------
@@ -53,14 +53,14 @@ class ModelInfo:
         Rows and columns of the training images.
     periodic, isotropic : bool
     conditions : list of list of float
-        Volume fractions of phases 1, 2, ... of the training images, thinned out to at most 256 and sorted: the
-        distribution that samples draw their target from. Empty where the network is not conditioned.
+        Volume fractions of phases 1, 2, ... of at most 256 training images, sorted: the distribution of the targets
+        of samples. Empty if the network is not conditioned.
     provenance : dict
         How the training data were made: settings, hashes of the references and of the data set.
     step : int
         Optimisation steps done.
     card : ModelCard, optional
-        What a model says further that is passed on.
+        Further facts of a model that is shared.
     """
 
     settings: TrainingSettings
@@ -76,15 +76,15 @@ class ModelInfo:
     card: ModelCard | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what goes into the metadata."""
+        """Return the content of the metadata."""
         values = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "card"}
         card = {} if self.card is None else {"card": self.card.to_dict()}
         return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **card}
 
     def sampling_settings(self, **given: Any) -> SamplingSettings:
-        """How to sample: as given, else as the model's card recommends, else as `default_sampling` says.
+        """Return sampling settings: as given, else as the model's card recommends, else `default_sampling`.
 
-        The number of steps that is recommended is that of the sampler; `None` counts as not given.
+        The recommended number of steps holds for the recommended sampler alone; `None` counts as not given.
 
         Raises
         ------
@@ -94,12 +94,12 @@ class ModelInfo:
         given = {k: v for k, v in given.items() if v is not None}
         recommended: dict[str, Any] = {}
         if self.card is None:
-            usual = default_sampling(self.settings)
-            recommended = {"sampler": usual.sampler, "n_sampling_steps": usual.n_sampling_steps}
+            default = default_sampling(self.settings)
+            recommended = {"sampler": default.sampler, "n_sampling_steps": default.n_sampling_steps}
         elif self.card.sampling is not None:
             recommended = self.card.sampling.to_dict()
         if given.get("eta") and "sampler" not in given:
-            given["sampler"] = "ddim"  # which alone adds noise
+            given["sampler"] = "ddim"  # the only sampler with eta
         if given.get("sampler", recommended.get("sampler")) != recommended.get("sampler"):
             recommended = {}
         return SamplingSettings().replace(**{**recommended, **given})
@@ -124,7 +124,7 @@ class ModelInfo:
 
 
 def _check_info(info: ModelInfo) -> None:
-    """Raise InputError where a field is of another type than `ModelInfo` says, or out of range."""
+    """Raise InputError if a field has another type than in `ModelInfo`, or is out of range."""
     for each in _FIELDS:
         each.check(getattr(info, each.name))
     if len(info.extent) != 2 or math.prod(info.extent) > MAX_PIXELS:
@@ -144,7 +144,7 @@ def _check_info(info: ModelInfo) -> None:
         if not (isinstance(row, list) and len(row) == n_fractions and all(_is_fraction(value) for value in row)):
             raise InputError(f"each row of conditions must be {n_fractions} fractions, got {row!r:.100}")
     if info.card is not None:
-        info.sampling_settings()  # raises where the card recommends what is not allowed
+        info.sampling_settings()  # raises if the recommendation of the card is out of range
         statistics = info.card.statistics
         phases = [] if statistics is None else sorted(statistics.curves.phases)
         if not all(int(phase) < info.n_phases for phase in phases):
@@ -158,7 +158,7 @@ def _is_fraction(value: Any) -> bool:
 
 
 def build_network(info: ModelInfo) -> UNet:
-    """Make the network that the settings describe, with fresh weights."""
+    """Build the network of the settings, with new weights."""
     from mcrpy_diffusion.data.phase_encoding import n_channels
     from mcrpy_diffusion.diffusion.unet import UNet
 
@@ -182,9 +182,9 @@ def build_network(info: ModelInfo) -> UNet:
 
 
 def min_timestep(settings: TrainingSettings, schedule: NoiseSchedule) -> int:
-    """The first time in training and sampling: 0, or with `skip_high_snr` the first that hides phases.
+    """Return the first time step of training and sampling: 0, or with `skip_high_snr` that of `MAX_SNR`.
 
-    Only log odds leave out the times before it, which round to a phase at any time.
+    Earlier steps are skipped for the prediction of log odds alone.
     """
     return schedule.min_timestep if settings.skip_high_snr and settings.prediction == "log_odds" else 0
 
@@ -216,7 +216,7 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: not a readable .safetensors file ({one_line(error)})") from error
     if KEY not in metadata:
-        raise InputError(f"{path}: a .safetensors file, but its metadata holds no {KEY} settings")
+        raise InputError(f"{path}: the metadata must have {KEY} settings")
     try:
         if len(metadata[KEY]) > _MAX_METADATA:
             raise InputError(f"the settings must have at most {_MAX_METADATA} characters, got {len(metadata[KEY])}")
@@ -226,7 +226,7 @@ def read_info(path: str | os.PathLike[str]) -> ModelInfo:
 
 
 def count_weights(path: str | os.PathLike[str]) -> int:
-    """Number of weights of a model that `read_info` can read, without reading them."""
+    """Return the number of weights of a model, without reading them."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
@@ -256,12 +256,12 @@ def load_network(path: str | os.PathLike[str]) -> tuple[UNet, ModelInfo]:
 
 
 def _network_without_weights(info: ModelInfo, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> UNet:
-    """Build the network where tensors have a shape and take no memory, and check that the weights are its own.
+    """Build the network on the meta device, without memory, and check that the weights fit.
 
     Raises
     ------
     InputError
-        If they are not. The settings of a file can claim any size; how large the network may be, its weights say.
+        If they do not. The settings of a file can claim any size, so that the weights limit the size of the network.
     """
     import torch
 
@@ -284,7 +284,7 @@ def _network_without_weights(info: ModelInfo, weights: Mapping[str, Tensor], pat
 
 
 def is_weight(tensor: Tensor) -> bool:
-    """Whether a tensor holds ordinary real numbers, one for each of its elements."""
+    """Whether a tensor is dense, on the CPU, of real numbers, and has memory for each of its elements."""
     import torch
 
     ordinary = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_floating_point()

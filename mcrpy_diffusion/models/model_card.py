@@ -1,4 +1,4 @@
-"""What a model carries besides its settings: where it comes from, what was measured, how to sample from it."""
+"""Card of a model: provenance, measured quality and recommended sampling."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "the model's card"
 
 @dataclass(frozen=True)
 class RecommendedSampling(Record):
-    """The sampler and its number of steps that are taken where none are given."""
+    """The default sampler of a model and its number of steps."""
 
     sampler: str
     n_sampling_steps: Count
@@ -33,7 +33,7 @@ class DatasetFacts(Record):
 
 @dataclass(frozen=True)
 class HalfPrecision(Record):
-    """The share of the pixels of `n_images` structures that 16-bit weights change."""
+    """Share of the pixels of `n_images` structures that differ with 16-bit weights."""
 
     n_images: Count
     differing_pixels: Share
@@ -41,7 +41,7 @@ class HalfPrecision(Record):
 
 @dataclass(frozen=True)
 class ModelCard(Record):
-    """What the metadata of a model that is passed on hold besides its settings.
+    """Metadata of a shared model besides its settings.
 
     Attributes
     ----------
@@ -53,9 +53,9 @@ class ModelCard(Record):
     sampling : RecommendedSampling, optional
     dataset : DatasetFacts, optional
     figures : Figures, optional
-        Those of the evaluation.
+        Measures of the evaluation.
     statistics : Statistics, optional
-        Those of the original structures, with which new structures are compared.
+        Curves of the original structures, for comparisons with new structures.
     half_precision : HalfPrecision, optional
     limits : list of str
     """
@@ -83,15 +83,15 @@ class ModelCard(Record):
         Raises
         ------
         InputError
-            If anything in it is not what `export` writes.
+            If it has other content than `export` writes.
         """
-        if isinstance(values, Mapping):  # earlier versions wrote {} for what is missing
+        if isinstance(values, Mapping):  # earlier versions wrote {} for missing entries
             values = {key: value for key, value in values.items() if value != {}}
         card = super().from_dict(values, name=name or NAME)
         card.check_name()
         return card
 
     def check_name(self) -> None:
-        """Raise InputError if the name could not begin the names of files."""
+        """Raise InputError if the name cannot be part of file names."""
         if not re.fullmatch(r"\w[\w .-]{0,99}", self.name):
             raise InputError(f"the name must be of letters, digits, blanks, '.', '-', '_', got {self.name[:100]!r}")

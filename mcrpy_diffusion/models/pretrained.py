@@ -1,4 +1,4 @@
-"""Models that come with the package: found by their names, listed with their figures, without PyTorch."""
+"""Models of the package: found by name, listed with their quality, without PyTorch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MODEL_NAME = "model.safetensors"
 
 
 def names() -> list[str]:
-    """Names of the models that come with this installation, sorted."""
+    """Return the names of the installed models, sorted."""
     return sorted(file.stem for file in FOLDER.glob("*.safetensors"))
 
 
@@ -25,12 +25,12 @@ def find(given: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     given : path or str
-        A file, a folder with model.safetensors, or, where there is neither, the name of a pretrained model.
+        A file, a folder with model.safetensors, or else the name of a pretrained model.
 
     Raises
     ------
     InputError
-        If there is none of these.
+        If there is no such model.
     """
     path = Path(given)
     if path.is_file():
@@ -41,7 +41,7 @@ def find(given: str | os.PathLike[str]) -> Path:
         if (path / MODEL_NAME).is_file():
             return path / MODEL_NAME
         also = f"; the pretrained model of this name is {shipped}" if name in names() else ""
-        raise InputError(f"{given}: a folder without {MODEL_NAME}, so no such model is there{also}")
+        raise InputError(f"{given}: no such model; the folder has no {MODEL_NAME}{also}")
     if name in names():
         return shipped
     raise InputError(

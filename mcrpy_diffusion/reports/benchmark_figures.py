@@ -54,13 +54,7 @@ def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str])
         draw(ax, results, colours=LIGHT)
     write_file(path, png(figure))
     return [
-        diagram(
-            partial(draw, results=results),
-            alt=alt,
-            caption=caption,
-            size=(6.2, height),
-            dpi=130,
-        )
+        diagram(partial(draw, results=results), alt=alt, caption=caption, size=(6.2, height), dpi=130)
         for draw, alt, caption in panels
     ]
 

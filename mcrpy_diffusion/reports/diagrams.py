@@ -32,12 +32,7 @@ def png(figure: Figure) -> bytes:
 
 
 def diagram(
-    draw: Callable[..., None],
-    *,
-    alt: str,
-    caption: str,
-    size: tuple[float, float] = (5, 3.6),
-    dpi: int = 150,
+    draw: Callable[..., None], *, alt: str, caption: str, size: tuple[float, float] = (5, 3.6), dpi: int = 150
 ) -> dict[str, str]:
     """Draw a diagram for light and for dark screens.
 

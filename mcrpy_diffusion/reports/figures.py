@@ -140,11 +140,7 @@ def _grain_picture(found: GrainProperty, name: str, unit: str, n: GrainCounts) -
     }
     return diagram(
         partial(
-            _draw_histogram,
-            edges=found.histogram.edges,
-            sets=sets,
-            title=f"Grains: {name}",
-            x_label=f"{name}{unit}",
+            _draw_histogram, edges=found.histogram.edges, sets=sets, title=f"Grains: {name}", x_label=f"{name}{unit}"
         ),
         alt=f"Histograms of the {name} of the grains{unit}: {means}.",
         caption=f"Mean and standard deviation{unit}: {means}.",

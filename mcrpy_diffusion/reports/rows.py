@@ -221,24 +221,19 @@ def _grain_property_rows(values: GrainProperty, name: str, unit: str, count: str
         f"Mean and standard deviation: {values.generated:.2f} ± {values.generated_std:.2f} (generated) and "
         f"{values.original:.2f} ± {values.original_std:.2f} (original)."
     )
-    unseen = values.held_out_wasserstein
-    yield Row(
-        f"{name}, Wasserstein",
-        f"{figure(values.wasserstein)}{unit}",
-        figure(values.wasserstein_floor),
-        f"Mean distance by which values have to be moved to turn one distribution into the other. {spread}",
-        held_out="" if unseen is None else figure(unseen),
-        count=count,
-    )
-    unseen = values.held_out_kolmogorov_smirnov
-    yield Row(
-        f"{name}, Kolmogorov-Smirnov",
-        figure(values.kolmogorov_smirnov),
-        figure(values.kolmogorov_smirnov_floor),
-        f"Largest difference between the cumulative distributions, 0 to 1. {spread}",
-        held_out="" if unseen is None else figure(unseen),
-        count=count,
-    )
+    for distance, title, suffix, meaning in (
+        ("wasserstein", "Wasserstein", unit, "Mean shift that turns one distribution into the other."),
+        ("kolmogorov_smirnov", "Kolmogorov-Smirnov", "", "Largest difference of the cumulative distributions."),
+    ):
+        unseen = getattr(values, f"held_out_{distance}")
+        yield Row(
+            f"{name}, {title}",
+            f"{figure(getattr(values, distance))}{suffix}",
+            figure(getattr(values, f"{distance}_floor")),
+            f"{meaning} {spread}",
+            held_out="" if unseen is None else figure(unseen),
+            count=count,
+        )
 
 
 def _feature_row(values: FeatureMeasure, meaning: str) -> Row:

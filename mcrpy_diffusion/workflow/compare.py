@@ -43,8 +43,8 @@ def compare_folders(
     Parameters
     ----------
     original, generated : path
-        Folders with .npy structures, or data sets. Generated structures are of one extent. Originals are of that
-        extent too, or larger: then random crops of them are compared, which are not periodic.
+        Folders with .npy structures, or data sets. Generated structures have one extent. Originals have the same
+        extent, or are larger: then random crops of them are compared, which are not periodic.
     out : path
         Folder for report.html, metrics.json and the pictures.
     periodic : bool
@@ -52,12 +52,11 @@ def compare_folders(
     seed : int
         Seed of the crops.
     features : str
-        `none`, or the network (`vgg19`, `inception`) whose features the Frechet distance, precision, recall, density
-        and coverage are measured with.
+        Network (`vgg19`, `inception`) for the Frechet distance, precision, recall, density and coverage, or `none`.
     held_out : path, optional
-        Folder with real structures that took no part in training; larger ones are cut to crops.
+        Folder with real structures that were not used for training; larger ones are cut to crops.
     boundary_phase : int, optional
-        The phase that boundaries between grains are drawn in: grains are measured.
+        The phase of the boundaries between grains; by default, grains are not measured.
     isotropic : bool
         Whether mirror images and quarter turns are searched for copies too.
 
@@ -69,7 +68,7 @@ def compare_folders(
     Raises
     ------
     InputError
-        If a folder holds no structures, they do not fit together, or the network's weights are not there.
+        If a folder has no structures, they differ in extent or kind, or the network's weights are missing.
     """
     if features not in FEATURES:
         raise InputError(f"features must be one of {', '.join(FEATURES)}, got {features!r}")
@@ -80,8 +79,8 @@ def compare_folders(
     if len(extents) > 1:
         raise InputError(f"{generated}: the structures must have one extent, got {sorted(extents)}")
     if len({s.dtype for s in [*structures, *references, *unseen]}) > 1:
-        folders = ", ".join(str(folder) for folder in (original, generated, held_out) if folder is not None)
-        raise InputError(f"{folders}: structures must be all phases or all grey values, got both")
+        paths = ", ".join(str(folder) for folder in (original, generated, held_out) if folder is not None)
+        raise InputError(f"{paths}: structures must be all phases or all grey values, got both")
     extent = (structures[0].shape[0], structures[0].shape[1])
     made = np.stack(structures)
     if all(r.shape == extent for r in references):
@@ -91,8 +90,8 @@ def compare_folders(
         real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
         floor_sets = disjoint_crops(references, (N_CROPS, len(made)), extent=extent, seed=seed)
         periodic = False
-    apart = _cut(unseen, extent, seed=seed) if unseen else None
-    largest = max(int(images.max()) for images in (made, real, apart) if images is not None)
+    unseen_images = _cut(unseen, extent, seed=seed) if unseen else None
+    largest = max(int(images.max()) for images in (made, real, unseen_images) if images is not None)
     n_phases = 0 if made.dtype.kind == "f" else max(largest + 1, 2)
     evaluation = evaluate(
         real,
@@ -100,7 +99,7 @@ def compare_folders(
         n_phases=n_phases,
         periodic=periodic,
         training=training,
-        held_out=apart,
+        held_out=unseen_images,
         micrographs=micrographs,
         features=feature_network(features, periodic=periodic),
         floor_sets=floor_sets,
@@ -108,13 +107,9 @@ def compare_folders(
         boundary_phase=boundary_phase,
         isotropic=isotropic,
     )
-    settings: dict[str, Any] = {
-        "original": str(original),
-        "generated": str(generated),
-        "periodic": periodic,
-        "seed": seed,
-    }
-    settings |= {"features": features, "held_out": None if held_out is None else str(held_out)}
+    folders = {"original": original, "generated": generated, "held_out": held_out}
+    settings: dict[str, Any] = {name: None if path is None else str(path) for name, path in folders.items()}
+    settings |= {"periodic": periodic, "seed": seed, "features": features}
     settings |= {"boundary_phase": boundary_phase, "isotropic": isotropic}
     seconds = {"evaluation": time.monotonic() - started}
     written = write_report(
@@ -142,9 +137,9 @@ def _cut(structures: Sequence[np.ndarray], extent: tuple[int, int], *, seed: int
 def disjoint_crops(
     micrographs: Sequence[np.ndarray], numbers: tuple[int, int], *, extent: tuple[int, int], seed: int
 ) -> tuple[np.ndarray, np.ndarray] | None:
-    """Cut two sets of crops that have no pixel in common: from the two halves of each micrograph.
+    """Cut two sets of crops without a common pixel, from the two halves of each micrograph.
 
-    A micrograph that is too small for two halves gives crops to one of the sets alone. None where a set gets nothing.
+    A micrograph that is too small for two halves is used for one of the sets alone. None if a set is empty.
     """
     halves: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for micrograph in micrographs:
@@ -168,12 +163,12 @@ def feature_network(name: str, *, periodic: bool) -> FeatureNetwork | None:
     name : str
         One of `FEATURES`; `none` is None.
     periodic : bool
-        Whether the structures continue across their edges; Inception does not know.
+        Whether the structures continue across their edges; Inception ignores it.
 
     Raises
     ------
     InputError
-        If the weights are not there.
+        If the weights are missing.
     """
     if name == "none":
         return None
@@ -201,18 +196,18 @@ def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
     Raises
     ------
     InputError
-        If there are none, or a file holds anything else.
+        If there are none, or a file has other content.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder; give a folder with .npy structures")
+        raise InputError(f"{folder} must be a folder with .npy structures")
     files = [*folder.glob("*.npy")]
-    if not files or (folder / "dataset.json").exists():  # a data set, which may have packed images beside its samples
+    if not files or (folder / "dataset.json").exists():  # a data set may have packed images beside its samples
         reject_symlinks(folder / "samples")
         files = [*folder.glob("samples/*.npy")]
         reject_symlinks(*files)
     if not files:
-        raise InputError(f"{folder}: no structures; give a folder with .npy files, or a data set")
+        raise InputError(f"{folder} must have .npy structures, or be a data set")
     budget = Budget("structures")
     return [_read(file, budget) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
 
@@ -229,7 +224,7 @@ def _is_of_crops(folder: Path) -> bool:
 def _read(file: Path, budget: Budget) -> np.ndarray:
     def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
         if len(shape) != 2 or 0 in shape:
-            raise InputError(f"{file}: must have numbers of shape (I, J), got {dtype} of shape {shape}")
+            raise InputError(f"{file} must have numbers of shape (I, J), got {dtype} of shape {shape}")
         budget.take(str(file), math.prod(shape) * dtype.itemsize)
 
     structure = load_npy(file, check=check)

@@ -1,5 +1,4 @@
-"""A trained model -> a small file to pass on: 16-bit weights, with where they come from and what was measured, and a
-card."""
+"""A trained model -> a small file to share: 16-bit weights, their provenance and measured quality, and a card."""
 
 from __future__ import annotations
 
@@ -50,10 +49,10 @@ def export(
     sampler: str | None = None,
     n_steps: int | None = None,
 ) -> str:
-    """Write the weights of a model in half precision, its settings, where it comes from and what was measured.
+    """Write the weights of a model in half precision, with its settings, provenance and measured quality.
 
-    A model that has a card already keeps what that says and nothing is given for, apart from the name. Its figures, the
-    statistics beside them and the effect of half precision are kept where weights, sampler and steps stay as they were.
+    Entries of an existing card are kept unless given, apart from the name. Its figures and statistics, and the effect
+    of half precision, are kept if weights, sampler and steps do not change.
 
     Parameters
     ----------
@@ -62,41 +61,41 @@ def export(
     out : path
         The file, .safetensors. The card is written beside it with the ending .md.
     metrics : path, optional
-        The metrics.json of an evaluation: its figures go into the card, and its statistics of the original structures
-        are what structures of the model are compared with where there is nothing else.
+        The metrics.json of an evaluation. Its figures go into the card. Its statistics of the original structures allow
+        later comparisons without these.
     dataset : path, optional
         The data set that the model was trained on, for its seeds and versions.
     name : str, optional
         That of the file.
     description : str
     source, licence : str, optional
-        What the training data come from and the licence; worked out for micrographs and recipes that are known.
+        Origin of the training data, and the licence; by default, those of known micrographs and recipes.
     made_by : sequence of str, optional
-        The commands; worked out from the settings.
+        The commands; by default, derived from the settings.
     limits : sequence of str
-        What else a user should know.
+        Further limits of use.
     sampler, n_steps : optional
-        What samples shall be drawn with; what the model's card recommends, without one see `default_sampling`. Another
-        sampler has its own default number of steps, see `settings.SAMPLERS`.
+        Recommended sampling; by default that of the model's card, else `default_sampling`. Another sampler has its
+        own default number of steps, see `settings.SAMPLERS`.
 
     Returns
     -------
     str
-        What was written, how many pixels half precision changes, and whether figures of the model's card were kept.
+        The files written, the share of pixels that half precision changes, and whether figures of the card were kept.
 
     Raises
     ------
     InputError
-        If a file cannot be used, the source is not known, a weight is too large for half precision, or the card would
-        replace a file that is none.
+        If a file cannot be used, the source is unknown, a weight is too large for half precision, or the card would
+        replace another file.
     """
     out = Path(out)
     if out.suffix != SUFFIX or not out.parent.is_dir():
-        raise InputError(f"{out}: cannot be written; give a name that ends in {SUFFIX}, in a folder that is there")
+        raise InputError(f"{out} must end in {SUFFIX} and be in an existing folder")
     frameworks.before_torch()
     path = pretrained.find(model)
     if out.exists() and out.samefile(path):
-        raise InputError(f"{out}: the model itself, whose weights would be rounded; give another --out")
+        raise InputError(f"{out}: --out must not be the model itself, whose weights would be rounded")
     _refuse_other_text(out)
     ModelCard(name or out.stem).check_name()
     network, info = load_network(path)
@@ -114,16 +113,16 @@ def export(
         limits=list(dict.fromkeys([*_limits(info), *old.limits, *limits])),
     )
     weights = halved(network.state_dict())
-    differing = _what_differs(old, card, network.state_dict(), weights)
-    said = ""
+    differing = _reason_to_measure_again(old, card, network.state_dict(), weights)
+    message = ""
     if metrics is not None:
         figures, statistics = summarise(_read_metrics(metrics, info))
         card = replace(card, figures=figures, statistics=statistics)
     elif old.figures is not None and not differing:
         card = replace(card, figures=old.figures, statistics=old.statistics)
-        said = "the figures of the model's card are kept\n"
+        message = "the figures of the model's card are kept\n"
     elif old.figures is not None:
-        said = f"the figures of the model's card are left out: {differing}; --metrics FILE gives new ones\n"
+        message = f"the figures of the model's card are left out: {differing}; --metrics FILE gives new ones\n"
     info = ModelInfo.from_dict(json.loads(json.dumps(replace(info, card=card).to_dict())))  # as it will be read
     share = differing_pixels(info, network.state_dict(), weights)
     found = HalfPrecision(n_images=N_COMPARED, differing_pixels=share)
@@ -133,7 +132,7 @@ def export(
     size = out.stat().st_size / MIB
     return (
         f"{out}: {size:.2f} MiB; half precision changes {100 * share:.2g} % of the pixels of {N_COMPARED} structures\n"
-        f"{said}{out.with_suffix('.md')}"
+        f"{message}{out.with_suffix('.md')}"
     )
 
 
@@ -169,7 +168,7 @@ def differing_pixels(info: ModelInfo, exact: Mapping[str, Tensor], rounded: Mapp
 
 
 def commands(info: ModelInfo, built_in: str | None = None) -> list[str]:
-    """Work out the commands that make the training data and the model from their settings.
+    """Derive the commands that make the training data and the model from their settings.
 
     Parameters
     ----------
@@ -181,8 +180,7 @@ def commands(info: ModelInfo, built_in: str | None = None) -> list[str]:
 
 
 def _train_command(info: ModelInfo) -> str:
-    usual = {name: preset(name, info.extent).training for name in PRESETS}
-    options = {name: _options(info.settings, of_preset) for name, of_preset in usual.items()}
+    options = {name: _options(info.settings, preset(name, info.extent).training) for name in PRESETS}
     name = min(PRESETS, key=lambda each: len(options[each]))
     return shlex.join(
         ["mcrpy_diffusion", "train", "--dataset", "DATA", "--out", "RUN", "--preset", name, *options[name]]
@@ -190,7 +188,7 @@ def _train_command(info: ModelInfo) -> str:
 
 
 def _generate_command(recipe: Mapping[str, Any], built_in: str | None) -> list[str]:
-    """The command that makes the training data; none where their recipe is not understood."""
+    """The command that makes the training data; none for an unknown recipe."""
     kind = recipe.get("training_data")
     settings = DIRECT.get(str(recipe.get("material")), GenerationSettings) if kind == "recipe" else GenerationSettings
     own = {f.name for f in fields(settings)}
@@ -198,25 +196,25 @@ def _generate_command(recipe: Mapping[str, Any], built_in: str | None) -> list[s
     if kind not in ("recipe", "crops", "descriptors") or recipe.get("n_training_samples") is None:
         return []
     given = settings.from_dict({k: v for k, v in recipe.items() if k in own})
-    usual, start, words = settings(), ["--micrograph", "MICROGRAPH"], []
+    default, start, words = settings(), ["--micrograph", "MICROGRAPH"], []
     if len(recipe.get("reference_sha256") or ()) > 1:
         start = ["--images", "IMAGES"] if kind == "crops" else ["--micrograph", "MICROGRAPHS"]
     if kind == "recipe":
         start = ["--material", str(recipe["material"])]
     elif built_in is not None:
-        start, usual = ["--material", built_in], descriptor_settings(built_in, {}, paper_recipe=False)
+        start, default = ["--material", built_in], descriptor_settings(built_in, {}, paper_recipe=False)
     for name in sorted(general & {"n_training_samples", "seed"}):
         words += [f"--{name}", str(recipe.get(name, 0))]
     words += ["--isotropic"] if "isotropic" in general and recipe.get("isotropic") else []
-    return [shlex.join(["mcrpy_diffusion", "generate", *start, *words, *_options(given, usual), "--out", "DATA"])]
+    return [shlex.join(["mcrpy_diffusion", "generate", *start, *words, *_options(given, default), "--out", "DATA"])]
 
 
-def _options(given: Settings, usual: Settings) -> list[str]:
-    """The command-line options of settings that differ from the usual ones; what changes no result is left out."""
+def _options(given: Settings, default: Settings) -> list[str]:
+    """The command-line options of settings that differ from the defaults and affect results."""
     words: list[str] = []
     for f in fields(given):
         value = getattr(given, f.name)
-        if value == getattr(usual, f.name) or value is None or f.name in RUNTIME_FIELDS:
+        if value == getattr(default, f.name) or value is None or f.name in RUNTIME_FIELDS:
             continue
         if isinstance(value, bool):
             words.append(f"--{f.name}" if value else f"--no-{f.name}")
@@ -226,7 +224,7 @@ def _options(given: Settings, usual: Settings) -> list[str]:
 
 
 def _refuse_other_text(out: Path) -> None:
-    """Raise InputError where the place of the card is taken by anything but the card of the model that is at `out`."""
+    """Raise InputError if the file of the card exists and is not the card of the model in `out`."""
     place = out.with_suffix(".md")
     if not os.path.lexists(place):
         return
@@ -237,27 +235,29 @@ def _refuse_other_text(out: Path) -> None:
     except (InputError, OSError, ValueError):
         card, head = None, ""
     if card is None or head != f"# {card.name}":
-        raise InputError(f"{place}: there already, and not the card of {out.name}; give another --out, or move it")
+        raise InputError(f"{place}: exists and is not the card of {out.name}; give another --out, or move it")
 
 
-def _what_differs(old: ModelCard, new: ModelCard, exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor]) -> str:
-    """Say why figures that were measured for one card may not hold for another; nothing where they do."""
+def _reason_to_measure_again(
+    old: ModelCard, new: ModelCard, exact: Mapping[str, Tensor], rounded: Mapping[str, Tensor]
+) -> str:
+    """Return why the figures of one card may not hold for another; an empty text if they do."""
     if old.sampling != new.sampling:
         before, now = (
             f"{s.sampler}, {s.n_sampling_steps} steps" if s else "no sampler" for s in (old.sampling, new.sampling)
         )
         return f"they hold for {before}, this card recommends {now}"
     is_same = all((value == rounded[name]).all() for name, value in exact.items())
-    return "" if is_same else "16 bits round the weights that they hold for"
+    return "" if is_same else "the weights change by rounding to 16 bits"
 
 
 def _recommended(info: ModelInfo, sampler: str | None, n_steps: int | None) -> RecommendedSampling:
-    """The sampler and its number of steps that a card recommends; unless given, those of the model as it is."""
-    usual = info.sampling_settings()
-    if sampler is None or sampler == usual.sampler:
-        chosen, steps = usual.sampler, usual.n_sampling_steps
+    """The sampler and its number of steps for the card; by default, those of the model."""
+    current = info.sampling_settings()
+    if sampler is None or sampler == current.sampler:
+        chosen, steps = current.sampler, current.n_sampling_steps
     else:
-        steps = SAMPLERS[sampler].n_sampling_steps if sampler in SAMPLERS else usual.n_sampling_steps
+        steps = SAMPLERS[sampler].n_sampling_steps if sampler in SAMPLERS else current.n_sampling_steps
         chosen, steps = sampler, min(steps, info.settings.n_timesteps)
     return RecommendedSampling(chosen, steps if n_steps is None else n_steps)
 
@@ -268,8 +268,7 @@ def _origin(info: ModelInfo, source: str | None, licence: str | None) -> Origin:
     known = find_origin(info.provenance)
     if known is None:
         raise InputError(
-            "what the model was trained on is no micrograph or recipe that this package knows; give --source and "
-            "--licence"
+            "the training data are of no micrograph or recipe that this package knows; give --source and --licence"
         )
     return Origin(source or known.text, licence or known.licence)
 
@@ -295,7 +294,7 @@ def _dataset_facts(folder: str | os.PathLike[str], info: ModelInfo) -> DatasetFa
 
 
 def _limits(info: ModelInfo) -> list[str]:
-    """What follows from the settings."""
+    """Limits that follow from the settings. Cards have these texts; other ones would be added beside them."""
     limits = [
         f"Two dimensions; extents that are multiples of {info.settings.stride} pixels, and one pixel size, that of the "
         "training data.",

@@ -50,7 +50,7 @@ def step_study(
     features: FeatureNetwork | None = None,
     seed: int = 0,
 ) -> str:
-    """Measure what a model makes with each sampler and each number of steps, as in figure 8 of the paper.
+    """Measure structures of a model for each sampler and number of steps, as in figure 8 of the paper.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ def step_study(
     structures : sequence of (A, B)
         Real ones to compare with, see `originals_for`.
     out : path
-        Gets sampling_steps.json and sampling_steps.png, and the structures of each case, from which the same call
-        goes on after a kill.
+        Folder for sampling_steps.json, sampling_steps.png and the structures of each case. After a stop, the same
+        call completes them.
     n_steps : sequence of int
     samplers : sequence of str
     n_samples : int
-        Structures of each case, of the same seeds in all.
+        Structures of each case; the seeds are the same in all.
     features : FeatureNetwork, optional
         For the Frechet distance, precision and recall.
     seed : int
@@ -76,9 +76,10 @@ def step_study(
     Raises
     ------
     InputError
-        If a sampler, a number of steps or a structure is not allowed.
+        If a sampler is unknown, a number of steps is out of range, or a structure is too small.
     """
     from mcrpy_diffusion.evaluation.evaluate import evaluate
+    from mcrpy_diffusion.evaluation.features import feature_values
     from mcrpy_diffusion.metrics.image_features import image_features
     from mcrpy_diffusion.models.structure_folder import StructureFolder, sample_to_folder
     from mcrpy_diffusion.reports.study_figures import study_figure
@@ -101,10 +102,10 @@ def step_study(
             seconds = (time.monotonic() - started) / n_missing if n_missing else None
             generated = files.read()
             evaluation = evaluate(original, generated, n_phases=n_phases, periodic=model.info.periodic)
-            by_features: dict[str, float | None] = dict.fromkeys(("frechet_distance", "precision", "recall"))
+            measures: dict[str, float | None] = {}
             if features is not None and original_features is not None:
                 generated_features = image_features(features, generated, n_phases=n_phases)
-                by_features = _by_features(original_features, generated_features)
+                measures, _ = feature_values(original_features, generated_features)
             rows.append(
                 StepRow(
                     sampler=sampler,
@@ -113,7 +114,7 @@ def step_study(
                     eps_s2_percent=evaluation.two_point_correlation.discrepancy_percent,
                     eps_l_percent=evaluation.lineal_path.discrepancy_percent,
                     volume_fraction_error=evaluation.volume_fraction.difference,
-                    **by_features,
+                    **{name: measures.get(name) for name in ("frechet_distance", "precision", "recall")},
                 )
             )
     study = StepStudy(
@@ -155,7 +156,7 @@ def likelihood(
     n_terms: int | None = None,
     seed: int = 0,
 ) -> str:
-    """Bound minus log likelihood of real structures in bits per dimension, eqs. (7)-(10), term by term.
+    """Compute the bound of the negative log likelihood of real structures, eqs. (7)-(10), in bits per dimension.
 
     Parameters
     ----------
@@ -163,12 +164,12 @@ def likelihood(
     structures : sequence of (A, B)
         Real ones, see `originals_for`.
     out : path
-        Gets likelihood.json: `bits_per_dimension`, its `standard_error` over the images, and the mean of each part:
+        Folder for likelihood.json: `bits_per_dimension`, its `standard_error` over the images, and the means of
         `prior`, `decoder` and the `terms` at `times`.
     n_images : int
-        Images that are taken, at most as many as there are.
+        Number of structures, at most as many as are given.
     n_terms : int, optional
-        Time steps that are taken, evenly spread; all T by default, which costs T network evaluations an image.
+        Number of time steps, evenly spread; by default all T, which costs T network evaluations per image.
     seed : int
 
     Returns
@@ -221,16 +222,7 @@ def likelihood(
     spread = "" if error is None else f" +- {error:.4f}"
     kind = "all" if times is None else f"{len(bound.times)} of"
     return (
-        f"minus log likelihood: at most {result['bits_per_dimension']:.4f}{spread} bits per dimension "
+        f"negative log likelihood: at most {result['bits_per_dimension']:.4f}{spread} bits per dimension "
         f"({len(images)} structures, {kind} {total} terms; prior {result['prior']:.2g}, decoder "
         f"{result['decoder']:.2g})\n  {path}"
     )
-
-
-def _by_features(original: np.ndarray, generated: np.ndarray) -> dict[str, float | None]:
-    from mcrpy_diffusion.metrics.frechet_distance import frechet_distance
-    from mcrpy_diffusion.metrics.precision_recall import precision_recall
-
-    found = precision_recall(original, generated)
-    distance = frechet_distance(original, generated)
-    return {"frechet_distance": distance, "precision": found.precision, "recall": found.recall}
