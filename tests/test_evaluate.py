@@ -369,8 +369,8 @@ def test_without_features_their_measures_are_none() -> None:
 @pytest.mark.parametrize(
     ("original", "generated", "held_out", "words"),
     [
-        (noise(0, seed=0), noise(2, seed=0), None, "no original structures"),
-        (noise(2, seed=0), noise(0, seed=0), None, "no generated structures"),
+        (noise(0, seed=0), noise(2, seed=0), None, "at least one original structure"),
+        (noise(2, seed=0), noise(0, seed=0), None, "at least one generated structure"),
         (noise(2, seed=0)[0], noise(2, seed=0), None, "original structures must have shape"),
         (noise(2, seed=0), noise(2, seed=0), noise(2, seed=0, extent=(12, 8)), "held_out structures must have shape"),
         (noise(2, seed=0, extent=(3, 9)), noise(2, seed=0, extent=(3, 9)), None, "4 x 4"),

@@ -26,7 +26,7 @@ FRACTION_TOLERANCE = 0.05  # of two structures, besides four of their standard d
 # --- what is here ---
 
 
-@pytest.mark.parametrize("name", pretrained.names() or [pytest.param("", marks=pytest.mark.skip("no models yet"))])
+@pytest.mark.parametrize("name", pretrained.names() or [pytest.param("", marks=pytest.mark.skip("no models are installed"))])
 def test_a_model_that_is_here_is_what_its_card_says(name: str) -> None:
     path = pretrained.FOLDER / f"{name}.safetensors"
     assert path.stat().st_size <= LARGEST
@@ -72,7 +72,7 @@ def test_files_and_folders_go_before_names(shipped: Path, exported: Path) -> Non
     assert pretrained.find("tiny") == shipped
     assert pretrained.find(exported) == exported
     Path("tiny").mkdir()
-    with pytest.raises(InputError, match=f"folder without model.safetensors.*pretrained.*{shipped}"):
+    with pytest.raises(InputError, match=f"folder has no model.safetensors.*pretrained.*{shipped}"):
         pretrained.find("tiny")
     Path("tiny/model.safetensors").write_bytes(exported.read_bytes())
     assert pretrained.find("tiny") == Path("tiny/model.safetensors")
