@@ -1,12 +1,12 @@
-"""The `quick` command on structures that are none of the paper's six materials: what it is worth elsewhere.
+"""Quality of the `quick` preset on structures that are none of the paper's six materials.
 
     python benchmarks/generalisation.py
     python benchmarks/generalisation.py --structures layers --files my_composite.npy --n_samples 64
 
 Each structure is one micrograph of 256 x 256 pixels, of which `match --method diffusion --preset quick` takes crops,
 trains and samples; a quarter is held out. The tables show the discrepancies of S2 and L, eq. (23) of the paper, of each
-phase and along each direction, with their floors: what as many real crops would get. In `layers` the directions differ
-strongly: an augmentation that mixed them would show in the anisotropy. Run the same command again to go on.
+phase and along each direction, with the sampling floors of as many real crops. In `layers` the directions differ
+strongly: an augmentation that mixed them would change the anisotropy. The same command continues a stopped run.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what is not done and write the table; 0 done, 2 wrong input, 130 stopped."""
+    """Run missing studies and write the table; 0 done, 2 wrong input, 130 stopped."""
 
     def start() -> None:
         options = make_parser().parse_args(arguments)
@@ -97,7 +97,7 @@ def make_micrograph(name: str, folder: Path, seed: int) -> Path:
 
 
 def study(name: str, file: Path, options: argparse.Namespace, path: Path) -> dict[str, Any]:
-    """Walk the whole way from a micrograph to its metrics, unless these are there and still hold."""
+    """Run the pipeline from a micrograph to its metrics, unless these exist for the same options."""
     asked = {
         "microstructure_filenames": [str(file)],
         "data_folder": str(options.work / f"{name}_results"),
@@ -113,8 +113,8 @@ def study(name: str, file: Path, options: argparse.Namespace, path: Path) -> dic
     key = {k: v for k, v in asked.items() if k not in ("microstructure_filenames", "data_folder")}
     reference = reference_from_micrographs([str(file)], asked)
     key |= {"batch_size": options.batch_size, "sha256": list(reference.sha256)}
-    if path.exists() and (there := json.loads(path.read_text()))["key"] == key:
-        return there
+    if path.exists() and (existing := json.loads(path.read_text()))["key"] == key:
+        return existing
     print(f"{name}: {file}", flush=True)
     plan = make_plan(asked, reference)
     if options.batch_size:
@@ -130,7 +130,7 @@ def study(name: str, file: Path, options: argparse.Namespace, path: Path) -> dic
 
 
 def pick(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """The measures of each phase: discrepancies along each direction, and how much the directions differ."""
+    """Return the measures of each phase: discrepancies along each direction, and the anisotropy."""
     by_phase = metrics.get("phases") or {"1": metrics}
     keys = ("discrepancy_percent", "held_out_discrepancy_percent", "floor_percent")
 
@@ -153,7 +153,7 @@ def report(done: Sequence[Mapping[str, Any]]) -> str:
     for measure, title in MEASURES.items():
         head = ["structure", "phase", *(f"{title} %, {name}" for name in columns), "anisotropy: original", "generated"]
         parts.append(f"{title}: generated against the crops trained on / floor. Anisotropy: largest difference between")
-        parts.append("two directions in percent (± what chance changes in that of as many real ones).\n")
+        parts.append("two directions in percent (± its floor: the mean difference of as many real ones).\n")
         parts += [markdown_table(head, _rows(done, measure, columns)), ""]
     head = ["structure", "phase", "volume fraction", "difference", "floor", "structures", "steps x batch", "seconds"]
     rows = []

@@ -111,7 +111,7 @@ def test_shipped_models_draw_large_structures_which_the_tables_say(tmp_path):
     assert measure.facts(plan, "fibre", few)["changes"] == ["trained at 64 x 64 pixels"]
     sets = (read_set(plan, "fibre", kind) for kind in ("held_out", "held_out", "training"))
     options = {"n_phases": 2, "periodic": True, "boundary_phase": None, "features": [], "cache": tmp_path}
-    found = measure.measure(*sets, learnt_from=False, **options)  # of sets that the model has not seen
+    found = measure.measure(*sets, trained_on=False, **options)  # of sets that the model has not seen
     assert found["data_copying"]["z"] is None
     assert found["nearest_training_image"]["n_exact_copies"] is None
 
@@ -185,9 +185,9 @@ def test_scales_are_presets_and_samplers_the_papers_and_a_fast_one():
         (("--study_steps", "5", "0"), "study_steps must be at least 1, got 0"),
         (("--materials", "wood"), "must be one of alloy"),
         (("--steps", "0"), "n_training_steps must be"),
-        (("--references", "/nowhere", "--materials", "carbonate"), "no carbonate_256.npy or carbonate_64.npy"),
-        (("--shipped", "--steps", "5"), "leave steps and set out"),
-        (("--shipped", "--scale", "paper"), "of scale small"),
+        (("--references", "/nowhere", "--materials", "carbonate"), "must have carbonate_256.npy or carbonate_64.npy"),
+        (("--shipped", "--steps", "5"), "without steps and set"),
+        (("--shipped", "--scale", "paper"), "must have scale small"),
         (("--data", "/nowhere"), "must be a complete data set"),
     ],
 )

@@ -26,7 +26,9 @@ FRACTION_TOLERANCE = 0.05  # of two structures, besides four of their standard d
 # --- what is here ---
 
 
-@pytest.mark.parametrize("name", pretrained.names() or [pytest.param("", marks=pytest.mark.skip("no models are installed"))])
+@pytest.mark.parametrize(
+    "name", pretrained.names() or [pytest.param("", marks=pytest.mark.skip("no models are installed"))]
+)
 def test_a_model_that_is_here_is_what_its_card_says(name: str) -> None:
     path = pretrained.FOLDER / f"{name}.safetensors"
     assert path.stat().st_size <= LARGEST

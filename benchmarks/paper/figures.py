@@ -38,7 +38,7 @@ Metrics = Mapping[str, Any]
 
 
 def write_figures(plan: Plan) -> list[Path]:
-    """Draw what there are metrics for; structures are read from the working folder and left out where it has none.
+    """Draw all figures that have metrics; structures are read from the working folder and left out if missing.
 
     Returns
     -------
@@ -141,7 +141,7 @@ def pairs_figures(plan: Plan, results: Sequence[Metrics], out: Path) -> list[Pat
             training, generated = read_set(plan, material, "training"), generated_of(plan, material)
         except InputError:
             continue
-        if m["n_images"]["generated"] > len(generated):  # the closest ones may be missing
+        if m["n_images"]["generated"] > len(generated):  # the closest structures may be missing
             continue
         matches = Evaluation.from_dict(m).nearest_training_image.closest_pairs[:N_PAIRS]
         rows[material] = find_pairs(matches, generated, training=training)
@@ -175,12 +175,12 @@ def steps_figure(study: Metrics, path: Path) -> Path:
 
 
 def generated_of(plan: Plan, material: str) -> np.ndarray:
-    """The structures of the paper's sampler, or of the fast one where only that was asked for."""
+    """Return the structures of the first sampler of the plan."""
     return draw_set(plan, material, plan.samplers[0])
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure in 64 colours, smaller until it is below `MAX_BYTES`."""
+    """Write a figure in 64 colours, at a resolution that keeps it below `MAX_BYTES`."""
     for dpi in (130, 110, 90, 75, 60, 45):
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})

@@ -45,7 +45,7 @@ def make_data(plan: Plan, material: str) -> None:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a data set is there, and whole."""
+    """Whether a data set exists and is complete."""
     try:
         return Dataset.open(folder).is_complete
     except InputError:
@@ -53,18 +53,18 @@ def is_complete(folder: Path) -> bool:
 
 
 def read_set(plan: Plan, material: str, kind: str) -> np.ndarray:
-    """The structures (N, I, J) of a data set.
+    """Return the structures (N, I, J) of a data set.
 
     Raises
     ------
     InputError
-        If it is not there.
+        If it does not exist.
     """
     return Dataset.open(plan.data_folder(material) / kind).load()
 
 
 def train_model(plan: Plan, material: str) -> Path:
-    """Train on the training set, unless the model is shipped."""
+    """Train on the training set, unless the plan uses shipped models."""
     from mcrpy_diffusion.training.train import MODEL_NAME, read_dataset, train
 
     if plan.shipped:
@@ -76,18 +76,18 @@ def train_model(plan: Plan, material: str) -> Path:
 
 
 def draw_samples(plan: Plan, material: str) -> None:
-    """Draw the structures of each sampler."""
+    """Sample the structures of each sampler."""
     for settings in plan.samplers:
         draw_set(plan, material, settings)
 
 
 def draw_set(plan: Plan, material: str, settings: SamplingSettings) -> np.ndarray:
-    """Draw a material's structures (n, I, J) of the plan's extent by one sampler, as `draw` does."""
+    """Sample structures (n, I, J) of a material in the plan's extent by one sampler; see `draw`."""
     return draw(plan.model_path(material), settings, plan.run_folder(material), shape=(plan.extent, plan.extent))
 
 
 def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[int, int] | None = None) -> np.ndarray:
-    """Draw the structures (n, I, J) that are missing in `folder`/<sampler>_<steps>, and read all.
+    """Sample the missing structures of `folder`/<sampler>_<steps>, and return all, (n, I, J).
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
     settings : SamplingSettings
     folder : path
     shape : (I, J), optional
-        Rows and columns; None: those that the model was trained with.
+        Rows and columns; by default, those of the training images.
 
     Raises
     ------
     InputError
-        If there is no model, or the structures that are there are another one's.
+        If there is no model, or existing structures are of another model or other settings.
     """
     from mcrpy_diffusion.models.model import load_model
 
@@ -115,7 +115,7 @@ def draw(model: Path, settings: SamplingSettings, folder: Path, *, shape: tuple[
 
 
 def made_with(model: Path, settings: SamplingSettings) -> dict[str, Any]:
-    """What decides a structure besides its seed."""
+    """Return what determines a structure besides its seed."""
     from mcrpy_diffusion.models.model import load_model
 
     if not model.is_file():

@@ -1,4 +1,4 @@
-"""Generated structures against held-out originals of the same generator, which took no part in training."""
+"""Comparison of generated structures with held-out originals of the same generator."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SHIPPED = "the machine that made the shipped models"
 
 
 def evaluate_material(plan: Plan, material: str) -> None:
-    """Write the metrics of each sampler's structures, but those that are there and still hold."""
+    """Write the metrics of each sampler's structures, unless they exist for the same key."""
     from mcrpy_diffusion.models.checkpoint import read_info
 
     sets = {kind: read_set(plan, material, kind) for kind in ("training", "held_out")}
@@ -44,7 +44,7 @@ def evaluate_material(plan: Plan, material: str) -> None:
             n_phases=info.n_phases,
             periodic=info.periodic,
             boundary_phase=BOUNDARY_PHASES.get(material),
-            learnt_from=info.provenance == key["data"]["training"],
+            trained_on=info.provenance == key["data"]["training"],
             features=key["features"],
             cache=plan.run_folder(material) / "features",
         )
@@ -62,19 +62,19 @@ def measure(
     n_phases: int,
     periodic: bool,
     boundary_phase: int | None,
-    learnt_from: bool = True,
+    trained_on: bool = True,
     features: list[str],
     cache: Path,
 ) -> dict[str, Any]:
-    """Measure everything that the package measures, the held-out set in the place of the originals.
+    """Evaluate generated structures with the held-out set as original.
 
     Parameters
     ----------
     held_out, generated, training : (N, I, J)
     n_phases, periodic, boundary_phase
         As in `mcrpy_diffusion.evaluation.evaluate.evaluate`.
-    learnt_from : bool
-        Whether the model was trained on this training set, so that copies of it are looked for.
+    trained_on : bool
+        Whether the model was trained on this training set; then copies of it are searched for.
     features : list of str
         Networks, as `mcrpy_diffusion.workflow.compare.FEATURES` names them.
     cache : path
@@ -83,8 +83,8 @@ def measure(
     Returns
     -------
     dict
-        As metrics.json, and `by_features`: for each network what `compare_features` returns, and the `name` of the
-        distance. The floor is that of the training set, real structures too, against the held-out set.
+        As metrics.json, and `by_features`: the result of `compare_features` for each network, and the `name` of its
+        distance. The floor compares the training set, which is real too, with the held-out set.
     """
     from mcrpy_diffusion.evaluation.evaluate import evaluate
     from mcrpy_diffusion.evaluation.features import compare_features
@@ -95,7 +95,7 @@ def measure(
         generated,
         n_phases=n_phases,
         periodic=periodic,
-        training=training if learnt_from else None,
+        training=training if trained_on else None,
         held_out=held_out,
         boundary_phase=boundary_phase,
     )
@@ -113,7 +113,7 @@ def measure(
 
 
 def features_of(network: FeatureNetwork, images: np.ndarray, n_phases: int, cache: Path) -> np.ndarray:
-    """Features (N, D) of images, from the cache where they are in it."""
+    """Return the features (N, D) of images, from the cache if possible."""
     from mcrpy_diffusion.metrics.image_features import image_features
     from mcrpy_diffusion.runtime.progress import Progress
 
@@ -128,7 +128,7 @@ def features_of(network: FeatureNetwork, images: np.ndarray, n_phases: int, cach
 
 
 def feature_names(plan: Plan) -> list[str]:
-    """The networks asked for, or VGG-19, and Inception where its weights are there: nothing is downloaded."""
+    """Return the networks of the plan; by default VGG-19, and Inception if its weights are installed."""
     if plan.features is not None:
         return [name for name in plan.features if name != "none"]
     import torch.hub
@@ -139,7 +139,7 @@ def feature_names(plan: Plan) -> list[str]:
 
 
 def key_of(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, Any]:
-    """What metrics depend on: where it changes, they are measured again."""
+    """Return what metrics depend on; if it changes, they are measured again."""
     recipes = {k: Dataset.open(plan.data_folder(material) / k).info["recipe"] for k in ("training", "held_out")}
     provenance = made_with(plan.model_path(material), settings)
     key = {"sampling": provenance | {"n_samples": settings.n_samples}, "data": recipes, "features": feature_names(plan)}
@@ -147,7 +147,7 @@ def key_of(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, A
 
 
 def read_key(path: Path) -> Any:
-    """The key that a file was written with; None where there is none."""
+    """Return the key of a file of metrics; None without one."""
     try:
         return json.loads(path.read_text()).get("key")
     except (OSError, ValueError, AttributeError):
@@ -155,7 +155,7 @@ def read_key(path: Path) -> Any:
 
 
 def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, Any]:
-    """What stands under every table: scale, steps that were done, seconds, hardware."""
+    """Return the facts below every table: scale, training steps, seconds, hardware."""
     from mcrpy_diffusion.models.checkpoint import read_info
 
     info = read_info(plan.model_path(material))
@@ -185,9 +185,9 @@ def facts(plan: Plan, material: str, settings: SamplingSettings) -> dict[str, An
 
 
 def source(plan: Plan, material: str) -> str:
-    """What the originals were made from."""
+    """Return the origin of the real structures."""
     if plan.data is not None:
-        return "data sets that were there"
+        return "existing data sets"
     if material in DIRECT:
         return "generator"
     reference = plan.reference(material)
@@ -195,7 +195,7 @@ def source(plan: Plan, material: str) -> str:
 
 
 def study_sampling_steps(plan: Plan) -> None:
-    """Measure one material over the number of sampling steps, figure 8, unless that is there and still holds."""
+    """Measure one material over the number of sampling steps, figure 8, unless the result exists for the same key."""
     from mcrpy_diffusion.models.model import load_model
     from mcrpy_diffusion.workflow.compare import feature_network
     from mcrpy_diffusion.workflow.studies import step_study

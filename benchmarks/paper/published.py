@@ -1,7 +1,7 @@
-"""The paper's figures: 64 x 64, 150 DDIM steps, one row per material.
+"""Results of the paper: 64 x 64, 150 DDIM steps, one row per material.
 
 K.-H. Lee, G. J. Yun, "Microstructure reconstruction using diffusion-based generative models" (2023). The paper does not
-say how many generated images stand behind them.
+state the number of generated images.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Seconds and hardware of each step, kept beside what it made and added up over stops."""
+"""Seconds and hardware of each step, in a file beside its results; seconds add up over stops."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def timed(folder: Path, step: str) -> Iterator[None]:
 
 
 def read_record(folder: Path) -> dict[str, dict[str, Any]]:
-    """Seconds and hardware by step; empty where nothing was noted."""
+    """Return seconds and hardware by step; empty without a record."""
     try:
         found = json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):

@@ -1,10 +1,10 @@
-"""The command: one resumable step after the other.
+"""The command: resumable steps, one after another.
 
     python benchmarks/paper/run.py all --scale small
     python benchmarks/paper/run.py train --scale paper --materials carbonate --steps 20000
     python benchmarks/paper/run.py ablate --materials carbonate --steps 2000
 
-Run the same command again to go on where it was stopped.
+The same command continues a stopped run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__":  # this folder's files have names that installed packages have too
+if __name__ == "__main__":  # files of this folder have the names of installed packages
     sys.path.pop(0)
     sys.path.append(str(Path(__file__).resolve().parents[2]))
 
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 if step in (name, "all"):
                     say(f"{material}: {name}")
                     do(plan, material)
-            if step == "all":  # so that there is something to look at early
+            if step == "all":  # early results
                 tables.write_tables(plan.out)
         if step in ("evaluate", "all") and plan.study_material in plan.materials and plan.extent == 64:
             say(f"{plan.study_material}: sampling steps")
@@ -86,11 +86,9 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--references", type=Path, metavar="DIR", help="real micrographs, <material>_256.npy or _64.npy"
     )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="existing data sets <material>/training, /held_out")
     parser.add_argument(
-        "--data", type=Path, metavar="DIR", help="data sets <material>/training, /held_out that are there"
-    )
-    parser.add_argument(
-        "--shipped", action="store_true", default=None, help="the models that come with the package, none trained"
+        "--shipped", action="store_true", default=None, help="the models of the package, in place of training"
     )
     parser.add_argument("--work", type=Path, metavar="DIR", help="data sets, models, structures (work/paper)")
     parser.add_argument("--out", type=Path, metavar="DIR", dest="results", help="results (benchmarks/paper/results)")
@@ -134,7 +132,7 @@ def make_plan(options: dict[str, Any]) -> Plan:
 
 
 def write_tables(plan: Plan) -> None:
-    """Write the tables of what was evaluated so far."""
+    """Write the tables of all results so far."""
     for path in tables.write_tables(plan.out):
         say(path)
 

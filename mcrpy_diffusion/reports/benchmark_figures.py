@@ -17,14 +17,14 @@ from mcrpy_diffusion.reports.diagrams import LIGHT, diagram, new_figure, png, st
 
 
 def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """Draw the total cost over the number of structures, and how good they are beside it.
+    """Draw the total cost over the number of structures, and the quality of each method.
 
     Parameters
     ----------
     results : mapping
         The content of benchmark.json.
     path : path
-        PNG file for all; the pictures that are returned are for the page.
+        PNG file of all; the returned pictures are for the page.
 
     Returns
     -------
@@ -60,7 +60,7 @@ def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str])
 
 
 BENCHMARK_STYLES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"), ("#e69f00", "-"))
-"""Of MCRpy's methods, by Okabe and Ito; diffusion is drawn in the ink of the page, thicker."""
+"""Styles of MCRpy's methods, in colours of Okabe and Ito; diffusion has a thicker line in the colour of the text."""
 
 
 def _with(results: Mapping[str, Any], part: str) -> list[Mapping[str, Any]]:
@@ -144,7 +144,7 @@ def _write_plain_numbers(axis: Axis) -> None:
 
 
 def _crossings(results: Mapping[str, Any]) -> str:
-    """Say in words where the lines cross."""
+    """Describe where the lines cross."""
     return " ".join(
         f"{sampler} is cheaper than {method} " + ("at no number." if n is None else f"from {n} on.")
         for method, each in results["break_even"].items()

@@ -1,4 +1,4 @@
-"""What all diagrams share: colours, axes, and both colour schemes of a page."""
+"""Colours and axes of all diagrams, in both colour schemes of a page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from mcrpy_diffusion.reports.pictures import data_uri
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart; line styles say the same a second time.
+# colours of Okabe and Ito, which colour-blind readers can distinguish; line styles differ as well
 LIGHT = {"paper": "#ffffff", "ink": "#1b1f24", "generated": "#0072b2", "original": "#1b1f24", "held_out": "#d55e00"}
 DARK = {"paper": "#14171a", "ink": "#e6e8ea", "generated": "#56b4e9", "original": "#e6e8ea", "held_out": "#e69f00"}
 LINE_STYLES = {"original": "-", "generated": "--", "held_out": ":"}

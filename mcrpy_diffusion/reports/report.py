@@ -51,19 +51,18 @@ def write_report(
     name : str
         Name of the reference.
     metrics : Evaluation
-        What `evaluate` or `evaluate_against_statistics` returned; metrics.json is this and `seconds`. The dictionary
-        that earlier versions returned is deprecated.
+        Result of `evaluate` or `evaluate_against_statistics`; metrics.json is this and `seconds`. The dictionary of
+        earlier versions is deprecated.
     original, generated : (N, I, J) or None, (M, I, J)
         Integer phases or grey values in [0, 1]; the first 16 of each are shown.
     settings : mapping
-        The resolved settings; those that are mappings themselves (one per stage) become groups of their own.
+        The resolved settings; nested mappings (one per stage) become groups.
     seconds : mapping
         Stage -> seconds. Both are empty by default.
     seeds : sequence of int, optional
-        The seed of each generated structure. By default, they follow one another from the `seed` of the group
-        `sampling`, if there is one.
+        The seed of each generated structure; by default, consecutive from `seed` of the group `sampling`, if any.
     suffix : str
-        Put before the extension of each file's name.
+        Inserted before the extension of each file name.
     pairs : sequence of Pair
         Generated structures and their nearest training structures, see `evaluation.pairs.find_pairs`.
 
@@ -75,7 +74,7 @@ def write_report(
     Raises
     ------
     InputError
-        If a dictionary is no content of metrics.json, or the folder cannot be written to.
+        If a dictionary is not that of metrics.json, or the folder cannot be written to.
     """
     evaluation = _evaluation(metrics)
     folder = make_folder(folder)

@@ -1,4 +1,4 @@
-"""Evaluation -> what it means in sentences: summary, notes, copies."""
+"""Evaluation -> sentences: summary, notes, copies."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from mcrpy_diffusion.evaluation.results import DataCopying, Evaluation
 from mcrpy_diffusion.reports.rows import CURVES, SCALARS, feature_measures, figure, percent
 
 FAR_FROM_FLOOR = 3
-"""Measures that deviate by more than so many times their floor are named in the summary."""
+"""The summary names measures that deviate by more than this multiple of their floor."""
 COPYING_Z = -3
-"""The summary warns of copying below this z, which one in 1,000 sets of independent real structures falls below."""
+"""The summary warns of copying below this z; about 1 in 1,000 sets of independent real structures is below."""
 
 
 def summary(evaluation: Evaluation) -> str:
@@ -34,7 +34,7 @@ def summary(evaluation: Evaluation) -> str:
 
 
 def _deviations(evaluation: Evaluation) -> list[str]:
-    """Name the measures that deviate by more than sets of real structures do."""
+    """Name the measures that deviate by more than `FAR_FROM_FLOOR` floors."""
     names = {
         "volume_fraction": "volume fraction",
         **{measure: name.split(",")[0] for measure, (_, name, _) in CURVES.items()},
@@ -57,7 +57,7 @@ def _deviations(evaluation: Evaluation) -> list[str]:
 
 
 def _copies(evaluation: Evaluation) -> list[str]:
-    """Say whether there are copies among the structures."""
+    """Warn of copies among the structures."""
     sentences = []
     if n := evaluation.nearest_training_image.n_exact_copies:
         verb = "is an exact copy" if n == 1 else "are exact copies"
@@ -73,7 +73,7 @@ def _copies(evaluation: Evaluation) -> list[str]:
 
 
 def notes(evaluation: Evaluation) -> list[str]:
-    """Return what is needed to read the measures by features, and the warnings."""
+    """Return the floors of the measures by features, and the warnings."""
     found = [f"warning: {text}." for text in evaluation.warnings]
     measured = [m for m in feature_measures(evaluation).values() if m.floor is not None]
     if not measured or measured[0].floor_n_images is None or measured[0].n_images is None:
@@ -97,7 +97,7 @@ def counts(evaluation: Evaluation) -> str:
 
 
 def missing_parts(evaluation: Evaluation) -> str:
-    """Return why some cells of the table are empty; an empty text if none is."""
+    """Return why cells of the table are empty; an empty text without such cells."""
     reasons = []
     if evaluation.n_images.held_out is None:
         reasons.append("no part of the original was held out")
@@ -109,7 +109,7 @@ def missing_parts(evaluation: Evaluation) -> str:
 
 
 def copying(evaluation: Evaluation) -> str:
-    """Return what the closest pairs and the distances show."""
+    """Describe the search for copies and the test of the distances."""
     nearest, test = evaluation.nearest_training_image, evaluation.data_copying
     if nearest.minimum_mse is None:
         return "No copies were searched for: no training structures were given."
@@ -133,7 +133,7 @@ def _copying_test(test: DataCopying) -> str:
 
 
 def colours(n_phases: int) -> str:
-    """Return what the grey levels of the pictures are."""
+    """Describe the grey levels of the pictures."""
     if n_phases == 0:
         return "Grey values from black (0) to white (1)."
     if n_phases == 2:
