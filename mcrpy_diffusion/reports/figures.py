@@ -13,8 +13,8 @@ from mcrpy_diffusion.evaluation.results import Evaluation, GrainCounts, GrainPro
 from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.reports.diagrams import LIGHT, LINE_STYLES, diagram, new_figure, png, style_axes
 from mcrpy_diffusion.reports.pictures import MAX_SHOWN, grey_levels
+from mcrpy_diffusion.reports.rows import CURVES
 
-MEASURES = {"two_point_correlation": ("S2", "two-point correlation"), "lineal_path": ("L", "lineal path")}
 SET_NAMES = {"original": "original", "generated": "generated", "held_out": "held-out part"}
 N_COLUMNS = 8
 FRAME_COLOUR = (120, 160, 190)  # neither black nor white: the edges of white regions stay visible
@@ -51,7 +51,7 @@ def statistics_figure(evaluation: Evaluation, path: str | os.PathLike[str]) -> N
     phases = list(evaluation.curves.phases)
     figure = new_figure((10, 3.9 * len(phases)), dpi=120)
     for row, phase in zip(figure.subplots(len(phases), 2, squeeze=False), phases):
-        for ax, measure in zip(row, MEASURES):
+        for ax, measure in zip(row, CURVES):
             _draw_curves(ax, evaluation, phase, measure, LIGHT)
     write_file(path, png(figure))
 
@@ -61,7 +61,7 @@ def curve_pictures(evaluation: Evaluation) -> list[dict[str, str]]:
     pictures = []
     for phase in evaluation.curves.phases:
         comparison = evaluation if evaluation.phases is None else evaluation.phases[phase]
-        for measure, (symbol, name) in MEASURES.items():
+        for measure, (symbol, name, _) in CURVES.items():
             value = getattr(comparison, measure).discrepancy_percent
             differ = "unknown" if value is None else f"{value:.2g} %"
             sets = ", ".join(SET_NAMES[key] for key in _curves(evaluation, phase, measure))
@@ -84,7 +84,7 @@ def _curves(evaluation: Evaluation, phase: str, measure: str) -> dict[str, Sprea
 
 def _draw_curves(ax: Axes, evaluation: Evaluation, phase: str, measure: str, colours: Mapping[str, str]) -> None:
     """Draw the curves of one measure and phase: lines are means, bands contain 80 % of the structures."""
-    symbol, name = MEASURES[measure]
+    symbol, name, _ = CURVES[measure]
     distance = evaluation.curves.distance
     for key, curve in _curves(evaluation, phase, measure).items():
         label = f"{SET_NAMES[key]} ({getattr(evaluation.n_images, key)})"

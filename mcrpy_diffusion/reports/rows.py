@@ -27,10 +27,10 @@ COPY_GROUP = "Copies of the training data"
 CURVES = {
     "two_point_correlation": (
         "S2",
-        "two-point correlation, eps_S2",
+        "two-point correlation",
         "Probability that two pixels at a distance r are both in the phase",
     ),
-    "lineal_path": ("L", "lineal path, eps_L", "Probability that a segment of length r lies entirely in the phase"),
+    "lineal_path": ("L", "lineal path", "Probability that a segment of length r lies entirely in the phase"),
 }
 SCALARS = {
     "specific_surface": ("specific surface", 4, "Length of the interface of the phase per area, 1/pixel"),
@@ -132,8 +132,8 @@ def _scalar_row(evaluation: Evaluation, values: ScalarComparison, name: str, dig
 
 
 def _curve_rows(evaluation: Evaluation) -> Iterator[Row]:
-    for measure, (_, name, meaning) in CURVES.items():
-        values = getattr(evaluation, measure)
+    for measure, (symbol, title, meaning) in CURVES.items():
+        values, name = getattr(evaluation, measure), f"{title}, eps_{symbol}"
         text = f"{meaning}: area between the two curves divided by the area under the real one."
         yield _curve_row(values, _with_phase(name, evaluation, values.phase), text, values.n_images)
 

@@ -37,7 +37,7 @@ def _deviations(evaluation: Evaluation) -> list[str]:
     """Name the measures that deviate by more than `FAR_FROM_FLOOR` floors."""
     names = {
         "volume_fraction": "volume fraction",
-        **{measure: name.split(",")[0] for measure, (_, name, _) in CURVES.items()},
+        **{measure: name for measure, (_, name, _) in CURVES.items()},
         **{measure: name for measure, (name, _, _) in SCALARS.items()},
         "chord_length": "chord lengths",
     }

@@ -97,13 +97,14 @@ def export(
     if out.exists() and out.samefile(path):
         raise InputError(f"{out}: --out must not be the model itself, whose weights would be rounded")
     _refuse_other_text(out)
-    ModelCard(name or out.stem).check_name()
+    named = ModelCard(name or out.stem)
+    named.check_name()
     network, info = load_network(path)
-    old = info.card or ModelCard(name or out.stem)
+    old = info.card or named
     origin = _origin(info, source or old.source or None, licence or old.licence or None)
     made = list(made_by) if made_by is not None else old.commands or commands(info, origin.built_in)
     card = ModelCard(
-        name=name or out.stem,
+        name=named.name,
         description=description or old.description,
         source=origin.text,
         licence=origin.licence,
