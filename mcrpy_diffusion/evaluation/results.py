@@ -1,4 +1,4 @@
-"""What an evaluation found, as typed records: metrics.json is their JSON, see docs/evaluation.md."""
+"""Results of an evaluation as typed records; metrics.json is their JSON, see docs/evaluation.md."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ class Anisotropy(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class CurveComparison(CurveDiscrepancy):
-    """S2 or L of one phase; of each direction alone where the original structures themselves are compared."""
+    """S2 or L of one phase; with the original structures also of each direction."""
 
     directions: dict[str, CurveDiscrepancy] | None = None
     anisotropy_percent: Anisotropy | None = None
@@ -142,7 +142,7 @@ class ChordComparison(CurveDiscrepancy):
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseComparison(Record):
-    """The measures of one phase; those below the lineal path need the original structures themselves."""
+    """Measures of one phase; those after `lineal_path` need the original structures."""
 
     volume_fraction: ScalarComparison
     two_point_correlation: CurveComparison
@@ -202,7 +202,7 @@ class FeatureMeasure(FeatureFigures):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureMeasures(Record):
-    """All measures by features; each is empty where no features were asked for."""
+    """All measures by features; without a network, each is empty."""
 
     frechet_distance: FeatureMeasure
     precision: FeatureMeasure
@@ -213,7 +213,7 @@ class FeatureMeasures(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class StructureMatch(Record):
-    """The training structure nearest to a generated one: transformed, then shifted by (rows, columns)."""
+    """The nearest training structure of a generated one: transformed, then shifted by (rows, columns)."""
 
     generated_index: Index
     training_index: Index
@@ -224,7 +224,7 @@ class StructureMatch(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class CropMatch(Record):
-    """The crop of the micrographs nearest to a generated structure: its place in the transformed micrograph."""
+    """The nearest crop of a generated structure, by its place in the transformed micrograph."""
 
     generated_index: Index
     transformation: str
@@ -237,7 +237,7 @@ class CropMatch(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class SearchCounts(Record):
-    """Number of generated structures, and of training structures or positions of crops they are compared with."""
+    """Number of generated structures, and of training structures or positions of crops."""
 
     generated: Index
     training: Index
@@ -255,7 +255,7 @@ class NearestFigures(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class NearestTraining(NearestFigures):
-    """How near generated structures come to the training data, as pixel MSE."""
+    """Distances of generated structures to the training data, pixel MSE."""
 
     median_mse: Number | None
     generated_index: Index | None
@@ -292,7 +292,7 @@ class CopyingFigures(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DataCopying(CopyingFigures):
-    """Data-copying test of Meehan et al.: z, the distances behind it, and why it is missing.
+    """Data-copying test of Meehan et al.: z, its distances, and the reason if it is missing.
 
     `overlapping` says whether the unseen real structures are crops that overlap.
     """
@@ -390,7 +390,7 @@ class PhaseCurves(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Curves(Record):
-    """The curves of each phase over `distance` 0, 1, 2, ..., pixels; in JSON the phases stand beside `distance`."""
+    """The curves of each phase over `distance` 0, 1, 2, ..., pixels; in JSON, the phases are keys beside `distance`."""
 
     distance: tuple[Index, ...]
     phases: dict[Phase, PhaseCurves]
@@ -411,13 +411,13 @@ class Curves(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(PhaseComparison, FeatureMeasures, Mapping[str, Any]):
-    """Everything that `evaluate` found; the names are those of metrics.json, which docs/evaluation.md explains.
+    """All results of `evaluate`; the names are those of metrics.json, which docs/evaluation.md explains.
 
-    With more than two phases, the measures are those of the phase that fits worst, and `phases` has each. Reading it
-    like a dictionary, as earlier versions returned one, is deprecated.
+    With more than two phases, each measure is that of the phase that fits worst, and `phases` has all. Access like to
+    the dictionary of earlier versions is deprecated.
     """
 
-    skips_unknown: ClassVar[bool] = True  # who stores an evaluation may add facts of the run
+    skips_unknown: ClassVar[bool] = True  # stored evaluations may have further facts of the run
 
     n_images: Counts
     n_floor_draws: Index

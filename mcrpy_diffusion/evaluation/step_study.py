@@ -1,4 +1,4 @@
-"""What a study of the number of sampling steps found, as typed records: sampling_steps.json is their JSON."""
+"""Results of a study of the number of sampling steps as typed records; sampling_steps.json is their JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HEADINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class StepRow(Record):
-    """The measures of one sampler with one number of steps; those by features are None without a network."""
+    """Measures of one sampler and number of steps; those by features are None without a network."""
 
     sampler: str
     n_steps: Count
@@ -36,7 +36,7 @@ class StepRow(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class StepFloors(Record):
-    """The sampling floors, which all rows share."""
+    """Sampling floors of all rows."""
 
     eps_s2_percent: Percent | None
     eps_l_percent: Percent | None
@@ -52,7 +52,7 @@ class StepFloors(Record):
 class StepStudy(Record):
     """A study of the number of sampling steps; each row compares `n_generated` with `n_original` structures."""
 
-    skips_unknown: ClassVar[bool] = True  # who stores a study may add facts of the run
+    skips_unknown: ClassVar[bool] = True  # stored studies may have further facts of the run
 
     n_original: Count
     n_generated: Count

@@ -14,7 +14,6 @@ from mcrpy_diffusion.errors import InputError
 
 R = TypeVar("R", bound="Record")
 
-
 LARGEST = 1e15
 Number = Annotated[float, -LARGEST, LARGEST]  # type, lowest and highest value
 Share = Annotated[float, 0, 1]
@@ -41,22 +40,22 @@ class Record:
     """
 
     skips_unknown: ClassVar[bool] = False
-    """Whether `from_dict` ignores keys that are no fields, instead of refusing them."""
+    """Whether `from_dict` ignores unknown keys instead of raising InputError."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fields as a dictionary that `json.dumps` takes."""
+        """Return the fields as a dictionary for `json.dumps`."""
         values = ((f, getattr(self, f.name)) for f in _fields(self))
         return {f.name: _plain(value) for f, value in values if value is not None or f.default is not None}
 
     @classmethod
     def from_dict(cls: type[R], values: Any, *, name: str | None = None) -> R:
-        """Rebuild from what `to_dict` returned, or from JSON of an unknown source.
+        """Rebuild from the result of `to_dict`, or from JSON of an unknown source.
 
         Parameters
         ----------
         values : dict
         name : str, optional
-            What it is called in messages; by default the class.
+            Name in messages; by default that of the class.
 
         Raises
         ------
@@ -83,26 +82,26 @@ class Record:
         return cls(**{f.name: None for f in _fields(cls)} | given)
 
     def subset(self, kind: type[R], **given: Any) -> R:
-        """Return a record of a class that has a part of these fields, nested records too; `given` are its others."""
+        """Return a record of a class with a part of these fields, also in nested records, and the fields `given`."""
         hints = typing.get_type_hints(kind)
         names = [f.name for f in _fields(kind) if f.name not in given]
         return kind(**{name: _subset(hints[name], getattr(self, name)) for name in names}, **given)
 
 
 def check_plain(value: Any, name: str) -> None:
-    """Check what is printed or written as it is: finite numbers, flags, None, and text without control characters.
+    """Check a value for printing: finite numbers, flags, None, and text without control characters.
 
     Parameters
     ----------
     value : object
         Lists and dictionaries are searched.
     name : str
-        What the value is called in the message.
+        Name of the value in the message.
 
     Raises
     ------
     InputError
-        If it holds anything else, or is too large or nested too deep.
+        If it has other content, is too large or nested too deep.
     """
     layer = [value]
     for _ in range(_MAX_DEPTH):
