@@ -107,7 +107,6 @@ class SampleQueue:
         self._open: dict[int, PendingSample] = {}  # ordered by number
         self._retry: deque[int] = deque()
         self._n_left = len(self._new)
-        self._n_tried = len(self._tried)
         self._seconds = _TASK_SECONDS  # per sample, moving average
 
     def run(self) -> None:
@@ -189,9 +188,8 @@ class SampleQueue:
             self._dataset.append(draw.seed, None, reason=reason, **sample.facts)
         else:
             self._dataset.append(draw.seed, sample.phases, index=draw.index, maps=sample.maps, **sample.facts)
-        self._n_tried += 1
         if self._progress is not None:
-            self._progress(self._dataset.n_accepted, self._n_tried - self._dataset.n_accepted)
+            self._progress(self._dataset.n_accepted, self._dataset.n_tried - self._dataset.n_accepted)
         if reason:
             check_acceptance(self._dataset, self._source)
         return not reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mcrpy_diffusion.errors import InputError
 
@@ -87,14 +87,8 @@ def advice_when_out_of_memory(advice: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise InputError(f"out of memory: {advice()}") from error
+        import torch
 
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch or Python means that memory is exhausted."""
-    import torch
-
-    kinds: tuple[Any, ...] = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or "can't allocate memory" in str(error):
+            raise InputError(f"out of memory: {advice()}") from error
+        raise
