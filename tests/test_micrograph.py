@@ -307,7 +307,7 @@ def test_not_a_regular_file(tmp_path):
     _refused(_save(tmp_path / "a.npy", PHASES) / "b.npy", "cannot be read")
     if hasattr(os, "mkfifo"):
         os.mkfifo(tmp_path / "pipe.npy")  # opening it would block
-        _refused(tmp_path / "pipe.npy", "not a regular file")
+        _refused(tmp_path / "pipe.npy", "regular file")
 
 
 def test_unknown_suffix(tmp_path):

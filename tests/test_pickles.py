@@ -240,7 +240,7 @@ def test_other_files(tmp_path: Path, content: bytes, message: str) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    for path, message in ((tmp_path / "missing.pickle", "cannot be read"), (tmp_path, "not a regular file")):
+    for path, message in ((tmp_path / "missing.pickle", "cannot be read"), (tmp_path, "regular file")):
         with pytest.raises(InputError, match=message):
             read_pickle(path)
 
