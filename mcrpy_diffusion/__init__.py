@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
+_LAZY_IMPORTS = {
     "Dataset": "mcrpy_diffusion.data.dataset:Dataset",
     "InputError": "mcrpy_diffusion.errors:InputError",
     "Micrograph": "mcrpy_diffusion.data.micrograph:Micrograph",
@@ -73,7 +73,7 @@ if not TYPE_CHECKING:  # a type checker then names what is not there
     def __getattr__(name: str) -> Any:
         if name not in __all__:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        module, _, attribute = _HOMES.get(name, f"{__name__}.{name}").partition(":")
+        module, _, attribute = _LAZY_IMPORTS.get(name, f"{__name__}.{name}").partition(":")
         return getattr(import_module(module), attribute) if attribute else import_module(module)
 
 
