@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.provenance import differences
 from mcrpy_diffusion.materials.reference import Reference
+from mcrpy_diffusion.materials.reference_images import ReferenceSettings
 from mcrpy_diffusion.materials.resolve import recipe, resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import read_info
@@ -112,8 +113,7 @@ def outside(option: Option) -> list[Any]:
 
 
 def test_all_settings_classes_are_checked():
-    names = {settings.__name__ for settings in all_settings()}
-    assert {"TrainingSettings", "SamplingSettings", "BenchmarkSettings", "ReferenceSettings"} <= names
+    assert {TrainingSettings, SamplingSettings, BenchmarkSettings, ReferenceSettings} <= set(all_settings())
     assert len(CASES) > 90
 
 
