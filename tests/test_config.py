@@ -19,6 +19,7 @@ from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import read_info
 from mcrpy_diffusion.settings import (
     METHODS,
+    BenchmarkSettings,
     GenerationSettings,
     Option,
     SamplingSettings,

@@ -120,7 +120,7 @@ def all_options(make_options: ModuleType) -> set[str]:
 def test_no_page_names_an_option_that_is_not_there(make_options: ModuleType) -> None:
     known = all_options(make_options)
     known |= {"--num_processes", "--multi_gpu", "--nproc_per_node"}  # of Accelerate and torchrun
-    known |= {"--no-install-recommends", "--check"}  # of apt-get and ruff
+    known |= {"--no-install-recommends", "--check", "--cov"}  # of apt-get, ruff and pytest
     known |= {"--skip_certain_times"}  # the former name of --skip_high_snr
     scripts = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "benchmarks").rglob("*.py"))
     known |= set(re.findall(r'"(--\w+)"', scripts))
