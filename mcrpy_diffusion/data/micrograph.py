@@ -286,7 +286,7 @@ def scale_grey(images: Sequence[np.ndarray], shown: str) -> list[np.ndarray]:
 def _check_shape(shape: tuple[int, ...], shown: str) -> None:
     size = " x ".join(map(str, shape))[:100]
     if len(shape) == 3:
-        raise InputError(f"{shown} must have two axes, got three ({size}); 3D is not supported by this function")
+        raise InputError(f"{shown} must have two axes, got three ({size}); 3D is not supported here")
     if len(shape) != 2 or min(shape) < 1:
         raise InputError(f"{shown} must have two axes of at least one pixel, got {len(shape)} ({size})")
     if prod(shape) > MAX_PIXELS:
@@ -319,7 +319,7 @@ def _read_image(stream: io.BufferedReader, shown: str, suffix: str) -> np.ndarra
             _check_shape((image.height, image.width), shown)
             n_frames = getattr(image, "n_frames", 1)
             if n_frames != 1 and image.format in ("TIFF", "PNG"):  # JPEGs of phones contain a preview
-                raise InputError(f"{shown} must have one page, got {n_frames}; 3D is not supported by this function")
+                raise InputError(f"{shown} must have one page, got {n_frames} pages; 3D is not supported here")
             image.load()
             return _luminance(image)
 
