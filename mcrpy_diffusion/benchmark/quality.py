@@ -237,7 +237,7 @@ def diversity(structures: np.ndarray, independent: np.ndarray, *, periodic: bool
     -------
     dict or None
         `relative`: mean distance to the nearest other structure of a set of `n_images`, over that of as many real
-        ones (None where there are less than two); `distance`: the former alone. None of a single structure.
+        ones (None for less than two); `distance`: the former alone. None for a single structure.
 
     Notes
     -----

@@ -29,7 +29,7 @@ def benchmark_pictures(results: Mapping[str, Any], path: str | os.PathLike[str])
     Returns
     -------
     list of dict
-        `light`, `dark` (data URIs), `alt`, `caption`: the cost, the statistics and, where it was measured, the Frechet
+        `light`, `dark` (data URIs), `alt`, `caption`: the cost, the statistics and, if measured, the Frechet
         distance.
     """
     panels = [

@@ -21,7 +21,7 @@ FRAME_COLOUR = (120, 160, 190)  # neither black nor white: the edges of white re
 
 
 def contact_sheet(original: np.ndarray | None, generated: np.ndarray, path: str | os.PathLike[str]) -> None:
-    """Draw originals above, where there are any, and generated structures below, as a PNG file.
+    """Draw originals, if any, above generated structures, as a PNG file.
 
     Parameters
     ----------
