@@ -1034,9 +1034,9 @@ def test_results_replace_links_and_not_what_they_lead_to(tmp_path: Path, monkeyp
 
 
 @cases(
-    Case("sampling.json that is a pickle", lambda: matched("sampling.json", pickle.dumps(Trap())), "not a record"),
-    Case("sampling.json as a list", lambda: matched("sampling.json", b"[1]"), "not a record"),
-    Case("sampling.json nested deep", lambda: matched("sampling.json", b"[" * 100_000), "not a record"),
+    Case("sampling.json that is a pickle", lambda: matched("sampling.json", pickle.dumps(Trap())), "must be a record"),
+    Case("sampling.json as a list", lambda: matched("sampling.json", b"[1]"), "must be a record"),
+    Case("sampling.json nested deep", lambda: matched("sampling.json", b"[" * 100_000), "must be a record"),
     Case("log that is a link", lambda: matched("", b"", link=True), "a link"),
 )
 def test_folders_of_results_that_came_from_elsewhere(

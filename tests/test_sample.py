@@ -114,7 +114,7 @@ def test_a_folder_is_filled_up_and_what_is_there_is_kept(tmp_path):
         sample_to_folder(model, settings, folder)
     for text in ("{", "[]"):
         (folder / "sampling.json").write_text(text)
-        with pytest.raises(InputError, match="sampling.json: not a record"):
+        with pytest.raises(InputError, match="sampling.json must be a record"):
             sample_to_folder(model, settings, folder)
 
 
