@@ -53,7 +53,8 @@ print(peak() - before)
 def test_it_comes_close_to_what_a_step_takes():
     done = subprocess.run([sys.executable, "-c", MEASURE], capture_output=True, text=True, check=True)
     foretold, measured = (int(line) for line in done.stdout.split())
-    assert 0.6 < foretold / measured < 1.3, (foretold, measured)
+    # the scores of the attention count, which the kernels of some processors never hold as a whole
+    assert 0.6 < foretold / measured < 1.7, (foretold, measured)
 
 
 def test_too_little_memory_becomes_advice():

@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 from mcrpy_diffusion.errors import InputError
 
 S = TypeVar("S", bound="Settings")
+
+MAX_SEED = 2**40  # times a million, as in training, it is still an integer of 64 bits
 KINDS: dict[type, tuple[Any, str]] = {
     bool: (bool, "true or false"),
     int: (numbers.Integral, "an integer"),

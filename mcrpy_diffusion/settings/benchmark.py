@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings.base import option, option_like
+from mcrpy_diffusion.settings.base import MAX_SEED, option, option_like
 from mcrpy_diffusion.settings.generation import ExtentSettings, GenerationSettings
 
 METHODS = ("s2_lbfgsb", "s2_accelerated", "s2_tnc", "gram", "lineal_path_s2", "diffusion_ddim", "diffusion_fast")
@@ -32,7 +32,9 @@ class BenchmarkSettings(ExtentSettings):
     n_fast_steps: int | None = option(
         None, "denoising steps of diffusion_fast", low=1, if_none="the model's or the preset's", group="benchmark"
     )
-    seed: int = option(0, "random seed; structure i of each method uses seed + i", low=0, group="benchmark")
+    seed: int = option(
+        0, "random seed; structure i of each method uses seed + i", low=0, high=MAX_SEED, group="benchmark"
+    )
     clock: str = option(
         "wall",
         "time that is compared: wall time, or CPU time for shared machines",

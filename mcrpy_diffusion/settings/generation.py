@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings.base import Settings, option
+from mcrpy_diffusion.settings.base import MAX_SEED, Settings, option
 
 N_CROPS, N_RECONSTRUCTIONS = 2000, 400
 MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
@@ -103,7 +103,7 @@ class GenerationSettings(ExtentSettings):
         high=1.0,
         group=_CHECKS,
     )
-    seed: int = option(0, "random seed", low=0, beginner=True, group=_STRUCTURES)
+    seed: int = option(0, "random seed", low=0, high=MAX_SEED, beginner=True, group=_STRUCTURES)
 
     def __post_init__(self) -> None:
         super().__post_init__()

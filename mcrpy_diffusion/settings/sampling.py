@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings.base import Settings, option
+from mcrpy_diffusion.settings.base import MAX_SEED, Settings, option
 from mcrpy_diffusion.settings.training import PRECISIONS, TrainingSettings
 
 _STRUCTURES, _SAMPLING = "structures", "sampling"
@@ -65,7 +65,12 @@ class SamplingSettings(Settings):
         group=_SAMPLING,
     )
     seed: int = option(
-        0, "seed of the first structure; structure i uses seed + i", low=0, beginner=True, group=_STRUCTURES
+        0,
+        "seed of the first structure; structure i uses seed + i",
+        low=0,
+        high=MAX_SEED,
+        beginner=True,
+        group=_STRUCTURES,
     )
     batch_size: int = option(16, "structures sampled at once; more need more memory", low=1, group=_SAMPLING)
     precision: str = option(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings.base import Settings, option
+from mcrpy_diffusion.settings.base import MAX_SEED, Settings, option
 
 RUNTIME_FIELDS = {
     "gradient_accumulation",
@@ -89,7 +89,7 @@ class TrainingSettings(Settings):
     augmentation: bool = option(
         True, "random half turns; shifts if periodic; quarter turns and mirror images if isotropic", group=_OPTIMISATION
     )
-    seed: int = option(0, "random seed", low=0, beginner=True, group=_OPTIMISATION)
+    seed: int = option(0, "random seed", low=0, high=MAX_SEED, beginner=True, group=_OPTIMISATION)
     gradient_accumulation: int = option(
         1, "parts of a batch that are processed one after the other; saves memory", low=1, group=_RUNTIME
     )
