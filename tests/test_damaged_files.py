@@ -172,7 +172,7 @@ def test_any_bytes_give_a_valid_result_or_one_line(name: str, tmp_path: Path, mo
         assert name in ("characterization", "weights of VGG-19")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-    @settings(max_examples=120, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=50, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(damaged(good))
     def check(data: bytes) -> None:
         path.write_bytes(data)

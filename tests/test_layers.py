@@ -17,7 +17,7 @@ import mcrpy_diffusion
 
 MCRPY = {"mcrpy", "tensorflow", "tf_keras", "keras"}
 FRAMEWORKS = MCRPY | {"torch", "matplotlib"}
-TORCH_ROOMS = ("diffusion.", "models.model", "training.train")  # importing them imports torch
+TORCH_ROOMS = ("diffusion.", "models.model", "training.run", "training.train")  # importing them imports torch
 
 
 def loaded_by(code: str) -> set[str]:

@@ -15,7 +15,7 @@ from test_train import TINY
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.training.log import read_log
-from mcrpy_diffusion.training.train import share_of_batch
+from mcrpy_diffusion.training.run import share_of_batch
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +31,7 @@ def test_every_image_of_a_batch_has_one_process(num_processes, parts):
 
 
 def test_a_batch_is_shared_evenly_or_not_at_all():
-    with pytest.raises(InputError, match="batch_size is 4 with 3 processes"):
+    with pytest.raises(InputError, match="batch_size must be a multiple of 3"):
         share_of_batch(TINY, 3, 0)
 
 

@@ -251,7 +251,7 @@ def test_small_micrographs_of_different_sizes_are_refused(tmp_path, capsys):
         np.save(tmp_path / f"{i}.npy", blobs((size, size)))
     files = [str(tmp_path / f"{i}.npy") for i in (0, 1)]
     assert run(lambda: pipeline.match({**SMALL, "microstructure_filenames": files, "dry_run": True})) == 2
-    assert "20 x 20, 24 x 24 pixels; allowed" in capsys.readouterr().err
+    assert "got 20 x 20, 24 x 24 pixels" in capsys.readouterr().err
 
 
 def bad_files(folder):
@@ -284,8 +284,8 @@ def bad_files(folder):
         ({"extent_x": 20}, "multiple of [0-9]"),
         ({"n_samples": 0}, "n_samples must be"),
         ({"preset": "best"}, "preset must be one of quick, small, paper, got 'best'"),
-        ({"data_folder": "a_file"}, "cannot write"),
-        ({"data_folder": "/proc/nothing"}, "cannot write"),
+        ({"data_folder": "a_file"}, "must be a writable folder"),
+        ({"data_folder": "/proc/nothing"}, "must be a writable folder"),
         ({"model": "missing.safetensors"}, "no such model"),
         ({"model": "good.npy"}, "safetensors"),
         ({"n_sampling_steps": 5000}, "between 1 and 1000"),

@@ -403,7 +403,7 @@ def test_help_offers_the_plugins(command: str, capsys: pytest.CaptureFixture[str
     choices = text[text.index("{") : text.index("}")]
     assert {"LinealPathFunction", "PixelMSE"} <= set(choices.strip("{}").replace("\n", "").replace(" ", "").split(","))
     assert "--references FILE" in text
-    assert ("--best_of K" in text) == (command != "characterize")
+    assert ("--best_of N" in text) == (command != "characterize")
 
 
 def test_characterize_takes_references(

@@ -16,7 +16,7 @@ from mcrpy_diffusion.metrics.spatial_statistics import (
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.model import load_model
 
-N_STRUCTURES = 16
+N_STRUCTURES = 8
 N_RESAMPLES = 2000
 CONFIDENCE = 0.999  # of each bound; twelve are checked
 
