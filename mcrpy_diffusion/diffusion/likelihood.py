@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from mcrpy_diffusion.diffusion.denoiser import Denoiser
 from mcrpy_diffusion.diffusion.losses import mean_per_image, normal_kl, vlb_term
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
-from mcrpy_diffusion.diffusion.timesteps import Generators, batch_of, noise_like
+from mcrpy_diffusion.diffusion.timesteps import Generators, noise_like
 
 
 @dataclass(frozen=True)
@@ -21,17 +21,18 @@ class VariationalBound:
 
     Attributes
     ----------
-    times : tuple of int
-        The time steps whose terms were computed.
-    terms : Tensor, shape (B, len(times))
-        L_0, the decoder (8), at t = 0; L_{t}, the KL of one step (9), above.
+    decoder : Tensor, shape (B,)
+        L_0, eq. (8).
+    terms : Tensor, shape (B, n)
+        L_t, the KL of one step (9), at n times of each image above 0.
     prior : Tensor, shape (B,)
         L_T, eq. (10).
     total : Tensor, shape (B,)
-        prior + T / len(times) * sum of the terms: the bound itself where all T times were taken, else an estimate.
+        prior + decoder + (T - 1) times the mean of the terms: the bound itself where all T - 1 times were taken, else
+        an estimate, without bias if each time is as likely as any other.
     """
 
-    times: tuple[int, ...]
+    decoder: Tensor
     terms: Tensor
     prior: Tensor
     total: Tensor
@@ -45,6 +46,27 @@ def prior_term(x_0: Tensor, schedule: NoiseSchedule) -> Tensor:
     return mean_per_image(kl) / math.log(2)
 
 
+def systematic_times(num_timesteps: int, n: int, offsets: Tensor) -> Tensor:
+    """Draw n times of 1 ... T-1 for each image, evenly spread from a random start (systematic sampling).
+
+    Parameters
+    ----------
+    num_timesteps : int
+        T, at least 2.
+    n : int, in 1 ... T-1
+    offsets : Tensor, shape (B,), in [0, 1)
+        The start, in units of the spacing. Uniform offsets give each time the same probability, n / (T - 1).
+
+    Returns
+    -------
+    Tensor, shape (n, B), int64
+        All different in each image.
+    """
+    spacing = (num_timesteps - 1) / n
+    place = (torch.arange(n, dtype=torch.float64)[:, None] + offsets.double()) * spacing
+    return 1 + place.long().clamp(max=num_timesteps - 2)
+
+
 @torch.no_grad()
 def variational_bound(
     denoise: Denoiser,
@@ -52,7 +74,7 @@ def variational_bound(
     schedule: NoiseSchedule,
     *,
     generator: Generators = None,
-    times: Sequence[int] | None = None,
+    times: Tensor | None = None,
     callback: Callable[[int], None] | None = None,
 ) -> VariationalBound:
     """Bound minus log likelihood of images, with one draw of x_t for each term.
@@ -65,24 +87,32 @@ def variational_bound(
         The likelihood is that of 256 levels: the decoder integrates over intervals of 2 / 255.
     generator : torch.Generator, one per image, or None
         Source of x_t.
-    times : sequence of int, optional
-        All of 0 ... T-1 by default, which costs T network evaluations.
+    times : Tensor, shape (n, B), integers in 1 ... T-1, optional
+        Times of the terms of each image, such as `systematic_times`; all by default, which costs T network evaluations.
     callback : callable
-        Called with the number of terms done.
+        Called with the number of terms done, that of the decoder included.
 
     Returns
     -------
     VariationalBound
+
+    Notes
+    -----
+    The decoder is larger than any other term by orders of magnitude, so it is always computed, and no mean over terms
+    includes it.
     """
-    chosen = tuple(range(schedule.num_timesteps)) if times is None else tuple(times)
-    if not chosen or min(chosen) < 0 or max(chosen) >= schedule.num_timesteps:
-        raise ValueError(f"times must be between 0 and {schedule.num_timesteps - 1}, got {chosen}")
+    last = schedule.num_timesteps - 1
+    chosen = torch.arange(1, last + 1)[:, None].expand(-1, len(x_0)) if times is None else times
+    if chosen.ndim != 2 or chosen.shape[1] != len(x_0) or not bool(((chosen >= 1) & (chosen <= last)).all()):
+        raise ValueError(f"times must be (n, {len(x_0)}) integers between 1 and {last}, got {chosen.tolist()!r:.100}")
     terms = []
-    for done, time in enumerate(chosen, 1):
-        t = batch_of(time, x_0)
+    for done, t in enumerate([torch.zeros(len(x_0), dtype=torch.int64), *chosen], 1):
+        t = t.to(x_0.device)
         x_t = schedule.add_noise(x_0, noise_like(x_0, generator), t)
         terms.append(vlb_term(denoise(x_t, t), x_0, x_t, t, schedule))
         if callback is not None:
             callback(done)
-    stacked, prior = torch.stack(terms, dim=1), prior_term(x_0, schedule)
-    return VariationalBound(chosen, stacked, prior, prior + schedule.num_timesteps * stacked.mean(1))
+    decoder, prior = terms[0], prior_term(x_0, schedule)
+    others = torch.stack(terms[1:], dim=1) if len(terms) > 1 else decoder.new_zeros(len(x_0), 0)
+    rest = last * others.mean(1) if others.shape[1] else torch.zeros_like(decoder)
+    return VariationalBound(decoder, others, prior, prior + decoder + rest)

@@ -165,11 +165,12 @@ def likelihood(
         Real ones, see `originals_for`.
     out : path
         Folder for likelihood.json: `bits_per_dimension`, its `standard_error` over the images, and the means of
-        `prior`, `decoder` and the `terms` at `times`.
+        `prior`, `decoder` and, if all were computed, the `terms` at `times`.
     n_images : int
         Number of structures, at most as many as are given.
     n_terms : int, optional
-        Number of time steps, evenly spread; by default all T, which costs T network evaluations per image.
+        Number of time steps: t = 0, and others that are drawn for each image (`systematic_times`). The result is then
+        an estimate without bias. By default all T, which costs T network evaluations per image.
     seed : int
 
     Returns
@@ -185,7 +186,7 @@ def likelihood(
     import torch
 
     from mcrpy_diffusion.data.phase_encoding import encode, volume_fractions
-    from mcrpy_diffusion.diffusion.likelihood import variational_bound
+    from mcrpy_diffusion.diffusion.likelihood import systematic_times, variational_bound
 
     total = model.schedule.num_timesteps
     if n_images < 1 or not (n_terms is None or 2 <= n_terms <= total):
@@ -195,8 +196,12 @@ def likelihood(
     fractions = None
     if model.info.conditions:
         fractions = torch.from_numpy(volume_fractions(images, model.info.n_phases))
-    times = None if n_terms is None else sorted({round(i * (total - 1) / (n_terms - 1)) for i in range(n_terms)})
-    with Progress(total if times is None else len(times), "likelihood", unit="term") as bar:
+    times = None
+    if n_terms is not None and n_terms < total:
+        start = torch.rand(1, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+        offsets = (torch.arange(len(images)) + start) / len(images)  # together, the images cover the times evenly
+        times = systematic_times(total, n_terms - 1, offsets)
+    with Progress(total if n_terms is None else n_terms, "likelihood", unit="term") as bar:
         bound = variational_bound(
             model.denoiser(fractions, precision="float32", clip=False, self_cond_mode="two_pass"),
             x_0,
@@ -213,16 +218,20 @@ def likelihood(
         "n_images": len(images),
         "exact": times is None,
         "prior": float(bound.prior.mean()),
-        "decoder": float(bound.terms[:, 0].mean()),
-        "times": list(bound.times),
-        "terms": bound.terms.double().mean(0).tolist(),
+        "decoder": float(bound.decoder.mean()),
+        "n_terms": 1 + bound.terms.shape[1],
+        "times": None,
+        "terms": None,
     }
+    if times is None:
+        terms = torch.cat([bound.decoder[:, None], bound.terms], dim=1)
+        result |= {"times": list(range(total)), "terms": terms.double().mean(0).tolist()}
     path = make_folder(out) / "likelihood.json"
     write_json(path, result)
     spread = "" if error is None else f" +- {error:.4f}"
-    kind = "all" if times is None else f"{len(bound.times)} of"
+    bound_text = f"{'at most' if times is None else 'about'} {result['bits_per_dimension']:.4f}{spread}"
+    kind = "all" if times is None else f"{result['n_terms']} of"
     return (
-        f"negative log likelihood: at most {result['bits_per_dimension']:.4f}{spread} bits per dimension "
-        f"({len(images)} structures, {kind} {total} terms; prior {result['prior']:.2g}, decoder "
-        f"{result['decoder']:.2g})\n  {path}"
+        f"negative log likelihood: {bound_text} bits per dimension ({len(images)} structures, {kind} {total} terms; "
+        f"prior {result['prior']:.2g}, decoder {result['decoder']:.2g})\n  {path}"
     )
