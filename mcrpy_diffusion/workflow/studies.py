@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -212,7 +212,7 @@ def likelihood(
         )
     bits = bound.total.double()
     error = float(bits.std() / len(bits) ** 0.5) if len(bits) > 1 else None
-    result = {
+    result: dict[str, Any] = {
         "bits_per_dimension": float(bits.mean()),
         "standard_error": error,
         "n_images": len(images),
