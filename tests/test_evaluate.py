@@ -140,6 +140,24 @@ def test_a_phase_that_the_held_out_part_lacks_has_no_discrepancy_to_it() -> None
     assert metrics.two_point_correlation.discrepancy_percent == pytest.approx(100)
 
 
+def test_a_phase_that_the_generated_structures_alone_have_fits_worst() -> None:
+    original, generated = noise(6, seed=0), noise(6, seed=1)
+    generated[:, 0, 0] = 2
+    metrics = evaluate(original, generated, n_phases=3, periodic=True)
+    assert metrics.two_point_correlation.phase == metrics.lineal_path.phase == 2
+    assert metrics.two_point_correlation.discrepancy_percent is None
+    assert any("phase 2" in text and "generated" in text for text in metrics.warnings)
+    without = evaluate(generated, original, n_phases=3, periodic=True)
+    assert without.two_point_correlation.phase == 2
+    assert without.two_point_correlation.discrepancy_percent == 100
+    assert any("phase 2" in text and "original" in text for text in without.warnings)
+
+
+def test_masks_of_0_and_255_end_at_once_with_the_limit() -> None:
+    with pytest.raises(InputError, match="at most 10 phases.*256"):
+        evaluate(255 * noise(3, seed=0), noise(3, seed=1), n_phases=256, periodic=True)
+
+
 def test_three_phases_show_the_one_that_fits_worst() -> None:
     original, generated = uniform(0, 1, 2, 2), uniform(0, 1, 1, 2)
     metrics = evaluate(original, generated, n_phases=3, periodic=True)

@@ -43,3 +43,44 @@ def test_nothing_is_held_out(change, size):
     assert not split.is_complete
     assert split.held_out_crops(5) is None
     np.testing.assert_array_equal(split.training[0], image)
+
+
+def with_phase(*places: tuple[slice, slice], shape=(40, 32)):
+    """Two phases in stripes, and a third one at the places."""
+    image = np.tile(np.arange(shape[1]) // 2 % 2, (shape[0], 1)).astype(np.uint8)
+    for place in places:
+        image[place] = 2
+    return image
+
+
+def crosses(rows, columns):
+    return slice(rows, rows + 4), slice(columns, columns + 4)
+
+
+@pytest.mark.parametrize(
+    ("places", "held_out"),
+    [
+        ([crosses(0, 0), crosses(36, 0)], (slice(30, None), slice(None))),  # the usual cut has it on both sides
+        ([crosses(20, 0), crosses(2, 0)], (slice(None, 10), slice(None))),  # the first part is held out
+        ([crosses(20, 2), crosses(20, 28)], (slice(None), slice(24, None))),  # the last columns
+        ([crosses(20, 2), crosses(20, 16)], (slice(None), slice(None, 8))),  # the first columns
+    ],
+)
+def test_each_phase_is_on_both_sides_where_a_cut_allows_it(places, held_out):
+    image = with_phase(*places)
+    split = MicrographSplit.of([image], SETTINGS)
+    np.testing.assert_array_equal(split.held_out[0], image[held_out])
+    assert split.training[0].size + split.held_out[0].size == image.size
+    assert split.missing_phases() == []
+    assert split.is_moved == (held_out[0].start != 30)
+
+
+def test_a_phase_that_one_side_lacks_is_named():
+    split = MicrographSplit.of([with_phase(crosses(36, 28))], SETTINGS)  # in the corner: no cut divides it
+    assert 2 in split.training[0]
+    (text,) = split.missing_phases()
+    assert "phase 2" in text
+    assert "training part" in text
+    assert not split.is_moved
+    both = MicrographSplit.of([with_phase(crosses(36, 28)), with_phase(crosses(0, 0))], SETTINGS)
+    assert len(both.missing_phases()) == 1

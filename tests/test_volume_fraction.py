@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import maximum_bipartite_matching
 from test_train import TINY
 
 from mcrpy_diffusion.diffusion.denoiser import NetworkDenoiser
@@ -119,6 +121,37 @@ def test_certain_pixels_of_one_phase_do_not_keep_another_from_giving_way() -> No
     x_0[0, :, 0, 4] = torch.tensor([-0.9, 0.5, 0.4])  # the only pixel that is not certain
     phases = exact_phases(x_0, torch.tensor([[1 / 6, 4 / 6]]))  # wanted are 1, 1 and 4 pixels
     assert phases.flatten().tolist() == [0, 0, 0, 1, 2, 2]
+
+
+def of_chain(*scores: list[float]) -> torch.Tensor:
+    return torch.tensor(scores, dtype=torch.float64).T[None, :, None]
+
+
+def test_pixels_go_along_a_chain_of_phases_where_none_can_go_directly() -> None:
+    """Phase 0 can only become 1, and 1 only 2: five pixels move 0 -> 1 and five others 1 -> 2."""
+    x_0 = of_chain(*[[1.0, 0.5, -1.0]] * 10, *[[-1.0, 0.9, 0.2]] * 10, *[[-1.0, -1.0, 1.0]] * 10)
+    phases = exact_phases(x_0, torch.tensor([[10 / 30, 15 / 30]]))
+    assert phases.flatten().bincount().tolist() == [5, 10, 15]
+    assert int((phases.flatten()[:10] == 2).sum()) == 0
+    assert phases.flatten()[20:].unique().tolist() == [2]
+
+
+def test_the_fractions_are_reached_wherever_confident_pixels_allow() -> None:
+    """Against the largest bipartite matching of pixels to places of phases, by scipy."""
+    generator = torch.Generator().manual_seed(0)
+    n_missed = 0
+    for k in range(60):
+        x_0 = torch.where(torch.rand(1, 4, 1, 24, generator=generator) < (0.2, 0.7)[k % 2], -0.5, -1.0)
+        x_0.scatter_(1, torch.randint(4, (1, 1, 1, 24), generator=generator), 1.0)
+        wanted = torch.randint(5, (4,), generator=generator)
+        wanted[0] = 24 - wanted[1:].sum()
+        scores = x_0[0, :, 0]
+        is_open = (scores.amax(0) - scores <= 2 * 0.99)[torch.arange(4).repeat_interleave(wanted)]
+        possible = int((maximum_bipartite_matching(csr_matrix(is_open.numpy())) >= 0).sum())
+        numbers = exact_phases(x_0, wanted[None, 1:] / 24).flatten().bincount(minlength=4)
+        assert int(torch.minimum(numbers, wanted).sum()) == possible
+        n_missed += possible < 24
+    assert 5 < n_missed < 55
 
 
 @pytest.mark.parametrize("numbers", [(1.5, 2.4), (1.6, 1.6), (0.2, 7.9), (8.0, 0.0)])

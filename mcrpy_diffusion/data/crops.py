@@ -10,7 +10,12 @@ from mcrpy_diffusion.errors import InputError
 
 
 def split(
-    phases: np.ndarray, *, extent: tuple[int, int], held_out_fraction: float
+    phases: np.ndarray,
+    *,
+    extent: tuple[int, int],
+    held_out_fraction: float,
+    across: bool = False,
+    first: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Split a micrograph into a training part and a part that no training crop overlaps.
 
@@ -25,6 +30,10 @@ def split(
         Rows and columns of a crop.
     held_out_fraction : float
         In [0, 1); with 0 nothing is held out.
+    across : bool
+        Whether the cut is normal to the shorter axis instead.
+    first : bool
+        Whether the first part is held out instead.
 
     Returns
     -------
@@ -39,12 +48,14 @@ def split(
     _check_extent([phases], extent)
     if not 0 <= held_out_fraction < 1:
         raise InputError(f"held_out_fraction must be at least 0 and below 1, got {held_out_fraction!r}")
-    axis = 0 if phases.shape[0] >= phases.shape[1] else 1
+    axis = (0 if phases.shape[0] >= phases.shape[1] else 1) ^ across
     length = phases.shape[axis]
     cut = length - max(extent[axis], round(held_out_fraction * length))
     if held_out_fraction == 0 or cut < extent[axis]:
         return phases, None
-    return (phases[:cut], phases[cut:]) if axis == 0 else (phases[:, :cut], phases[:, cut:])
+    along = phases if axis == 0 else phases.T
+    training, held_out = (along[length - cut :], along[: length - cut]) if first else (along[:cut], along[cut:])
+    return (training, held_out) if axis == 0 else (training.T, held_out.T)
 
 
 def random_crops(phases_list: Sequence[np.ndarray], n: int, *, extent: tuple[int, int], seed: int) -> np.ndarray:

@@ -11,6 +11,14 @@ from mcrpy_diffusion.data.crops import all_crops, n_positions, random_crops, spl
 from mcrpy_diffusion.settings import N_CROPS, GenerationSettings
 
 HELD_OUT_SEED = 7919  # offset of the seed of held-out crops
+USUAL_CUT = "end of the longer axis"
+CUTS = {
+    USUAL_CUT: {},
+    "start of the longer axis": {"first": True},
+    "end of the shorter axis": {"across": True},
+    "start of the shorter axis": {"across": True, "first": True},
+}
+"""Side that is held out -> arguments of `crops.split`."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +34,39 @@ class MicrographSplit:
         for descriptor-based training data.
     settings : GenerationSettings
         Extent, number and seed of the crops.
+    cuts : tuple of str
+        The side of each micrograph that is held out, one of `CUTS`.
     """
 
     training: tuple[np.ndarray, ...]
     held_out: tuple[np.ndarray, ...]
     settings: GenerationSettings
+    cuts: tuple[str, ...]
 
     @classmethod
     def of(cls, micrographs: Sequence[np.ndarray], settings: GenerationSettings) -> MicrographSplit:
-        """Split micrographs (I, J) by `crops.split`."""
+        """Split micrographs (I, J) by `crops.split`, each so that both parts have all of its phases if possible."""
         fraction = 0.0 if settings.training_data == "descriptors" else settings.held_out_fraction
-        parts = [split(m, extent=settings.extent, held_out_fraction=fraction) for m in micrographs]
-        return cls(tuple(one for one, _ in parts), tuple(other for _, other in parts if other is not None), settings)
+        parts = [_split(m, settings.extent, fraction) for m in micrographs]
+        training, held_out, cuts = zip(*parts) if parts else ((), (), ())
+        return cls(training, tuple(part for part in held_out if part is not None), settings, cuts)
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether a cut was moved so that both parts have all phases."""
+        return any(cut != USUAL_CUT for cut in self.cuts)
+
+    def missing_phases(self) -> list[str]:
+        """Describe the phases that only the training parts or only the held-out parts have; empty for grey values."""
+        if not self.held_out:
+            return []
+        training, held_out = (set().union(*map(_phases, parts)) for parts in (self.training, self.held_out))
+        sides = (("held-out", held_out - training, "the model cannot learn it"), ("training", training - held_out, ""))
+        return [
+            f"phase {phase} is in the {side} part alone{f', {result}' if result else ''}"
+            for side, missing, result in sides
+            for phase in sorted(missing)
+        ]
 
     @property
     def is_complete(self) -> bool:
@@ -61,3 +90,28 @@ class MicrographSplit:
         if not self.held_out:
             return None
         return random_crops(self.held_out, n, extent=self.settings.extent, seed=self.settings.seed + HELD_OUT_SEED)
+
+
+def _split(
+    micrograph: np.ndarray, extent: tuple[int, int], fraction: float
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """Split a micrograph; the cut is moved if a part would lack a phase, and stays if no other cut is better."""
+
+    def cut(name: str) -> tuple[np.ndarray, np.ndarray | None, str]:
+        return (*split(micrograph, extent=extent, held_out_fraction=fraction, **CUTS[name]), name)
+
+    usual = cut(USUAL_CUT)
+    if usual[1] is None or not _lacks(usual):
+        return usual
+    return min([usual, *(parts for parts in map(cut, CUTS) if parts[1] is not None)], key=_lacks)
+
+
+def _lacks(parts: tuple[np.ndarray, np.ndarray | None, str]) -> int:
+    """Return the number of phases that one of two parts lacks; those that the training part lacks count twice."""
+    training, held_out = (set() if part is None else _phases(part) for part in parts[:2])
+    return 2 * len(held_out - training) + len(training - held_out)
+
+
+def _phases(part: np.ndarray) -> set[int]:
+    """Return the phases of an image; none for grey values."""
+    return set() if part.dtype.kind == "f" else set(np.unique(part).tolist())

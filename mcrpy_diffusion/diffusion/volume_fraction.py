@@ -75,8 +75,10 @@ def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
     """Round the expected x_0 to phases that have the volume fractions to the pixel.
 
     Rounding pixel by pixel could turn all undecided pixels the same way. Here the pixels that lose the least by it
-    change their phase until the numbers of pixels are right. Confident pixels are left unchanged, which leaves a
-    fraction missed where they would have to change.
+    change their phase until the numbers of pixels are right. Where no pixel can go from a phase with too many to one
+    with too few, pixels move along a chain of phases: the shortest augmenting path of a flow between phases (Edmonds &
+    Karp 1972, doi:10.1145/321694.321699). Confident pixels are left unchanged, which leaves a fraction missed where
+    they would have to change.
 
     Parameters
     ----------
@@ -99,14 +101,56 @@ def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
             n_wanted = int(movable[too_many, too_few])
             if n_wanted <= 0:
                 break
-            loss = scores[image, too_many] - scores[image, too_few]
-            loss = loss.masked_fill((phases[image] != too_many) | (loss > 2 * CONFIDENT), float("inf"))
-            n = min(n_wanted, int(loss.isfinite().sum()))
-            phases[image, loss.sort(stable=True).indices[:n]] = too_few
+            n = _move(phases[image], scores[image], too_many, too_few, n_wanted)
             surplus[too_many] -= n
             surplus[too_few] += n
             forbidden[too_many, too_few] = n < n_wanted
+        while bool(surplus.any()):
+            capacity = _capacity(phases[image], scores[image])
+            chain = _shortest_chain(capacity, surplus)
+            if not chain:
+                break
+            pairs = [*zip(chain, chain[1:])]
+            n = min(int(surplus[chain[0]]), int(-surplus[chain[-1]]), *(int(capacity[pair]) for pair in pairs))
+            for pair in reversed(pairs):  # the last pair first, so that no pixel moves twice
+                _move(phases[image], scores[image], *pair, n)
+            surplus[chain[0]] -= n
+            surplus[chain[-1]] += n
     return phases.reshape(len(x_0), *x_0.shape[2:]).to(torch.uint8)
+
+
+def _is_open(scores: Tensor) -> Tensor:
+    """Which phases (P, N) each pixel can take: those that its scores (P, N) do not rule out with confidence."""
+    return scores.amax(0) - scores <= 2 * CONFIDENT
+
+
+def _move(phases: Tensor, scores: Tensor, source: int, target: int, n: int) -> int:
+    """Move up to n pixels of `phases` (N,), those that lose the least, to another phase; return how many moved."""
+    loss = scores[source] - scores[target]
+    loss = loss.masked_fill((phases != source) | ~_is_open(scores)[target], float("inf"))
+    moved = min(n, int(loss.isfinite().sum()))
+    phases[loss.sort(stable=True).indices[:moved]] = target
+    return moved
+
+
+def _capacity(phases: Tensor, scores: Tensor) -> Tensor:
+    """Numbers of pixels (P, P) that can go from each phase to each other one."""
+    is_open, is_now = _is_open(scores).double(), torch.nn.functional.one_hot(phases, len(scores)).double()
+    return (is_now.T @ is_open.T).long().cpu()
+
+
+def _shortest_chain(capacity: Tensor, surplus: Tensor) -> list[int]:
+    """Find phases from one with too many pixels to one with too few, each with pixels for the next; empty if none."""
+    chains = [[phase] for phase in range(len(surplus)) if surplus[phase] > 0]
+    seen = {chain[0] for chain in chains}
+    for chain in chains:  # grows on the way: breadth first
+        if surplus[chain[-1]] < 0:
+            return chain
+        for phase in range(len(surplus)):
+            if phase not in seen and capacity[chain[-1], phase] > 0:
+                seen.add(phase)
+                chains.append([*chain, phase])
+    return []
 
 
 def _numbers_of_pixels(fractions: Tensor, n: int) -> Tensor:

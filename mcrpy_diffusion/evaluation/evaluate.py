@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mcrpy_diffusion.data.micrograph import otsu_threshold
+from mcrpy_diffusion.data.micrograph import MAX_PHASES, otsu_threshold
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.copies import find_copies
 from mcrpy_diffusion.evaluation.features import feature_warnings, generative_measures
@@ -14,10 +14,12 @@ from mcrpy_diffusion.evaluation.grains import compare_grains
 from mcrpy_diffusion.evaluation.results import (
     Counts,
     CurveComparison,
+    CurveDiscrepancy,
     Curves,
     Evaluation,
     PhaseComparison,
     PhaseCurves,
+    ScalarComparison,
     SetSpreads,
 )
 from mcrpy_diffusion.evaluation.sets import N_FLOOR_DRAWS, compare_curves, compare_scalars
@@ -51,7 +53,8 @@ def evaluate(
     generated : (M, I, J)
         Structures of the model.
     n_phases : int
-        Number of phases, 0 for grey values. Grey values are cut at Otsu's threshold of the original ones.
+        Number of phases, at most `MAX_PHASES`; 0 for grey values, which are cut at Otsu's threshold of the original
+        ones.
     periodic : bool
         Whether the structures continue across their edges.
     training : (K, I, J), optional
@@ -82,7 +85,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If there are no original or generated structures, or other sets differ in extent from the generated one.
+        If there are no original or generated structures, other sets differ in extent from the generated one, or there
+        are too many phases.
 
     Notes
     -----
@@ -100,6 +104,8 @@ def evaluate(
     sets = {"original": original, "generated": generated, "training": training_set, "held_out": held_out}
     given = {name: np.asarray(images) for name, images in sets.items() if images is not None and len(images) > 0}
     _check_sets(given)
+    if n_phases > MAX_PHASES:
+        raise InputError(f"structures must have at most {MAX_PHASES} phases 0, 1, 2, ..., got {n_phases}")
     overlapping = overlapping or bool(micrographs)
     segmented = given if n_phases else _threshold(given)
     phases = range(n_phases) if n_phases > 2 else [1]
@@ -129,7 +135,7 @@ def evaluate(
         phases=by_phase if n_phases > 2 else None,
         grey_threshold=None if n_phases else otsu_threshold(given["original"]),
         **vars(measures),
-        warnings=feature_warnings(measures.frechet_distance, overlapping=overlapping),
+        warnings=(*_phase_warnings(by_phase), *feature_warnings(measures.frechet_distance, overlapping=overlapping)),
         nearest_training_image=nearest,
         data_copying=copying,
         grains=grains,
@@ -191,9 +197,32 @@ def _compare_phase(
 
 
 def worst_phases(by_phase: Mapping[str, PhaseComparison]) -> PhaseComparison:
-    """Return each measure of the phase that fits worst, the first one of equals."""
+    """Return each measure of the phase that fits worst, the first one of equals.
+
+    A phase that the generated structures alone have is the worst: its curves have no finite discrepancy.
+    """
     worst = {}
     for name in PhaseComparison.__dataclass_fields__:
-        found = [getattr(comparison, name) for comparison in by_phase.values()]
-        worst[name] = max(found, key=lambda each: 0.0 if each is None else abs(each.deviation[0] or 0.0))
+        found = {phase: getattr(comparison, name) for phase, comparison in by_phase.items()}
+        worst[name] = found[max(found, key=lambda phase: _deviation(found[phase], by_phase[phase].volume_fraction))]
     return PhaseComparison(**worst)
+
+
+def _deviation(values: ScalarComparison | CurveDiscrepancy | None, fraction: ScalarComparison) -> float:
+    """Return the size of the deviation of a measure, for the choice of the worst phase."""
+    if values is None:
+        return 0.0
+    value = values.deviation[0]
+    if value is None:
+        return float("inf") if fraction.generated > 0 else 0.0
+    return abs(value)
+
+
+def _phase_warnings(by_phase: Mapping[str, PhaseComparison]) -> list[str]:
+    """Name the phases that only one of both sets has."""
+    only: dict[str, list[str]] = {"generated": [], "original": []}
+    for phase, comparison in by_phase.items():
+        fraction = comparison.volume_fraction
+        if (fraction.generated > 0) != (fraction.original > 0):
+            only["generated" if fraction.generated > 0 else "original"].append(phase)
+    return [f"phase {', '.join(p)}: in the {name} structures alone" for name, p in only.items() if p]

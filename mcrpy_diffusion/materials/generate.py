@@ -15,6 +15,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.filling import complete, show_counts
 from mcrpy_diffusion.materials.reference import Reference, phase_flags
 from mcrpy_diffusion.materials.resolve import recipe, resolve
+from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import N_CROPS, GenerationSettings
 
@@ -58,6 +59,9 @@ def generate(
     n = settings.n_training_samples
     if n is None:
         raise ValueError("the settings are not resolved; call resolve first")
+    if settings.training_data == "crops":
+        for text in MicrographSplit.of(reference.images, settings).missing_phases():
+            say_error(f"warning: {text}")
 
     def make(dataset: Dataset, log_file: Path, bar: Progress) -> None:
         if settings.training_data == "crops":

@@ -68,6 +68,9 @@ def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]
     values = settings.to_dict()
     if settings.training_data == "crops":
         values = {key: value for key, value in values.items() if key in _SETTINGS_OF_CROPS}
+        split = MicrographSplit.of(reference.images, settings)
+        if split.is_moved:  # data sets of earlier versions, which have no such entry, held out another part
+            values["held_out_part"] = list(split.cuts)
     else:
         del values["held_out_fraction"]
     return {**values, "n_phases": reference.n_phases, "reference_sha256": list(reference.sha256)}
