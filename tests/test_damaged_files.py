@@ -22,8 +22,9 @@ from safetensors.torch import save
 from test_sample import make_model
 
 from mcrpy_diffusion.data.dataset import Dataset
+from mcrpy_diffusion.data.dataset_origin import read_micrographs
 from mcrpy_diffusion.data.image_stack import read_images
-from mcrpy_diffusion.data.micrograph import read_micrograph
+from mcrpy_diffusion.data.micrograph import hash_phases, read_micrograph
 from mcrpy_diffusion.data.packed_images import map_images
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.npy_files import load_npy
@@ -100,6 +101,12 @@ READERS: dict[str, tuple[str, Callable[[Path], Any], Callable[[], list[bytes]], 
         lambda path: read_images([path]),
         lambda: [written(np.savez_compressed, np.stack([PHASES] * 3))],
         lambda value: all(map(is_of_phases, value)),
+    ),
+    "micrographs of crops": (
+        "micrographs.npz",
+        lambda path: read_micrographs(path.parent, {"reference_sha256": [hash_phases(PHASES)]}),
+        lambda: [written(np.savez_compressed, PHASES)],
+        lambda value: [hash_phases(m) for m in value] == [hash_phases(PHASES)],
     ),
     "packed images": (
         "a.npy",

@@ -705,6 +705,20 @@ def with_sample(data: bytes | None = None, command: str = "train --dataset set -
     return command
 
 
+def with_micrographs(member: bytes | None) -> str:
+    """A data set of crops with an archive of one micrograph, or a link in its place."""
+    path = Path(dataset(training_data="crops")) / "micrographs.npz"
+    if member is None:
+        path.symlink_to(Path(image()).resolve())
+    else:
+        archive({"000000.npy": member}, "set/micrographs.npz")
+    return EVALUATE
+
+
+def saved_objects() -> bytes:
+    return Path(objects()).read_bytes()
+
+
 def array_bytes(array: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, array)
@@ -830,6 +844,9 @@ DAMAGED_LINES: list[dict[str, Any]] = [
     Case("map that is a link", lambda: linked("grains", "outside", GENERATE), "a link"),
     Case("link, verified", lambda: linked("samples/000000.npy", "outside/000009.npy", VERIFY), "is not a valid sample"),
     Case("link to a device", lambda: linked("samples/000000.npy", "/dev/zero"), "a link"),
+    Case("micrographs that are a link", lambda: with_micrographs(None), "a link"),
+    Case("micrographs that claim terabytes", lambda: with_micrographs(npy("(1000000, 1000000)")), "more than 0.25 GiB"),
+    Case("micrographs that are objects", lambda: with_micrographs(saved_objects()), "Python objects"),
     Case("dataset.json that is a pipe", lambda: piped("dataset.json"), "a pipe or a device"),
     Case("lock that is a pipe", lambda: piped(".lock", GENERATE), "a pipe or a device"),
     Case("sample that is a pipe", lambda: piped("samples/000000.npy"), "a pipe or a device"),

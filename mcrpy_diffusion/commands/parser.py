@@ -167,7 +167,9 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_option(files, out, required=True, metavar="DIR")
 
     measures = parser.add_argument_group("measures")
-    non_periodic = Option("non_periodic", bool, help="the structures are not periodic")
+    non_periodic = Option(
+        "non_periodic", bool, help="the structures are not periodic", if_none="as a data set says, else periodic"
+    )
     add_option(measures, non_periodic, dest="periodic", action="store_false")
     features = Option(
         "features",

@@ -5,6 +5,7 @@ samples/000000.npy ...   accepted structures (I, J)
 dataset.json             recipe, settings, versions, hashes of the references, and whether it is complete
 samples.jsonl            one line per tried seed: index or null, seed, accepted, reason, hash, and measured quantities
 <map>/000000.npy ...     further arrays of the same samples, such as the map of grains
+micrographs.npz          the micrographs of crops, for the search for copies at every position
 images_<digest>.npy      all samples in one file (N, I, J) for training, written again if samples.jsonl has changed
 .lock                    held by the process that writes
 ```

@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
-from mcrpy_diffusion.data.dataset_files import check_place, load_sample, read_info, read_lines, sample_path
+from mcrpy_diffusion.data.dataset_files import (
+    MICROGRAPHS_NAME,
+    check_place,
+    load_sample,
+    read_info,
+    read_lines,
+    sample_path,
+)
+from mcrpy_diffusion.data.dataset_origin import read_micrographs
 from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.locks import LOCK_NAME, lock_folder
 
-_OWN_FILES = {"dataset.json", "samples.jsonl", LOCK_NAME}
+_OWN_FILES = {"dataset.json", "samples.jsonl", MICROGRAPHS_NAME, LOCK_NAME}
 _PACKED = re.compile(r"images_[0-9a-f]{16}\.npy")
 _MAX_LISTED = 5  # problems that a message names
 
@@ -43,6 +51,7 @@ def verify(folder: str | os.PathLike[str]) -> Dataset:
         problems = [] if whole else ["the last line of samples.jsonl is incomplete"]
         problems += _inconsistencies(dataset)
         problems += [problem for line in dataset.samples if line["accepted"] for problem in _changed(root, line)]
+        problems += _wrong_micrographs(dataset)
         problems += [f"{name} does not belong there" for name in _unknown_files(dataset)]
     if problems:
         more = f", and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
@@ -91,6 +100,16 @@ def _changed(root: Path, line: dict[str, Any]) -> Iterator[str]:
                 yield f"{shown} has the volume fraction {own}, its line says {known}"
         elif expected not in (None, hash_phases(values)):
             yield f"{shown} was changed"
+
+
+def _wrong_micrographs(dataset: Dataset) -> list[str]:
+    """Return the problem of stored micrographs; they may be missing."""
+    try:
+        if (dataset.folder / MICROGRAPHS_NAME).exists():
+            read_micrographs(dataset.folder, dataset.info)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _unknown_files(dataset: Dataset) -> list[str]:

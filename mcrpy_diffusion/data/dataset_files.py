@@ -19,8 +19,9 @@ from mcrpy_diffusion.io.untrusted import parse_json, read_bytes, read_json, reje
 logger = logging.getLogger(__name__)
 
 FORMAT = 1
+MICROGRAPHS_NAME = "micrographs.npz"
 _SAMPLE = re.compile(r"\d{6,}\.npy")
-_LEFTOVER = re.compile(r"(dataset\.json|samples\.jsonl|\d{6,}\.npy|\.?images_[\w.]+)\.tmp")
+_LEFTOVER = re.compile(r"(dataset\.json|samples\.jsonl|micrographs\.npz|\d{6,}\.npy|\.?images_[\w.]+)\.tmp")
 _MAX_LINES_BYTES = 2**30  # of samples.jsonl
 _MAX_INDEX = 10**9
 

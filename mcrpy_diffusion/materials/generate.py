@@ -9,6 +9,7 @@ from typing import Any
 
 from mcrpy_diffusion.data import dataset_check
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
+from mcrpy_diffusion.data.dataset_origin import store_micrographs
 from mcrpy_diffusion.data.image_stack import read_images
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
@@ -93,6 +94,7 @@ def generate(
 
 
 def _add_crops(dataset: Dataset, settings: GenerationSettings, reference: Reference, bar: Progress) -> None:
+    store_micrographs(dataset.folder, reference.images)
     two_phases = reference.n_phases in (0, 2)
     for i, image in enumerate(MicrographSplit.of(reference.images, settings).training_crops()):
         if i not in dataset.tried:

@@ -6,17 +6,19 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mcrpy_diffusion.data.crops import random_crops, split
+from mcrpy_diffusion.data.dataset_origin import read_origin
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.pairs import find_pairs
 from mcrpy_diffusion.io.npy_files import Budget, load_npy
-from mcrpy_diffusion.io.untrusted import read_json, reject_symlinks
+from mcrpy_diffusion.io.untrusted import reject_symlinks
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.reports.console import console_table
 from mcrpy_diffusion.reports.report import write_report
@@ -30,7 +32,7 @@ def compare_folders(
     original: str | os.PathLike[str],
     generated: str | os.PathLike[str],
     out: str | os.PathLike[str],
-    periodic: bool = True,
+    periodic: bool | None = None,
     *,
     seed: int = 0,
     features: str = "none",
@@ -47,8 +49,8 @@ def compare_folders(
         extent, or are larger: then random crops of them are compared, which are not periodic.
     out : path
         Folder for report.html, metrics.json and the pictures.
-    periodic : bool
-        Whether the structures continue across their edges.
+    periodic : bool, optional
+        Whether the structures continue across their edges; by default what a data set says, else yes.
     seed : int
         Seed of the crops.
     features : str
@@ -82,17 +84,34 @@ def compare_folders(
         paths = ", ".join(str(folder) for folder in (original, generated, held_out) if folder is not None)
         raise InputError(f"{paths}: structures must be all phases or all grey values, got both")
     extent = (structures[0].shape[0], structures[0].shape[1])
-    made = np.stack(structures)
+    made, origin = np.stack(structures), read_origin(original)
+    warnings: list[str] = []
+    if periodic is not None and origin.periodic not in (None, periodic):
+        kinds = {True: "periodic", False: "not periodic"}
+        warnings.append(
+            f"the data set says that its structures are {kinds[not periodic]}, the option {kinds[periodic]}"
+        )
+    if periodic is None:
+        periodic = origin.periodic is not False
+    parts = None if origin.split is None else list(origin.split.training)
     if all(r.shape == extent for r in references):
         real = training = np.stack(references)
-        micrographs = floor_sets = None
+        micrographs = parts
+        if origin.is_of_crops and parts is None:
+            warnings.append(
+                f"copies were searched among the {len(real)} crops alone, not at every position of the micrographs, "
+                "which the data set does not hold: it is of an earlier version, or they are too large"
+            )
     else:
-        real, training, micrographs = random_crops(references, N_CROPS, extent=extent, seed=seed), None, references
-        floor_sets = disjoint_crops(references, (N_CROPS, len(made)), extent=extent, seed=seed)
+        micrographs = parts or references
+        real, training = random_crops(micrographs, N_CROPS, extent=extent, seed=seed), None
         periodic = False
+    floor_sets = None
+    if micrographs is not None and features != "none":
+        floor_sets = disjoint_crops(micrographs, (len(real), len(made)), extent=extent, seed=seed)
     unseen_images = _cut(unseen, extent, seed=seed) if unseen else None
-    largest = max(int(images.max()) for images in (made, real, unseen_images) if images is not None)
-    n_phases = 0 if made.dtype.kind == "f" else max(largest + 1, 2)
+    largest = max(images.max() for images in (made, real, unseen_images) if images is not None)
+    n_phases = 0 if made.dtype.kind == "f" else max(int(largest) + 1, 2)
     evaluation = evaluate(
         real,
         made,
@@ -103,10 +122,11 @@ def compare_folders(
         micrographs=micrographs,
         features=feature_network(features, periodic=periodic),
         floor_sets=floor_sets,
-        overlapping=_is_of_crops(Path(original)),
+        overlapping=origin.is_of_crops,
         boundary_phase=boundary_phase,
         isotropic=isotropic,
     )
+    evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
     folders = {"original": original, "generated": generated, "held_out": held_out}
     settings: dict[str, Any] = {name: None if path is None else str(path) for name, path in folders.items()}
     settings |= {"periodic": periodic, "seed": seed, "features": features}
@@ -210,15 +230,6 @@ def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
         raise InputError(f"{folder} must have .npy structures, or be a data set")
     budget = Budget("structures")
     return [_read(file, budget) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
-
-
-def _is_of_crops(folder: Path) -> bool:
-    """Whether a folder is a data set of crops, which overlap."""
-    try:
-        recipe = read_json(folder / "dataset.json")["recipe"]
-        return bool(recipe["training_data"] == "crops")
-    except (OSError, ValueError, KeyError, TypeError):  # a folder of structures, or not of this package
-        return False
 
 
 def _read(file: Path, budget: Budget) -> np.ndarray:
