@@ -21,6 +21,7 @@ from mcrpy_diffusion.settings import (
     GenerationSettings,
     Option,
     Preset,
+    RequestSettings,
     SamplingSettings,
 )
 
@@ -153,6 +154,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     rename = {"n_sampling_steps": "n_steps"}
     if_none = {"sampler": "the model's", "n_sampling_steps": "the model's"}
     add_settings(parser, SamplingSettings(), rename=rename, if_none=if_none)
+    add_settings(parser, RequestSettings())
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

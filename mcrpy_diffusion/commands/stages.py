@@ -7,11 +7,11 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from mcrpy_diffusion.commands.options import check_values
+from mcrpy_diffusion.commands.options import check_values, fields_of
 from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.runtime.console import messages_of, run
-from mcrpy_diffusion.settings import PRESET, GenerationSettings, preset
+from mcrpy_diffusion.runtime.console import messages_of, run, say_error
+from mcrpy_diffusion.settings import PRESET, GenerationSettings, RequestSettings, preset
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -114,14 +114,18 @@ def train(options: dict[str, Any]) -> None:
 def sample(options: dict[str, Any]) -> None:
     """Sample from a model."""
     from mcrpy_diffusion.models.model import load_model
+    from mcrpy_diffusion.models.request import request_of
     from mcrpy_diffusion.models.structure_folder import sample_to_folder
 
+    request = request_of({name: options.pop(name) for name in fields_of(RequestSettings) if name in options})
     model, out = load_model(options.pop("model")), options.pop("out")
     shape = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))
     options["n_sampling_steps"] = options.pop("n_steps", None)
     if model.info.card is not None:
         print(f"{model.info.card.name}: {model.info.card.licence}; {model.info.card.source}")
-    print(sample_to_folder(model, model.info.sampling_settings(**options), out, shape))
+    if advice := request.advice(model.info):
+        say_error(f"warning: {advice}")
+    print(sample_to_folder(model, model.info.sampling_settings(**options), out, shape, request))
 
 
 def models(options: dict[str, Any]) -> None:

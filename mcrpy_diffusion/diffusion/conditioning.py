@@ -29,6 +29,21 @@ def normalise(fractions: Tensor, table: Sequence[Sequence[float]]) -> Tensor:
     return ((fractions - known.mean(0)) / known.std(0, correction=0).clamp(min=SMALLEST_SPREAD)).float()
 
 
+def nearest(fractions: Tensor, table: Sequence[Sequence[float]]) -> Tensor:
+    """Return the volume fractions (N, C) within the range of the table that are nearest to the given ones.
+
+    A network that is conditioned on fractions outside its training range makes structures with isolated pixels.
+    """
+    known = torch.tensor(table, dtype=torch.float64)
+    return fractions.double().clamp(known.amin(0), known.amax(0))
+
+
+def spread(low: Sequence[float], high: Sequence[float], n: int = N_KEPT) -> list[list[float]]:
+    """Make a table of volume fractions (n, C) that lie evenly on the line from `low` to `high`."""
+    steps = [(k + 0.5) / n for k in range(n)]
+    return [[a + (b - a) * step for a, b in zip(low, high, strict=True)] for step in steps]
+
+
 def draw(seeds: Sequence[int], table: Sequence[Sequence[float]], *, area_ratio: float = 1.0) -> Tensor:
     """Draw volume fractions (N, C), float64, from the table, one row per seed.
 

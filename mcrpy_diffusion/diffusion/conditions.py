@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -32,4 +33,9 @@ class Condition:
 
 CONDITIONS = {
     "volume_fraction": Condition("volume fractions of phases 1, 2, ...", constrain_volume_fraction, exact_phases),
+    "requested_volume_fraction": Condition(
+        "volume fractions of phases 1, 2, ... that were asked for",
+        constrain_volume_fraction,
+        partial(exact_phases, confident=1.0),
+    ),
 }

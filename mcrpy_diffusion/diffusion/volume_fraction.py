@@ -71,7 +71,7 @@ def tilt_log_odds(log_odds: Tensor, fractions: Tensor) -> Tensor:
     return found.reshape(per_phase)
 
 
-def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
+def exact_phases(x_0: Tensor, fractions: Tensor, *, confident: float = CONFIDENT) -> Tensor:
     """Round the expected x_0 to phases that have the volume fractions to the pixel.
 
     Rounding pixel by pixel could turn all undecided pixels the same way. Here the pixels that lose the least by it
@@ -85,6 +85,8 @@ def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
     x_0 : Tensor, shape (B, C, ...), in [-1, 1]
     fractions : Tensor, shape (B, max(C - 1, 1)), in [0, 1]
         Of phases 1, 2, ...
+    confident : float
+        |x_0| above which a pixel is left unchanged; at 1 every pixel whose x_0 is in [-1, 1] can change.
 
     Returns
     -------
@@ -94,6 +96,8 @@ def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
     phases = scores.argmax(1)
     for image, wanted in enumerate(_numbers_of_pixels(fractions, scores.shape[2])):
         surplus = phases[image].bincount(minlength=len(wanted)).cpu() - wanted
+        # the phases (P, N) that the scores of a pixel do not rule out with confidence
+        is_open = scores[image].amax(0) - scores[image] <= 2 * confident
         forbidden = torch.zeros(len(wanted), len(wanted), dtype=torch.bool)
         while True:  # each round settles a phase, or finds that confident pixels forbid this pair
             movable = torch.minimum(surplus[:, None], -surplus).masked_fill(forbidden, 0)
@@ -101,42 +105,37 @@ def exact_phases(x_0: Tensor, fractions: Tensor) -> Tensor:
             n_wanted = int(movable[too_many, too_few])
             if n_wanted <= 0:
                 break
-            n = _move(phases[image], scores[image], too_many, too_few, n_wanted)
+            n = _move(phases[image], scores[image], is_open, too_many, too_few, n_wanted)
             surplus[too_many] -= n
             surplus[too_few] += n
             forbidden[too_many, too_few] = n < n_wanted
         while bool(surplus.any()):
-            capacity = _capacity(phases[image], scores[image])
+            capacity = _capacity(phases[image], is_open)
             chain = _shortest_chain(capacity, surplus)
             if not chain:
                 break
             pairs = [*zip(chain, chain[1:])]
             n = min(int(surplus[chain[0]]), int(-surplus[chain[-1]]), *(int(capacity[pair]) for pair in pairs))
             for pair in reversed(pairs):  # the last pair first, so that no pixel moves twice
-                _move(phases[image], scores[image], *pair, n)
+                _move(phases[image], scores[image], is_open, *pair, n)
             surplus[chain[0]] -= n
             surplus[chain[-1]] += n
     return phases.reshape(len(x_0), *x_0.shape[2:]).to(torch.uint8)
 
 
-def _is_open(scores: Tensor) -> Tensor:
-    """Which phases (P, N) each pixel can take: those that its scores (P, N) do not rule out with confidence."""
-    return scores.amax(0) - scores <= 2 * CONFIDENT
-
-
-def _move(phases: Tensor, scores: Tensor, source: int, target: int, n: int) -> int:
+def _move(phases: Tensor, scores: Tensor, is_open: Tensor, source: int, target: int, n: int) -> int:
     """Move up to n pixels of `phases` (N,), those that lose the least, to another phase; return how many moved."""
     loss = scores[source] - scores[target]
-    loss = loss.masked_fill((phases != source) | ~_is_open(scores)[target], float("inf"))
+    loss = loss.masked_fill((phases != source) | ~is_open[target], float("inf"))
     moved = min(n, int(loss.isfinite().sum()))
     phases[loss.sort(stable=True).indices[:moved]] = target
     return moved
 
 
-def _capacity(phases: Tensor, scores: Tensor) -> Tensor:
+def _capacity(phases: Tensor, is_open: Tensor) -> Tensor:
     """Numbers of pixels (P, P) that can go from each phase to each other one."""
-    is_open, is_now = _is_open(scores).double(), torch.nn.functional.one_hot(phases, len(scores)).double()
-    return (is_now.T @ is_open.T).long().cpu()
+    is_now = torch.nn.functional.one_hot(phases, len(is_open)).double()
+    return (is_now.T @ is_open.double().T).long().cpu()
 
 
 def _shortest_chain(capacity: Tensor, surplus: Tensor) -> list[int]:

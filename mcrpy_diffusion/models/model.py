@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -25,6 +26,7 @@ from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, min_timestep
+from mcrpy_diffusion.models.request import Request, volume_fraction_table
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.settings import SAMPLERS, SamplingSettings
@@ -65,6 +67,7 @@ class Model:
         *,
         eta: float = 0.0,
         hold_volume_fraction: bool = True,
+        volume_fraction: float | str | Sequence[float | str] | None = None,
         batch_size: int = 16,
         precision: str = "auto",
         callback: Callback | None = None,
@@ -89,6 +92,9 @@ class Model:
         hold_volume_fraction : bool
             Keep the volume fractions that condition the network, to the pixel; see `constrain_volume_fraction` and
             `exact_phases`. Without effect where nothing conditions the network, or its prediction is not log odds.
+        volume_fraction : float, str, or sequence of them, optional
+            What all structures have, to the pixel: see `request.volume_fraction_table`. The network is conditioned on
+            the nearest fraction that it has seen.
         batch_size : int
         precision : str
             "float32", "bfloat16", or "auto": bfloat16 where the device multiplies it in hardware.
@@ -115,7 +121,11 @@ class Model:
             batch_size=batch_size,
             precision=precision,
         )
-        return np.concatenate([phases for _, phases in self.batches(range(seed, seed + n), settings, shape, callback)])
+        request = Request(() if volume_fraction is None else volume_fraction_table(volume_fraction))
+        if advice := request.advice(self.info):
+            warnings.warn(advice, stacklevel=2)
+        batches = self.batches(range(seed, seed + n), settings, shape, callback, request=request)
+        return np.concatenate([phases for _, phases in batches])
 
     def batches(
         self,
@@ -124,6 +134,7 @@ class Model:
         shape: tuple[int, int] | None = None,
         callback: Callback | None = None,
         *,
+        request: Request = Request(),  # noqa: B008  frozen
         conditions: Mapping[str, Any] | None = None,
         initial: Tensor | None = None,
         strength: float = 1.0,
@@ -134,8 +145,10 @@ class Model:
         ----------
         seeds, settings, shape, callback
             As in `sample`.
+        request : Request
+            What the structures are asked for.
         conditions : mapping, optional
-            Name in `diffusion.conditions.CONDITIONS` -> value that all structures keep to.
+            Name in `diffusion.conditions.CONDITIONS` -> value that all structures keep to, in addition to the request.
         initial : Tensor, shape (C, I, J), in [-1, 1], optional
             Image to start from in place of noise; the volume fractions aimed at are its own. See `sdedit.start_from`.
         strength : float, in (0, 1]
@@ -143,6 +156,7 @@ class Model:
         """
         shape = shape or self.info.extent
         self.info.settings.check_extent(shape)
+        request.check(self.info, settings)
         pairs = self.timesteps(settings)
         options = {name: getattr(settings, name) for name in SAMPLERS[settings.sampler].options}
         self._check_memory(min(settings.batch_size, len(seeds)), shape)
@@ -156,8 +170,9 @@ class Model:
                     initial.expand(len(chosen), -1, -1, -1), strength, pairs, self.schedule, generators
                 )
             if kept:
-                fractions = self.fractions(chosen, shape, initial)
-                kept_to = self.conditions(fractions, settings.hold_volume_fraction, conditions)
+                asked = {**request.conditions(chosen), **(conditions or {})}
+                fractions = self.fractions(chosen, shape, initial, asked.get("requested_volume_fraction"))
+                kept_to = self.conditions(fractions, settings.hold_volume_fraction, asked)
                 with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
                     x = sampler(settings.sampler)(
                         self.denoiser(fractions, kept_to, precision=settings.precision),
@@ -224,7 +239,8 @@ class Model:
     ) -> dict[str, Any]:
         """The conditions of a batch: those given, and the volume fractions where they can be kept."""
         given = dict(conditions or {})
-        if hold_volume_fraction and fractions is not None and self.info.settings.prediction == "log_odds":
+        held = hold_volume_fraction and "requested_volume_fraction" not in given
+        if held and fractions is not None and self.info.settings.prediction == "log_odds":
             given.setdefault("volume_fraction", fractions)
         return given
 
@@ -256,13 +272,22 @@ class Model:
         first = min_timestep(self.info.settings, self.schedule)
         return timestep_pairs(total, settings.n_sampling_steps, exponent=exponent, first=first)
 
-    def fractions(self, seeds: Sequence[int], shape: tuple[int, int], initial: Tensor | None = None) -> Tensor | None:
+    def fractions(
+        self,
+        seeds: Sequence[int],
+        shape: tuple[int, int],
+        initial: Tensor | None = None,
+        requested: Tensor | None = None,
+    ) -> Tensor | None:
         """Volume fractions (B, C') that condition the network; None where nothing does.
 
-        They are drawn from those of the training images, or are those of the initial image.
+        They are drawn from those of the training images, or are those of the initial image, or the nearest of the
+        training range to the requested ones.
         """
         if not self.info.conditions:
             return None
+        if requested is not None:
+            return conditioning.nearest(requested, self.info.conditions)
         if initial is not None:
             means = ((initial.double() + 1) / 2).mean((1, 2))
             return (means if len(means) == 1 else means[1:]).expand(len(seeds), -1)

@@ -14,6 +14,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically
 from mcrpy_diffusion.io.npy_files import load_npy
 from mcrpy_diffusion.io.provenance import check_or_write_provenance
+from mcrpy_diffusion.models.request import Request
 from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import SamplingSettings
 
@@ -129,7 +130,11 @@ def save_structure(path: str | os.PathLike[str], structure: np.ndarray) -> None:
 
 
 def sample_to_folder(
-    model: Model, settings: SamplingSettings, folder: str | os.PathLike[str], shape: tuple[int, int] | None = None
+    model: Model,
+    settings: SamplingSettings,
+    folder: str | os.PathLike[str],
+    shape: tuple[int, int] | None = None,
+    request: Request = Request(),  # noqa: B008  frozen
 ) -> Path:
     """Write the structures of seeds seed ... seed + n - 1 as <seed>.npy; those that exist are kept.
 
@@ -140,12 +145,13 @@ def sample_to_folder(
     InputError
         If the folder cannot be written to, a setting is out of range, or as `StructureFolder.complete`.
     """
+    request.check(model.info, settings)
     folder, shape = make_folder(folder), shape or model.info.extent
     provenance = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
-    provenance |= {"extent": list(shape), "weights_sha256": model.fingerprint()}
+    provenance |= {"extent": list(shape), "weights_sha256": model.fingerprint(), **request.to_dict()}
     old = folder / OLD_PROVENANCE_NAME
     record = old if old.exists() else folder / PROVENANCE_NAME
     seeds = range(settings.seed, settings.seed + settings.n_samples)
     structures = StructureFolder.by_seed(folder, seeds, shape, model.info.n_phases)
-    structures.complete(lambda missing: model.batches(missing, settings, shape), record, provenance)
+    structures.complete(lambda missing: model.batches(missing, settings, shape, request=request), record, provenance)
     return folder

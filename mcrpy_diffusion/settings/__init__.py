@@ -16,7 +16,7 @@ from mcrpy_diffusion.settings.generation import (
     GenerationSettings,
 )
 from mcrpy_diffusion.settings.presets import PRESET, PRESETS, Preset, preset
-from mcrpy_diffusion.settings.sampling import SAMPLERS, Sampler, SamplingSettings, default_sampling
+from mcrpy_diffusion.settings.sampling import SAMPLERS, RequestSettings, Sampler, SamplingSettings, default_sampling
 from mcrpy_diffusion.settings.training import RUNTIME_FIELDS, TrainingSettings
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "Preset",
     "RUNTIME_FIELDS",
     "SAMPLERS",
+    "RequestSettings",
     "Sampler",
     "SamplingSettings",
     "Settings",

@@ -8,7 +8,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings.base import MAX_SEED, Settings, option
 from mcrpy_diffusion.settings.training import PRECISIONS, TrainingSettings
 
-_STRUCTURES, _SAMPLING = "structures", "sampling"
+_STRUCTURES, _SAMPLING, _REQUEST = "structures", "sampling", "what the structures are asked for"
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,19 @@ class SamplingSettings(Settings):
         super().__post_init__()
         if self.eta and "eta" not in SAMPLERS[self.sampler].options:
             raise InputError(f"eta must be 0 with the sampler {self.sampler}, got {self.eta}")
+
+
+@dataclass(frozen=True)
+class RequestSettings(Settings):
+    """What structures of a trained model are asked for besides their seeds."""
+
+    volume_fraction: tuple[str, ...] = option(
+        (),
+        "volume fraction of each phase from 1 on; .25:.35 spreads it evenly over the structures",
+        beginner=True,
+        group=_REQUEST,
+        if_none="the training structures'",
+    )
 
 
 def default_sampling(training: TrainingSettings) -> SamplingSettings:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.resolve import resolve
 from mcrpy_diffusion.models import pretrained
-from mcrpy_diffusion.models.checkpoint import read_info
+from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
+from mcrpy_diffusion.models.request import Request, micrograph_table, request_of
 from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings, default_sampling, preset
 from mcrpy_diffusion.workflow.plan import ModelPlan, given_fields, ignored_line
 
@@ -34,6 +35,8 @@ class Plan(ModelPlan):
     Parameters
     ----------
     sampling : SamplingSettings
+    request : Request
+        What the structures are asked for.
     information : str or None
         Added to the names of the results.
     logfile_name : str
@@ -44,6 +47,7 @@ class Plan(ModelPlan):
     """
 
     sampling: SamplingSettings
+    request: Request = field(default_factory=Request)
     information: str | None = None
     logfile_name: str = "logfile"
     logging_level: int = logging.INFO
@@ -72,11 +76,13 @@ class Plan(ModelPlan):
         if self.model is not None and self.reference.characterization is not None and self.reconstructs_to_compare:
             lines.append(f"  compared with  {generation.n_training_samples} MCRpy reconstructions")
         steps = f"{sampling.n_sampling_steps} steps, seeds from {sampling.seed}"
-        lines += [f"  sampling       {sampling.sampler}, {steps}", f"  results        {self.folder}"]
+        lines += [f"  sampling       {sampling.sampler}, {steps}", *self.request.describe()]
+        lines.append(f"  results        {self.folder}")
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
         values = {**super().to_dict(), "data_folder": str(self.folder), "sampling": self.sampling.to_dict()}
+        values |= {"request": self.request.to_dict()} if self.request.to_dict() else {}
         if self.card is not None:
             values |= {f"model's {key}": getattr(self.card, key) for key in ("source", "licence")}
         if self.reference.is_model_only:
@@ -129,7 +135,37 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         plan = plan.with_model(model, info)
     plan.training.check_extent(generation.extent)
     plan.check_sampling_steps(sampling.n_sampling_steps)
+    plan = replace(plan, request=make_request(options, plan, info))
     return replace(plan, ignored=unused_options(options, plan))
+
+
+def make_request(options: Mapping[str, Any], plan: Plan, info: ModelInfo | None) -> Request:
+    """What the structures are asked for.
+
+    A given model that was trained on something else than the micrographs takes their volume fractions.
+
+    Raises
+    ------
+    InputError
+        If the model cannot make such structures.
+    """
+    request, reference = request_of(options), plan.reference
+    will_have = info or ModelInfo(
+        settings=plan.training,
+        n_phases=reference.n_phases,
+        extent=plan.generation.extent,
+        periodic=plan.generation.periodic,
+    )
+    request.check(will_have, plan.sampling)
+    if info is None or not info.conditions or not reference.micrographs or request.volume_fractions:
+        return request
+    trained_on = set(info.provenance.get("reference_sha256") or ())
+    if trained_on == set(reference.sha256) or info.settings.prediction != "log_odds":
+        return request
+    if not plan.sampling.hold_volume_fraction:
+        return request
+    table = micrograph_table(reference.images, reference.n_phases, plan.generation.extent)
+    return replace(request, volume_fractions=tuple(tuple(row) for row in table))
 
 
 def is_quick(settings: GenerationSettings) -> bool:

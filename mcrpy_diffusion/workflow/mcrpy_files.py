@@ -36,6 +36,7 @@ def denoising_frames(plan: Plan, model_path: Path, start: int) -> list[tuple[int
         plan.sampling,
         plan.generation.extent,
         lambda state: predicted.append((state["x_0"][0].numpy().transpose(1, 2, 0) + 1) / 2),
+        request=plan.request,
     ):
         pass
     chosen = sorted({round(i) for i in np.linspace(0, len(predicted) - 1, N_FRAMES)})

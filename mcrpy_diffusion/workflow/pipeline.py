@@ -26,6 +26,7 @@ from mcrpy_diffusion.materials.reference import (
 from mcrpy_diffusion.materials.resolve import recipe
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
+from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.workflow.match_plan import Plan, make_plan
 from mcrpy_diffusion.workflow.mcrpy_files import write_mcrpy_files
 from mcrpy_diffusion.workflow.run_log import log, log_environment, log_file, read_timings, say, stage
@@ -87,6 +88,9 @@ def run(plan: Plan, dry_run: bool = False) -> None:
             log.warning("%s", plan.ignored)
         log_environment()
         model_path = obtain_model(plan)
+        if advice := plan.request.advice(read_info(model_path)):
+            log.warning("%s", advice)
+            say_error(f"warning: {advice}")
         structures = sample(plan, model_path)
         evaluate(plan, model_path, structures)
 
@@ -131,12 +135,13 @@ def sample(plan: Plan, model_path: Path) -> np.ndarray:
     settings, extent = plan.sampling, plan.generation.extent
     provenance = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
     provenance |= {"extent": list(extent), "model_sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
+    provenance |= plan.request.to_dict()
     files = {settings.seed + i: plan.structure_path(i) for i in range(settings.n_samples)}
     structures = StructureFolder(files, extent, plan.reference.n_phases)
 
     def batches(seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         with stage(plan, "sampling"):
-            yield from load_model(model_path).batches(seeds, settings, extent)
+            yield from load_model(model_path).batches(seeds, settings, extent, request=plan.request)
 
     advice = "give another --data_folder or --information"
     structures.complete(batches, plan.path("sampling.json"), provenance, advice=advice)
