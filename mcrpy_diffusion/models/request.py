@@ -120,7 +120,7 @@ def micrograph_table(micrographs: Sequence[np.ndarray], n_phases: int, extent: t
     rows = []
     for phases in micrographs:
         indicators = np.stack([phases == phase for phase in range(1, n_phases)], axis=-1).astype(np.float64)
-        windows = np.lib.stride_tricks.sliding_window_view(indicators, extent, axis=(0, 1))
+        windows: np.ndarray = np.lib.stride_tricks.sliding_window_view(indicators, (*extent, 1)).squeeze(-1)
         rows.append(windows[:: extent[0] // 4, :: extent[1] // 4].mean((-2, -1)).reshape(-1, n_phases - 1))
     return condition_table(np.concatenate(rows))
 
