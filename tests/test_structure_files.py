@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,9 @@ from PIL import Image
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io import structure_files
-from mcrpy_diffusion.io.structure_files import SUFFIXES, write_structure
+from mcrpy_diffusion.io.structure_files import SUFFIXES, Exports, write_structure
+from mcrpy_diffusion.models.structure_folder import StructureFolder
+from mcrpy_diffusion.settings import FORMATS
 
 INCH = 0.0254
 PIXEL = 1.25e-8
@@ -253,4 +255,43 @@ def test_what_a_format_cannot_hold_is_an_error(name: str, structure: np.ndarray,
 
 def test_each_format_has_a_module() -> None:
     found = {path.stem for path in Path(structure_files.__file__).parent.glob("*.py")}
+    assert set(FORMATS) == set(SUFFIXES)
     assert found == {*SUFFIXES, "__init__", "slabs"}
+
+
+def test_files_are_written_with_each_structure_and_completed_later(tmp_path: Path) -> None:
+    files = {seed: tmp_path / f"{seed}.npy" for seed in range(3)}
+    made: list[int] = []
+
+    def batches(seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        for seed in seeds:
+            made.append(seed)
+            yield [seed], phases(3, 4, n=2)[None]
+
+    def complete(*formats: str) -> None:
+        folder = StructureFolder(files, (3, 4), 2, Exports(formats, PIXEL))
+        folder.complete(batches, tmp_path / "sampling.json", {})
+
+    complete()
+    files[1].unlink()
+    (tmp_path / "0.vti").write_text("kept")
+    complete("vti", "tiff")
+    assert made == [0, 1, 2, 1]
+    assert (tmp_path / "0.vti").read_text() == "kept"
+    for name, read in {"1.vti": read_by_vtk, "2.vti": read_by_vtk, "0.tif": read_by_tifffile}.items():
+        found, size = read(tmp_path / name)
+        np.testing.assert_array_equal(found.reshape(3, 4), phases(3, 4, n=2))
+        assert size == pytest.approx(PIXEL)
+
+
+@pytest.mark.parametrize(("shape", "n_phases", "format"), [((3, 4, 5), 2, "png"), ((3, 4), 0, "inp")])
+def test_a_format_that_does_not_fit_is_named_before_the_sampling(
+    shape: tuple[int, ...], n_phases: int, format: str, tmp_path: Path
+) -> None:
+    def batches(seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
+        raise AssertionError(f"sampled {seeds}")
+
+    folder = StructureFolder({0: tmp_path / "0.npy"}, shape, n_phases, Exports((format,)))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=f"structure.{format}"):
+        folder.complete(batches, tmp_path / "sampling.json", {})
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,15 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.mcrpy_arguments import mcrpy_arguments
 from mcrpy_diffusion.mcrpy_bridge.registration import plugin_names
 from mcrpy_diffusion.runtime.console import say_error
-from mcrpy_diffusion.settings import PRESET, GenerationSettings, Option, Preset, RequestSettings, options_of
+from mcrpy_diffusion.settings import (
+    PRESET,
+    FileSettings,
+    GenerationSettings,
+    Option,
+    Preset,
+    RequestSettings,
+    options_of,
+)
 
 METHODS = ("descriptor", "diffusion")
 MCRPY_OPTIONS = {
@@ -154,7 +162,8 @@ def add_diffusion_options(parser: argparse.ArgumentParser, command: str, chosen:
         add_option(group, option, **ARGUMENTS.get(option.name, {}))
     for stage, names in OPTIONS_OF_SETTINGS.items():
         add_settings(parser, getattr(chosen, stage), only=set(names) - there, group=group)
-    add_settings(parser, RequestSettings(), leave_out=there, group=group)
+    for settings in (RequestSettings(), FileSettings()):
+        add_settings(parser, settings, leave_out=there, group=group)
     return [action.dest for action in group._group_actions]
 
 
@@ -191,7 +200,7 @@ def diffusion_options(given: Mapping[str, Any], flags: Mapping[str, str]) -> dic
             raise InputError(f"3D is not supported by --method diffusion, got --{name}; use --method descriptor")
     known = {*MCRPY_OPTIONS, *fields_of(GenerationSettings), *(option.name for option in OWN_OPTIONS)}
     known.update(name for names in OPTIONS_OF_SETTINGS.values() for name in names)
-    known.update(fields_of(RequestSettings))
+    known.update(fields_of(RequestSettings) + fields_of(FileSettings))
     counting = {name: value for name, value in given.items() if name in known}
     ignored = [flags[name] for name in given if name not in (*known, *OPTIONS_3D)]
     return {**counting, "ignored": ignored} if ignored else counting

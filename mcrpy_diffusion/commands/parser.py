@@ -18,6 +18,7 @@ from mcrpy_diffusion.settings import (
     AlloySettings,
     BenchmarkSettings,
     FibreSettings,
+    FileSettings,
     GenerationSettings,
     Option,
     Preset,
@@ -155,6 +156,7 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     if_none = {"sampler": "the model's", "n_sampling_steps": "the model's"}
     add_settings(parser, SamplingSettings(), rename=rename, if_none=if_none)
     add_settings(parser, RequestSettings())
+    add_settings(parser, FileSettings())
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

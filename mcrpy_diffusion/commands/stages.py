@@ -113,6 +113,7 @@ def train(options: dict[str, Any]) -> None:
 
 def sample(options: dict[str, Any]) -> None:
     """Sample from a model."""
+    from mcrpy_diffusion.io.structure_files import Exports
     from mcrpy_diffusion.models.model import load_model
     from mcrpy_diffusion.models.request import request_of
     from mcrpy_diffusion.models.structure_folder import sample_to_folder
@@ -121,11 +122,12 @@ def sample(options: dict[str, Any]) -> None:
     model, out = load_model(options.pop("model")), options.pop("out")
     shape = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))
     options["n_sampling_steps"] = options.pop("n_steps", None)
+    exports = Exports(tuple(options.pop("formats", ())))
     if model.info.card is not None:
         print(f"{model.info.card.name}: {model.info.card.licence}; {model.info.card.source}")
     if advice := request.advice(model.info):
         say_error(f"warning: {advice}")
-    print(sample_to_folder(model, model.info.sampling_settings(**options), out, shape, request))
+    print(sample_to_folder(model, model.info.sampling_settings(**options), out, shape, request, exports))
 
 
 def models(options: dict[str, Any]) -> None:

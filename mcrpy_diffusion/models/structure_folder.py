@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_atomically
 from mcrpy_diffusion.io.npy_files import load_npy
 from mcrpy_diffusion.io.provenance import check_or_write_provenance
+from mcrpy_diffusion.io.structure_files import Exports
 from mcrpy_diffusion.models.request import Request
 from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import SamplingSettings
@@ -40,11 +41,14 @@ class StructureFolder:
         Rows and columns of a structure.
     n_phases : int
         0 for grey values in [0, 1].
+    exports : Exports
+        Files in further formats, written with each structure.
     """
 
     files: Mapping[int, Path]
     shape: tuple[int, int]
     n_phases: int
+    exports: Exports = Exports()
 
     @classmethod
     def by_seed(cls, folder: Path, seeds: Iterable[int], shape: tuple[int, int], n_phases: int) -> StructureFolder:
@@ -60,8 +64,9 @@ class StructureFolder:
         return [seed for seed, file in self.files.items() if not file.exists()]
 
     def write(self, seed: int, structure: np.ndarray) -> None:
-        """Write a structure whole or not at all."""
+        """Write the files of a structure, each whole or not at all."""
         save_structure(self.files[seed], structure)
+        self.exports.write(self.files[seed], structure)
 
     def read(self, seeds: Iterable[int] | None = None) -> np.ndarray:
         """Read structures, all by default: shape (n, I, J).
@@ -92,15 +97,16 @@ class StructureFolder:
         Raises
         ------
         InputError
-            If structures were made otherwise, are damaged, or have no record.
+            If structures were made otherwise, are damaged, have no record, or do not fit a format of the exports.
         """
+        self.exports.check(len(self.shape), grey_values=self.n_phases == 0)
         present, missing = self.present(), self.missing()
         if record.exists():
             check_or_write_provenance(record, provenance)
         elif present:
             raise InputError(f"{self.files[present[0]]} exists without a record of its making, {record.name}; {advice}")
         for seed in present:
-            self._read(self.files[seed])
+            self.exports.write(self.files[seed], self._read(self.files[seed]), missing_only=True)
         if not missing:
             return
         with Progress(len(self.files), "sampling", initial=len(present)) as bar:
@@ -135,10 +141,11 @@ def sample_to_folder(
     folder: str | os.PathLike[str],
     shape: tuple[int, int] | None = None,
     request: Request = Request(),  # noqa: B008  frozen
+    exports: Exports = Exports(),  # noqa: B008  frozen
 ) -> Path:
     """Write the structures of seeds seed ... seed + n - 1 as <seed>.npy; those that exist are kept.
 
-    What determines them is written to sampling.json before the first of them.
+    What determines them is written to sampling.json before the first of them. `exports` are further files of each.
 
     Raises
     ------
@@ -152,6 +159,6 @@ def sample_to_folder(
     old = folder / OLD_PROVENANCE_NAME
     record = old if old.exists() else folder / PROVENANCE_NAME
     seeds = range(settings.seed, settings.seed + settings.n_samples)
-    structures = StructureFolder.by_seed(folder, seeds, shape, model.info.n_phases)
+    structures = replace(StructureFolder.by_seed(folder, seeds, shape, model.info.n_phases), exports=exports)
     structures.complete(lambda missing: model.batches(missing, settings, shape, request=request), record, provenance)
     return folder

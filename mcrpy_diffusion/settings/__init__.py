@@ -6,6 +6,7 @@ the one source of its option: `options_of` gives help, unit, range and choices t
 
 from mcrpy_diffusion.settings.base import Option, Settings, option, options_of
 from mcrpy_diffusion.settings.benchmark import FEATURES, METHODS, BenchmarkSettings
+from mcrpy_diffusion.settings.files import FORMATS, FileSettings
 from mcrpy_diffusion.settings.generation import (
     MATERIALS,
     N_CROPS,
@@ -24,7 +25,9 @@ __all__ = [
     "BenchmarkSettings",
     "ExtentSettings",
     "FEATURES",
+    "FORMATS",
     "FibreSettings",
+    "FileSettings",
     "GenerationSettings",
     "MATERIALS",
     "METHODS",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mcrpy_diffusion.io.structure_files import Exports
 from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.resolve import resolve
 from mcrpy_diffusion.models import pretrained
@@ -37,6 +38,8 @@ class Plan(ModelPlan):
     sampling : SamplingSettings
     request : Request
         What the structures are asked for.
+    formats : tuple of str
+        Formats in which the structures are written besides .npy.
     information : str or None
         Added to the names of the results.
     logfile_name : str
@@ -48,6 +51,7 @@ class Plan(ModelPlan):
 
     sampling: SamplingSettings
     request: Request = field(default_factory=Request)
+    formats: tuple[str, ...] = ()
     information: str | None = None
     logfile_name: str = "logfile"
     logging_level: int = logging.INFO
@@ -83,6 +87,7 @@ class Plan(ModelPlan):
     def to_dict(self) -> dict[str, Any]:
         values = {**super().to_dict(), "data_folder": str(self.folder), "sampling": self.sampling.to_dict()}
         values |= {"request": self.request.to_dict()} if self.request.to_dict() else {}
+        values |= {"formats": list(self.formats)} if self.formats else {}
         if self.card is not None:
             values |= {f"model's {key}": getattr(self.card, key) for key in ("source", "licence")}
         if self.reference.is_model_only:
@@ -124,6 +129,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         generation=generation,
         training=training,
         sampling=sampling,
+        formats=tuple(options.get("formats") or ()),
         folder=Path(str(options.get("data_folder") or "results")),
         information=options.get("information"),
         n_jobs=int(options.get("n_jobs", -1)),
@@ -135,6 +141,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         plan = plan.with_model(model, info)
     plan.training.check_extent(generation.extent)
     plan.check_sampling_steps(sampling.n_sampling_steps)
+    Exports(plan.formats).check(len(generation.extent), grey_values=reference.n_phases == 0)
     plan = replace(plan, request=make_request(options, plan, info))
     return replace(plan, ignored=unused_options(options, plan))
 

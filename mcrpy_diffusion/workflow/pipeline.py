@@ -17,6 +17,7 @@ from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
 from mcrpy_diffusion.io.provenance import check_same
+from mcrpy_diffusion.io.structure_files import Exports
 from mcrpy_diffusion.materials.generate import generate
 from mcrpy_diffusion.materials.reference import (
     Reference,
@@ -137,7 +138,7 @@ def sample(plan: Plan, model_path: Path) -> np.ndarray:
     provenance |= {"extent": list(extent), "model_sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
     provenance |= plan.request.to_dict()
     files = {settings.seed + i: plan.structure_path(i) for i in range(settings.n_samples)}
-    structures = StructureFolder(files, extent, plan.reference.n_phases)
+    structures = StructureFolder(files, extent, plan.reference.n_phases, Exports(plan.formats))
 
     def batches(seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         with stage(plan, "sampling"):

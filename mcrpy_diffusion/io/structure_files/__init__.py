@@ -8,6 +8,7 @@ rows and columns of an image (I, J); planes, rows and columns of a volume.
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
@@ -20,6 +21,37 @@ SUFFIXES = {"vti": ".vti", "tiff": ".tif", "mhd": ".mhd", "inp": ".inp", "png": 
 """Format, which is the name of its module -> suffix of its files."""
 
 _MAX_PHASE = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Exports:
+    """Files in further formats beside the .npy file of a structure.
+
+    Parameters
+    ----------
+    formats : tuple of str
+        Keys of `SUFFIXES`.
+    pixel_size : float, optional
+        As in `write_structure`.
+    """
+
+    formats: tuple[str, ...] = ()
+    pixel_size: float | None = None
+
+    def check(self, n_dimensions: int, *, grey_values: bool) -> None:
+        """Raise InputError where a format cannot hold such structures."""
+        smallest = np.full((1,) * n_dimensions, 0.5 if grey_values else 0)
+        for path in self._paths(Path("structure.npy")):
+            contents(path, smallest)
+
+    def write(self, npy_path: Path, structure: np.ndarray, *, missing_only: bool = False) -> None:
+        """Write all files of a structure, or those that are missing."""
+        for path in self._paths(npy_path):
+            if not (missing_only and path.exists()):
+                write_structure(path, structure, pixel_size=self.pixel_size)
+
+    def _paths(self, npy_path: Path) -> list[Path]:
+        return [npy_path.with_suffix(SUFFIXES[name]) for name in self.formats]
 
 
 def write_structure(path: str | os.PathLike[str], structure: np.ndarray, *, pixel_size: float | None = None) -> None:

@@ -23,7 +23,7 @@ def contents(path: Path, structure: np.ndarray, pixel_size: float | None) -> dic
         If the structure is 3D, has more than 256 phases, or grey values out of the range 0 to 1.
     """
     if structure.ndim != 2:
-        raise InputError(f"{str(path)!r} must be of a 2D structure, got the shape {structure.shape}; write a .tif")
+        raise InputError(f"{str(path)!r} must be of a 2D structure, got a volume; write a .tif")
     if structure.dtype.itemsize > 1 and structure.dtype.kind == "u":
         raise InputError(f"{str(path)!r} must have at most 256 phases, got {int(structure.max()) + 1}; write a .tif")
     if structure.min() < 0 or (structure.dtype.kind == "f" and structure.max() > 1):
