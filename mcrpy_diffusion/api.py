@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from mcrpy_diffusion.data.dataset import Dataset
-from mcrpy_diffusion.data.micrograph import Micrograph, micrograph_from_array
+from mcrpy_diffusion.data.micrograph import Micrograph, micrographs_from_array
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
@@ -22,7 +22,7 @@ from mcrpy_diffusion.materials.generate import generate
 from mcrpy_diffusion.materials.generate_material import generate_material
 from mcrpy_diffusion.materials.reference import (
     Reference,
-    phase_flags,
+    image_settings,
     reference_from_characterization,
     reference_from_micrographs,
 )
@@ -184,7 +184,7 @@ def train_model(
 def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:
     """Read and check the source."""
     if isinstance(source, np.ndarray):
-        source = micrograph_from_array(source, **phase_flags(settings))
+        return Reference.of(micrographs_from_array(source, image_settings(settings), name="micrograph"))
     if isinstance(source, Micrograph):
         return Reference.of([source])
     if isinstance(source, Mapping):

@@ -23,8 +23,7 @@ from test_sample import make_model
 
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.dataset_origin import read_micrographs
-from mcrpy_diffusion.data.image_stack import read_images
-from mcrpy_diffusion.data.micrograph import hash_phases, read_micrograph
+from mcrpy_diffusion.data.micrograph import hash_phases, read_images, read_micrograph
 from mcrpy_diffusion.data.packed_images import map_images
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.npy_files import load_npy

@@ -2,7 +2,7 @@
 
 The rule: refused with one line and exit status 2, nothing runs, no memory is taken, nothing that was there is lost.
 Each case makes its files in an empty folder and returns the command; all run with little memory to spare. What the
-readers say of single damaged files is tested with them: test_pickles, test_micrograph, test_image_stack, test_dataset,
+readers say of single damaged files is tested with them: test_pickles, test_micrograph, test_read_images, test_dataset,
 test_sample.
 """
 
@@ -997,7 +997,7 @@ def lying_npz() -> str:
     Case("pipe among images", lambda: (os.mkfifo("a.npy"), images("a.npy"))[1], "regular file"),
 )
 def test_images(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("mcrpy_diffusion.data.image_stack.MAX_TOTAL_BYTES", 5 * 10**7)
+    monkeypatch.setattr("mcrpy_diffusion.data.micrograph.MAX_TOTAL_BYTES", 5 * 10**7)
     check(case, tmp_path, monkeypatch, capfd)
     assert not Path("out").exists()
 
@@ -1005,7 +1005,7 @@ def test_images(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 def test_many_pages_are_refused_before_they_are_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("mcrpy_diffusion.data.image_stack.MAX_TOTAL_BYTES", 3 * 10**7)
+    monkeypatch.setattr("mcrpy_diffusion.data.micrograph.MAX_TOTAL_BYTES", 3 * 10**7)
     check(Case("", lambda: images(many_pages()), "more than 0.0279 GiB"), tmp_path, monkeypatch, capfd)
     assert Path("a.tif").stat().st_size < 10**6
 

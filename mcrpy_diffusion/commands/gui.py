@@ -25,10 +25,12 @@ from mcrpy_diffusion.commands import gui_forms, stages
 from mcrpy_diffusion.commands.mcrpy_options import (
     METHODS,
     add_diffusion_options,
+    add_image_options,
     add_plugin_options,
     chosen_method,
     diffusion_options,
     flags_of,
+    take_image_options,
     take_options,
     uses_torch,
 )
@@ -37,7 +39,7 @@ from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
-from mcrpy_diffusion.mcrpy_bridge.safe_loading import safe_loading
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import ImageReader, safe_loading
 from mcrpy_diffusion.mcrpy_bridge.viewer import single_points
 from mcrpy_diffusion.runtime import progress
 from mcrpy_diffusion.runtime.console import run
@@ -101,11 +103,12 @@ def _run_mcrpys(works: bool) -> int:
         given_words = sys.argv[1:]
         by_torch = chosen_method(given_words) == "diffusion" or uses_torch(given_words)
         register(with_torch=works and by_torch)
-        parser = _parser_class(gooey.GooeyParser, options, chosen)
+        reader = ImageReader()
+        parser = _parser_class(gooey.GooeyParser, options, chosen, reader)
         parse_args = argparse.ArgumentParser.parse_args  # Gooey replaces it and never restores it
         points = single_points() if works else contextlib.nullcontext()  # for View
         try:
-            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, safe_loading():
+            with _replaced(gooey, GooeyParser=parser, Gooey=_decorator(gooey.Gooey)), points, safe_loading(reader):
                 _private_copy("mcrpy.gui_mcrpy").call_main()
         finally:
             setattr(argparse.ArgumentParser, "parse_args", parse_args)  # noqa: B010
@@ -124,7 +127,9 @@ def _run_mcrpys(works: bool) -> int:
     return 0
 
 
-def _parser_class(base: Any, options: dict[str, Any], chosen: list[tuple[str, dict[str, Any]]]) -> Any:
+def _parser_class(
+    base: Any, options: dict[str, Any], chosen: list[tuple[str, dict[str, Any]]], reader: ImageReader
+) -> Any:
     """Return Gooey's parser class with the forms of this package added to those of MCRpy.
 
     `parse_args` removes this package's options from what MCRpy gets. Options for plugins go into `options`. With the
@@ -151,6 +156,7 @@ def _parser_class(base: Any, options: dict[str, Any], chosen: list[tuple[str, di
             name = next(word for word in sys.argv[1:] if word in forms.choices)
             form = forms.choices[name]
             if name not in METHOD_COMMANDS or values.method == METHODS[0]:
+                take_image_options(values, reader)
                 take_options("mcrpy", form, values, ours[name], options)
                 return values
             given = {dest: value for dest, value in vars(values).items() if value != form.get_default(dest)}
@@ -174,6 +180,7 @@ def _extend(form: Any, name: str) -> list[str]:
         add_plugin_options(form)
     elif name == "Characterize":
         add_plugin_options(form, all_plugins=False)
+        add_image_options(form)
     else:
         return []
     for group in form._action_groups:

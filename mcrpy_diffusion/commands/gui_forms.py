@@ -35,7 +35,7 @@ CHOOSERS = {
     "MODEL": "FileChooser",
 }
 """Placeholder of an option's value in the command line's help -> Gooey's widget."""
-_IMAGES = "*.npy;*.npz;*.png;*.tif;*.tiff;*.jpg;*.jpeg"
+_IMAGES = "*.npy;*.npz;*.png;*.tif;*.tiff;*.jpg;*.jpeg;*.bmp;*.gif"
 WILDCARDS = {
     "micrograph": f"Micrographs|{_IMAGES}",
     "images": f"Images and stacks|{_IMAGES}",

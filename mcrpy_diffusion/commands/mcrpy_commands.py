@@ -15,6 +15,7 @@ import runpy
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from mcrpy_diffusion.commands.options import preset_in_force
 from mcrpy_diffusion.mcrpy_bridge import environment
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
 from mcrpy_diffusion.mcrpy_bridge.registration import register
-from mcrpy_diffusion.mcrpy_bridge.safe_loading import safe_loading
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import ImageReader, safe_loading
 from mcrpy_diffusion.mcrpy_bridge.viewer import single_points
-from mcrpy_diffusion.runtime.console import run
+from mcrpy_diffusion.runtime.console import messages_of, run
 
 _STOPPED = "stopped"
 
@@ -46,8 +47,10 @@ def characterize(arguments: Sequence[str] | None = None) -> int:
     def start() -> None:
         with _command_line("mcrpy_characterize", arguments) as prog, plugin_options() as options:
             register(with_torch=False)
-            with _wrapped_parser(lambda parser, args, space: _parse_characterize(parser, args, space, prog, options)):
-                _run_module("characterize")
+            reader = ImageReader()
+            parse = partial(_parse_characterize, prog=prog, options=options, reader=reader)
+            with _wrapped_parser(parse):
+                _run_module("characterize", reader)
 
     return run(start, stopped=_STOPPED)
 
@@ -88,8 +91,10 @@ def _run_with_method(command: str, arguments: Sequence[str] | None) -> int:
         def start() -> None:
             with plugin_options() as options:
                 register(with_torch=mcrpy_options.uses_torch(given))
-                with _wrapped_parser(lambda parser, args, space: _parse(parser, args, space, prog, command, options)):
-                    _run_module(command)
+                reader = ImageReader()
+                parse = partial(_parse, prog=prog, command=command, options=options, reader=reader)
+                with _wrapped_parser(parse):
+                    _run_module(command, reader)
 
         return run(start, stopped=_STOPPED)
 
@@ -105,9 +110,10 @@ def _run_as_it_is(
     return run(start, stopped=_STOPPED)
 
 
-def _run_module(command: str) -> None:
+def _run_module(command: str, reader: ImageReader | None = None) -> None:
     """Run a module of MCRpy as `python -m` does, with safe loading of files; then restore the root logger."""
-    with environment.restored_logging(), _notes_in_the_log(), warnings.catch_warnings(), safe_loading():
+    shown, loading = messages_of("mcrpy_diffusion.data"), safe_loading(reader)
+    with environment.restored_logging(), _notes_in_the_log(), warnings.catch_warnings(), shown, loading:
         warnings.filterwarnings("ignore", message=".*found in sys.modules after import of package", module="runpy")
         runpy.run_module(f"mcrpy.{command}", run_name="__main__")
 
@@ -170,6 +176,7 @@ def _parse(
     prog: str,
     command: str,
     options: dict[str, Any],
+    reader: ImageReader,
 ) -> argparse.Namespace:
     """Parse for MCRpy, and put what this package's plugins take into the options."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -178,6 +185,7 @@ def _parse(
     names = ["method", *ours, *mcrpy_options.add_plugin_options(parser)]
     mcrpy_options.match_no_abbreviation(parser, names)
     values = parser.parse_args(words, namespace)
+    mcrpy_options.take_image_options(values, reader)
     mcrpy_options.take_options(prog, parser, values, names, options)
     return values
 
@@ -188,11 +196,14 @@ def _parse_characterize(
     namespace: argparse.Namespace | None,
     prog: str,
     options: dict[str, Any],
+    reader: ImageReader,
 ) -> argparse.Namespace:
     """Parse for MCRpy, and put what this package's descriptors take into the options."""
     parser.prog = prog
     names = mcrpy_options.add_plugin_options(parser, all_plugins=False)
+    names += mcrpy_options.add_image_options(parser)
     mcrpy_options.match_no_abbreviation(parser, names)
     values = parser.parse_args(arguments, namespace)
+    mcrpy_options.take_image_options(values, reader)
     mcrpy_options.take_options(prog, parser, values, names, options)
     return values

@@ -12,20 +12,23 @@ from mcrpy_diffusion.commands.parser import DRY_RUN, MODEL, Parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.mcrpy_arguments import mcrpy_arguments
 from mcrpy_diffusion.mcrpy_bridge.registration import plugin_names
+from mcrpy_diffusion.mcrpy_bridge.safe_loading import ImageReader
 from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.settings import (
     PRESET,
     FileSettings,
     GenerationSettings,
+    ImageSettings,
     Option,
     Preset,
     RequestSettings,
     options_of,
 )
+from mcrpy_diffusion.settings.images import READING_FIELDS
 
 METHODS = ("descriptor", "diffusion")
 MCRPY_OPTIONS = {
-    "microstructure_filenames": "micrographs: .npy, .npz, .png, .tif, .jpg",
+    "microstructure_filenames": "micrographs: .npy, .npz, .png, .tif, .jpg, .bmp, .gif",
     "descriptor_filename": "a characterization by MCRpy (.pickle)",
     "data_folder": "folder of the results (default: results)",
     "information": "text that is added to the names of the results",
@@ -40,10 +43,12 @@ MCRPY_OPTIONS = {
 MCRpy's options that are fields of `GenerationSettings` have the meaning of the fields. All others are ignored.
 """
 OPTIONS_3D = ("add_dimension", "extent_z")
+OPTIONS_OF_IMAGES = tuple(name for name in READING_FIELDS if name != "slices_along")
+"""Options of reading that hold for MCRpy's own commands too, which take single images."""
 SAMPLING_OPTIONS = ("sampler", "n_sampling_steps", "eta")
 OPTIONS_OF_SETTINGS = {
     "sampling": ("n_samples", "seed", *SAMPLING_OPTIONS),
-    "generation": ("extent_x", "extent_y", "training_data", "n_training_samples"),
+    "generation": ("extent_x", "extent_y", "training_data", "n_training_samples", *READING_FIELDS),
     "training": ("n_training_steps",),
 }
 """Fields of a preset's settings that are options."""
@@ -179,6 +184,18 @@ def add_plugin_options(parser: argparse.ArgumentParser, *, all_plugins: bool = T
     for option in chosen:
         add_option(group, option, **ARGUMENTS.get(option.name, {}))
     return [option.name for option in chosen]
+
+
+def add_image_options(parser: argparse.ArgumentParser) -> list[str]:
+    """Add the group of options of reading image files; return their names."""
+    group = parser.add_argument_group("image files")
+    return [action.dest for action in add_settings(parser, ImageSettings(), only=OPTIONS_OF_IMAGES, group=group)]
+
+
+def take_image_options(values: argparse.Namespace, reader: ImageReader) -> None:
+    """Remove the options of reading image files from what MCRpy gets, and let the reader use them."""
+    given = {name: vars(values).pop(name, None) for name in OPTIONS_OF_IMAGES}
+    reader.settings = reader.settings.replace(**given, grey_values=bool(getattr(values, "grey_values", False)))
 
 
 def choices_of(name: str) -> tuple[str, ...]:

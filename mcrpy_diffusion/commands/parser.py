@@ -20,6 +20,7 @@ from mcrpy_diffusion.settings import (
     FibreSettings,
     FileSettings,
     GenerationSettings,
+    ImageSettings,
     Option,
     Preset,
     RequestSettings,
@@ -44,7 +45,7 @@ DESCRIPTIONS = {
     "export": "write a model as a small file with 16-bit weights and a model card",
     "benchmark": "compare MCRpy's reconstruction with diffusion on one micrograph: cost, quality, break-even",
 }
-IMAGES = ".npy, .npz, .png, .tif or .jpg"
+IMAGES = ".npy, .npz, .png, .tif, .jpg, .bmp or .gif"
 MODEL = Option(
     "model", str, help="a .safetensors file, a folder with model.safetensors, or a name from `mcrpy_diffusion models`"
 )
@@ -161,9 +162,11 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("structures and report")
-    original = Option("original", str, help="folder of the original structures (.npy), or a data set")
-    generated = Option("generated", str, help="folder of the generated structures (.npy)")
-    held_out = Option("held_out", str, help="folder of original structures that were not used for training")
+    original = Option(
+        "original", str, help="original structures: a folder of .npy files or images, a data set, or an image file"
+    )
+    generated = Option("generated", str, help="generated structures, likewise")
+    held_out = Option("held_out", str, help="original structures that were not used for training, likewise")
     out = Option("out", str, help="folder for report.html, metrics.json and the figures")
     add_option(files, original, required=True, metavar="DIR")
     add_option(files, generated, metavar="DIR")
@@ -191,6 +194,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     isotropic = Option("isotropic", bool, help="look for copies in quarter turns and mirror images too")
     add_option(measures, isotropic, action="store_true")
     add_option(measures, Option("seed", int, 0, help="random seed", low=0))
+
+    add_settings(parser, ImageSettings(), leave_out=("use_multiphase",))
 
     studies = parser.add_argument_group("studies of a model (in place of --generated)")
     add_option(studies, MODEL, metavar="MODEL")

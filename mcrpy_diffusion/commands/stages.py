@@ -22,14 +22,16 @@ def main(arguments: Sequence[str]) -> int:
         options = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
         command = options.pop("command")
         check_values(parser.commands[command], options)
-        STAGES[command](options)
+        with messages_of("mcrpy_diffusion.data"):
+            STAGES[command](options)
 
     return run(start)
 
 
 def run_pipeline(command: str, options: dict[str, Any]) -> None:
     """Run "match" or "reconstruct", with --method diffusion."""
-    getattr(importlib.import_module("mcrpy_diffusion.workflow.pipeline"), command)(options)
+    with messages_of("mcrpy_diffusion.data"):
+        getattr(importlib.import_module("mcrpy_diffusion.workflow.pipeline"), command)(options)
 
 
 def benchmark(options: dict[str, Any]) -> None:
@@ -166,11 +168,13 @@ def study(options: dict[str, Any]) -> None:
     extra = sorted({"held_out", "boundary_phase", "isotropic"} & set(options))
     if extra:
         raise InputError(f"{', '.join(f'--{name}' for name in extra)} need --generated")
+    from mcrpy_diffusion.materials.reference import image_settings
     from mcrpy_diffusion.models.model import load_model
     from mcrpy_diffusion.workflow import studies
     from mcrpy_diffusion.workflow.compare import feature_network, read_structures
 
-    model, structures = load_model(options["model"]), read_structures(options["original"])
+    model = load_model(options["model"])
+    structures = read_structures(options["original"], image_settings(options))
 
     def chosen(*names: str) -> dict[str, Any]:
         return {name: options[name] for name in names if name in options}

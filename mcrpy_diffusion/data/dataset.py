@@ -79,6 +79,7 @@ class Dataset:
         settings: Mapping[str, Any] | None = None,
         versions: Mapping[str, Any] | None = None,
         reference_sha256: Sequence[str] = (),
+        source: Mapping[str, Any] | None = None,
         seeds: str = "",
     ) -> Dataset:
         """Create the folder or resume an existing data set, and lock it for writing.
@@ -92,6 +93,8 @@ class Dataset:
             Recorded, not compared.
         reference_sha256 : sequence of str
             Hashes of the micrographs or descriptors; compared like the recipe.
+        source : mapping, optional
+            How the micrographs were read (`images`) and their `pixel_size`; recorded, also if a data set is resumed.
         seeds : str
             The rule that assigns seeds to samples; compared like the recipe.
 
@@ -119,10 +122,14 @@ class Dataset:
                 "seeds": seeds,
                 "settings": plain(settings or {}),
                 "versions": plain(versions or {}),
+                **plain(source or {}),
             }
             if (root / "dataset.json").exists():
                 info = read_info(root)
                 _check_same(root, info, now)
+                if info | plain(source or {}) != info:
+                    info |= plain(source or {})
+                    write_info(root, info)
             elif (root / "samples.jsonl").exists() or any(root.glob("samples/*.npy")):
                 raise InputError(f"{str(root)!r} contains samples but no dataset.json; give another folder")
             else:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mcrpy_diffusion.data.micrograph import MAX_PHASES, otsu_threshold
+from mcrpy_diffusion.data.segmentation import otsu_threshold
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.copies import find_copies
 from mcrpy_diffusion.evaluation.features import feature_warnings, generative_measures
@@ -27,6 +27,7 @@ from mcrpy_diffusion.evaluation.shapes import compare_chords, compare_directions
 from mcrpy_diffusion.evaluation.statistics import CURVES, set_statistics, spread
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork
 from mcrpy_diffusion.metrics.spatial_statistics import default_max_distance
+from mcrpy_diffusion.settings.images import MAX_PHASES
 
 
 def evaluate(

@@ -26,13 +26,14 @@ def complete(
     settings: Mapping[str, Any],
     packages: tuple[str, ...],
     reference_sha256: tuple[str, ...] = (),
+    source: Mapping[str, Any] | None = None,
     log_path: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Create a data set or resume it, let `make` add the missing samples, and mark it as complete.
 
     Parameters
     ----------
-    folder, recipe, settings, reference_sha256
+    folder, recipe, settings, reference_sha256, source
         As in `Dataset.create_or_resume`; the recipe has `n_training_samples`.
     make : callable
         Called with the data set, the log file and the progress bar, unless the data set is complete.
@@ -47,6 +48,7 @@ def complete(
         settings=settings,
         versions=package_versions(*packages),
         reference_sha256=reference_sha256,
+        source=source,
         seeds=SEED_RULE,
     ) as dataset:
         if not dataset.is_complete:

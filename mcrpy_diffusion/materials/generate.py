@@ -10,11 +10,11 @@ from typing import Any
 from mcrpy_diffusion.data import dataset_check
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.dataset_origin import store_micrographs
-from mcrpy_diffusion.data.image_stack import read_images
+from mcrpy_diffusion.data.micrograph import read_source
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.filling import complete, show_counts
-from mcrpy_diffusion.materials.reference import Reference, phase_flags
+from mcrpy_diffusion.materials.reference import Reference, image_settings
 from mcrpy_diffusion.materials.resolve import recipe, resolve
 from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.runtime.progress import Progress
@@ -89,8 +89,16 @@ def generate(
         settings=settings.to_dict(),
         packages=("mcrpy", "microstructpy", "numpy", "scipy", "tensorflow"),
         reference_sha256=reference.sha256,
+        source=source_record(reference),
         log_path=log_path,
     )
+
+
+def source_record(reference: Reference) -> dict[str, Any]:
+    """Return how the micrographs were read and their pixel size, for dataset.json."""
+    size = reference.pixel_size
+    record = {"images": [reading.to_dict() for reading in reference.readings]}
+    return record if size is None else {**record, "pixel_size": size.to_dict()}
 
 
 def _add_crops(dataset: Dataset, settings: GenerationSettings, reference: Reference, bar: Progress) -> None:
@@ -108,7 +116,7 @@ def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folde
     Parameters
     ----------
     paths : sequence of str
-        Files and folders, as in `data.image_stack.read_images`.
+        Files and folders, as in `data.micrograph.read_images`.
     options : mapping
         Fields of `GenerationSettings` that differ from the defaults.
     folder : path
@@ -119,7 +127,8 @@ def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folde
     InputError
         If the images cannot be used, or are smaller than the extent.
     """
-    reference = Reference.of(read_images(paths, **phase_flags(options)), name=Path(paths[0]).stem)
+    images = read_source(paths, image_settings(options), several=True)
+    reference = Reference.of(images, name=Path(paths[0]).stem)
     settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
     n = MicrographSplit.of(reference.images, settings).n_positions
     if n < 2:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
+from mcrpy_diffusion.data.micrograph import Micrograph, common_pixel_size, read_source
+from mcrpy_diffusion.data.reading import Reading
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.settings import ImageSettings, PixelSize
 
 
 @dataclass(frozen=True)
@@ -51,19 +53,38 @@ class Reference:
         return [m.phases for m in self.micrographs]
 
     @property
+    def readings(self) -> list[Reading]:
+        """What was done when the micrographs were read: one entry for those that were read together."""
+        return list({id(m.reading): m.reading for m in self.micrographs if m.reading is not None}.values())
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """The pixel size of all micrographs; None if it is unknown or differs."""
+        return common_pixel_size([m.pixel_size for m in self.micrographs], self.name)
+
+    @property
     def is_model_only(self) -> bool:
         """Whether only a model was given."""
         return not self.micrographs and self.characterization is None
 
 
-def phase_flags(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options that determine how the phases of a micrograph are read."""
-    return {name: bool(options.get(name, False)) for name in ("grey_values", "use_multiphase")}
+def image_settings(options: Mapping[str, Any]) -> ImageSettings:
+    """Return the options that determine how images are read."""
+    return ImageSettings().replace(**{f.name: options.get(f.name) for f in fields(ImageSettings)})
 
 
 def reference_from_micrographs(names: Sequence[str], options: Mapping[str, Any]) -> Reference:
-    """Read micrographs; raise InputError if one cannot be read, or their numbers of phases differ."""
-    return Reference.of([read_micrograph(name, **phase_flags(options)) for name in names])
+    """Read micrographs, or with `slices_along` volumes, each file by itself.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read, or their numbers of phases differ.
+    """
+    settings = image_settings(options)
+    several = bool(settings.slices_along)
+    found = [m for name in names for m in read_source([name], settings, several=several)]
+    return Reference.of(found, name=Path(names[0]).stem)
 
 
 def reference_from_characterization(name: str) -> Reference:

@@ -8,6 +8,7 @@ from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.settings import N_CROPS, N_RECONSTRUCTIONS, GenerationSettings
+from mcrpy_diffusion.settings.images import READING_FIELDS
 
 _SETTINGS_OF_CROPS = (
     "extent_x",
@@ -35,6 +36,8 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
         If a micrograph is smaller than the extent, or the reference does not allow the training data.
     """
     kind = settings.training_data
+    if reference.n_phases > 2:
+        settings = settings.replace(use_multiphase=True)
     for m in reference.micrographs:
         if any(size < extent for size, extent in zip(m.phases.shape, settings.extent, strict=True)):
             raise InputError(
@@ -72,5 +75,5 @@ def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]
         if split.is_moved:  # data sets of earlier versions, which have no such entry, held out another part
             values["held_out_part"] = list(split.cuts)
     else:
-        del values["held_out_fraction"]
+        values = {key: value for key, value in values.items() if key not in ("held_out_fraction", *READING_FIELDS)}
     return {**values, "n_phases": reference.n_phases, "reference_sha256": list(reference.sha256)}

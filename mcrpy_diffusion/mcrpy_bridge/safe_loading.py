@@ -2,8 +2,8 @@
 
 Within `safe_loading`, calls of `pickle.load` and `numpy.load` in MCRpy's modules, and only there, are replaced. Pickles
 are read through the allow-list of `pickles`, and MCRpy's objects are made anew from their contents. Arrays are read by
-`io.npy_files`. Files that MCRpy wrote load as before; any other file is an `InputError`. Pickles of microstructures
-with orientations cannot be read.
+`io.npy_files`, image files and .npz archives as micrographs. Files that MCRpy wrote load as before; any other file is
+an `InputError`. Pickles of microstructures with orientations cannot be read.
 """
 
 from __future__ import annotations
@@ -13,21 +13,52 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mcrpy_diffusion.data.micrograph import Micrograph, read_source
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.npy_files import load_npy
 from mcrpy_diffusion.mcrpy_bridge.pickles import SETTINGS, parse_pickle
+from mcrpy_diffusion.settings import ImageSettings
 
 MAX_BYTES = 2**34
 """Largest size of a pickle: the convergence data of a large 3D structure."""
 
 
+@dataclass
+class ImageReader:
+    """Reads the images that MCRpy loads, and keeps them.
+
+    Attributes
+    ----------
+    settings : ImageSettings
+    micrographs : list of Micrograph
+    """
+
+    settings: ImageSettings = field(default_factory=ImageSettings)
+    micrographs: list[Micrograph] = field(default_factory=list)
+
+    def read(self, path: str | os.PathLike[str]) -> np.ndarray:
+        """Return phases or grey values (I, J) of an image file."""
+        found = read_source([path], self.settings, several=False, any_phases=True)
+        self.micrographs += found
+        return found[0].phases
+
+
 @contextlib.contextmanager
-def safe_loading() -> Iterator[None]:
-    """Let MCRpy load only files that MCRpy can have written, within this context."""
+def safe_loading(images: ImageReader | None = None) -> Iterator[None]:
+    """Let MCRpy load only images, and files that MCRpy can have written, within this context.
+
+    Parameters
+    ----------
+    images : ImageReader, optional
+        Holds how images are read, and gets those that were.
+    """
+    reader = images or ImageReader()
     load_pickle, load_array = pickle.load, np.load
 
     def safe_pickle_load(file: Any, **options: Any) -> Any:
@@ -35,7 +66,7 @@ def safe_loading() -> Iterator[None]:
 
     def safe_array_load(file: Any, *arguments: Any, **options: Any) -> Any:
         if _is_mcrpys(sys._getframe(1)) and isinstance(file, (str, os.PathLike)):
-            return load_npy(file)
+            return load_npy(file) if Path(file).suffix.lower() == ".npy" else reader.read(file)
         return load_array(file, *arguments, **options)
 
     setattr(pickle, "load", safe_pickle_load)  # noqa: B010  mypy knows no assignment to a function

@@ -15,7 +15,7 @@ from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.io.records import check_plain
 from mcrpy_diffusion.io.untrusted import parse_json
 from mcrpy_diffusion.models.model_card import ModelCard
-from mcrpy_diffusion.settings import SamplingSettings, TrainingSettings, default_sampling
+from mcrpy_diffusion.settings import PixelSize, SamplingSettings, TrainingSettings, default_sampling
 from mcrpy_diffusion.settings.base import Option
 
 if TYPE_CHECKING:
@@ -59,6 +59,8 @@ class ModelInfo:
         How the training data were made: settings, hashes of the references and of the data set.
     step : int
         Optimisation steps done.
+    pixel_size : PixelSize, optional
+        That of the training images, if it is known.
     card : ModelCard, optional
         Further facts of a model that is shared.
     """
@@ -73,13 +75,15 @@ class ModelInfo:
     step: int = 0
     training_seconds: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    pixel_size: PixelSize | None = None
     card: ModelCard | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the metadata."""
-        values = {k: getattr(self, k) for k in self.__dataclass_fields__ if k != "card"}
+        values = {k: getattr(self, k) for k in self.__dataclass_fields__ if k not in ("pixel_size", "card")}
         card = {} if self.card is None else {"card": self.card.to_dict()}
-        return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **card}
+        size = {} if self.pixel_size is None else {"pixel_size": self.pixel_size.to_dict()}
+        return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **size, **card}
 
     def sampling_settings(self, **given: Any) -> SamplingSettings:
         """Return sampling settings: as given, else as the model's card recommends, else `default_sampling`.
@@ -116,6 +120,8 @@ class ModelInfo:
             raise InputError(f"the model has unknown fields: {', '.join(unknown)}" if unknown else "it has no settings")
         settings = TrainingSettings.from_dict(values.pop("settings"))
         values["extent"] = tuple(values["extent"])
+        if "pixel_size" in values:
+            values["pixel_size"] = PixelSize.from_dict(values["pixel_size"])
         if "card" in values:
             values["card"] = ModelCard.from_dict(values["card"])
         info = cls(settings=settings, **values)

@@ -16,6 +16,8 @@ from mcrpy_diffusion.settings.generation import (
     FibreSettings,
     GenerationSettings,
 )
+from mcrpy_diffusion.settings.images import ImageSettings
+from mcrpy_diffusion.settings.pixel_size import PixelSize
 from mcrpy_diffusion.settings.presets import PRESET, PRESETS, Preset, preset
 from mcrpy_diffusion.settings.sampling import SAMPLERS, RequestSettings, Sampler, SamplingSettings, default_sampling
 from mcrpy_diffusion.settings.training import RUNTIME_FIELDS, TrainingSettings
@@ -30,12 +32,14 @@ __all__ = [
     "FileSettings",
     "GenerationSettings",
     "MATERIALS",
+    "ImageSettings",
     "METHODS",
     "N_CROPS",
     "N_RECONSTRUCTIONS",
     "Option",
     "PRESET",
     "PRESETS",
+    "PixelSize",
     "Preset",
     "RUNTIME_FIELDS",
     "SAMPLERS",

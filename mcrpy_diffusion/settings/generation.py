@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.settings.base import MAX_SEED, Settings, option
+from mcrpy_diffusion.settings.images import ImageSettings
 
 N_CROPS, N_RECONSTRUCTIONS = 2000, 400
 MATERIALS = ("alloy", "fibre", "carbonate", "ceramics", "pmma", "copolymer")
@@ -31,7 +32,7 @@ class ExtentSettings(Settings):
 
 
 @dataclass(frozen=True)
-class GenerationSettings(ExtentSettings):
+class GenerationSettings(ImageSettings, ExtentSettings):
     """Stage 1: how the training data are made from a reference.
 
     The names that MCRpy also has (`descriptor_types` ... `use_multigrid_descriptor`) mean what they mean there.
@@ -57,8 +58,6 @@ class GenerationSettings(ExtentSettings):
         0.25, "fraction of a micrograph that no training crop overlaps", low=0.0, high=0.5, group=_STRUCTURES
     )
     periodic: bool = option(True, "reconstructions are periodic; crops never are", group=_MATERIAL)
-    use_multiphase: bool = option(False, "the material has more than two phases", group=_MATERIAL)
-    grey_values: bool = option(False, "keep grey values instead of phases", group=_MATERIAL)
     isotropic: bool = option(
         False, "the material is isotropic: quarter turns and mirror images are equivalent", group=_MATERIAL
     )
@@ -104,11 +103,6 @@ class GenerationSettings(ExtentSettings):
         group=_CHECKS,
     )
     seed: int = option(0, "random seed", low=0, high=MAX_SEED, beginner=True, group=_STRUCTURES)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.grey_values and self.use_multiphase:
-            raise InputError("only one of grey_values and use_multiphase can be used, got both")
 
     @property
     def iterations(self) -> int:

@@ -11,6 +11,7 @@ import numpy as np
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.phase_encoding import n_channels, volume_fractions
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.settings import PixelSize
 
 CHUNK = 4096  # images read at once, where all are needed
 
@@ -27,6 +28,7 @@ class TrainingData:
     periodic: bool
     isotropic: bool
     provenance: dict[str, Any]
+    pixel_size: PixelSize | None = None
 
 
 def read_dataset(folder: str | os.PathLike[str]) -> TrainingData:
@@ -46,7 +48,9 @@ def read_dataset(folder: str | os.PathLike[str]) -> TrainingData:
         raise InputError(f"{folder}: n_phases in dataset.json must be a whole number, got {n_phases!r}")
     n_channels(n_phases)  # raises InputError where it is out of range
     flags = {k: bool(recipe.get(k, False)) for k in ("periodic", "isotropic")}
-    return TrainingData(dataset.images(), n_phases, **flags, provenance=recipe)
+    size = dataset.info.get("pixel_size")
+    pixel_size = None if size is None else PixelSize.from_dict(size)
+    return TrainingData(dataset.images(), n_phases, **flags, provenance=recipe, pixel_size=pixel_size)
 
 
 def all_volume_fractions(data: TrainingData) -> np.ndarray:

@@ -89,6 +89,7 @@ def train(
         conditions=condition_table(fractions) if settings.condition_on_volume_fraction else [],
         provenance=data.provenance,
         versions=package_versions("torch", "numpy"),
+        pixel_size=data.pixel_size,
     )
     model_path = folder / MODEL_NAME
     if model_path.exists():

@@ -14,6 +14,7 @@ import numpy as np
 
 from mcrpy_diffusion.data.crops import random_crops, split
 from mcrpy_diffusion.data.dataset_origin import read_origin
+from mcrpy_diffusion.data.micrograph import read_source
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.pairs import find_pairs
@@ -23,7 +24,7 @@ from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vg
 from mcrpy_diffusion.reports.console import console_table
 from mcrpy_diffusion.reports.report import write_report
 from mcrpy_diffusion.runtime import frameworks
-from mcrpy_diffusion.settings import FEATURES
+from mcrpy_diffusion.settings import FEATURES, ImageSettings
 
 N_CROPS = 1000
 
@@ -39,14 +40,16 @@ def compare_folders(
     held_out: str | os.PathLike[str] | None = None,
     boundary_phase: int | None = None,
     isotropic: bool = False,
+    **reading: Any,
 ) -> str:
     """Compare generated structures with original ones and write the report.
 
     Parameters
     ----------
     original, generated : path
-        Folders with .npy structures, or data sets. Generated structures have one extent. Originals have the same
-        extent, or are larger: then random crops of them are compared, which are not periodic.
+        Folders with .npy structures, data sets, or images: folders or files as in `data.micrograph.read_images`.
+        Generated structures have one extent. Originals have the same extent, or are larger: then random crops of them
+        are compared, which are not periodic.
     out : path
         Folder for report.html, metrics.json and the pictures.
     periodic : bool, optional
@@ -61,6 +64,8 @@ def compare_folders(
         The phase of the boundaries between grains; by default, grains are not measured.
     isotropic : bool
         Whether mirror images and quarter turns are searched for copies too.
+    **reading
+        Fields of `settings.ImageSettings`: how images are read. `crop` and `slices_along` hold for real ones alone.
 
     Returns
     -------
@@ -75,8 +80,11 @@ def compare_folders(
     if features not in FEATURES:
         raise InputError(f"features must be one of {', '.join(FEATURES)}, got {features!r}")
     started = time.monotonic()
-    structures, references = read_structures(generated), read_structures(original)
-    unseen = [] if held_out is None else read_structures(held_out)
+    settings_of_images = ImageSettings().replace(**reading)
+    of_generated = replace(settings_of_images, crop=None, slices_along=())
+    structures = read_structures(generated, of_generated)
+    references = read_structures(original, settings_of_images)
+    unseen = [] if held_out is None else read_structures(held_out, settings_of_images)
     extents = {s.shape for s in structures}
     if len(extents) > 1:
         raise InputError(f"{generated}: the structures must have one extent, got {sorted(extents)}")
@@ -200,13 +208,15 @@ def feature_network(name: str, *, periodic: bool) -> FeatureNetwork | None:
     return vgg19(read_vgg19_weights(), periodic=periodic)
 
 
-def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
-    """Read the .npy structures of a folder, or of its subfolder `samples`, in the order of their names and numbers.
+def read_structures(path: str | os.PathLike[str], settings: ImageSettings | None = None) -> list[np.ndarray]:
+    """Read structures: arrays or images of a folder, of its subfolder `samples`, or of a file.
 
     Parameters
     ----------
-    folder : path
-        A folder of structures, or a data set.
+    path : path
+        A folder of .npy structures, in the order of their names and numbers; a data set; a folder or a file of images.
+    settings : ImageSettings, optional
+        How images are read. If any is given, .npy files are read as images too.
 
     Returns
     -------
@@ -218,18 +228,24 @@ def read_structures(folder: str | os.PathLike[str]) -> list[np.ndarray]:
     InputError
         If there are none, or a file has other content.
     """
-    folder = Path(folder)
+    folder, settings = Path(path), settings or ImageSettings()
     if not folder.is_dir():
-        raise InputError(f"{folder} must be a folder with .npy structures")
+        return _images([folder], settings)
     files = [*folder.glob("*.npy")]
     if not files or (folder / "dataset.json").exists():  # a data set may have packed images beside its samples
         reject_symlinks(folder / "samples")
         files = [*folder.glob("samples/*.npy")]
         reject_symlinks(*files)
-    if not files:
-        raise InputError(f"{folder} must have .npy structures, or be a data set")
+    files = sorted(files, key=lambda file: (len(file.name), file.name))
+    if not files or settings != ImageSettings():
+        return _images(files or [folder], settings)
     budget = Budget("structures")
-    return [_read(file, budget) for file in sorted(files, key=lambda file: (len(file.name), file.name))]
+    return [_read(file, budget) for file in files]
+
+
+def _images(paths: Sequence[Path], settings: ImageSettings) -> list[np.ndarray]:
+    """Read images, of any number of phases."""
+    return [micrograph.phases for micrograph in read_source(paths, settings, several=True, any_phases=True)]
 
 
 def _read(file: Path, budget: Budget) -> np.ndarray:

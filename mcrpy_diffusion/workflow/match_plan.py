@@ -111,8 +111,6 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
 
     generation = chosen.generation.replace(**given_fields(options, GenerationSettings))
     generation = generation.replace(extent_x=extent[0], extent_y=extent[1])
-    if reference.n_phases > 2:
-        generation = generation.replace(use_multiphase=True)
     if not reference.is_model_only:
         if model is not None and not reference.micrographs and "n_training_samples" not in options:
             generation = generation.replace(n_training_samples=N_COMPARED)

@@ -20,6 +20,9 @@ from mcrpy_diffusion.settings import GenerationSettings, Settings, TrainingSetti
 
 P = TypeVar("P", bound="ModelPlan")
 
+MAX_LINES = 8
+"""Micrographs that are listed on the console, such as the slices of a volume."""
+
 TRAINING_DATA = {"crops": "random crops of the micrograph, not periodic", "descriptors": "MCRpy reconstructions"}
 
 
@@ -82,8 +85,11 @@ class ModelPlan(abc.ABC):
         lines = []
         for m in self.reference.micrographs:
             phases = f"{m.n_phases} phases" if m.n_phases else "grey values"
-            threshold = "" if m.threshold is None else f", thresholded at {m.threshold:g} (Otsu)"
-            lines.append(f"  reference      {m.path}: {m.phases.shape[0]} x {m.phases.shape[1]}, {phases}{threshold}")
+            cut = "" if m.reading is None or m.reading.thresholds is None else f", {m.reading.segmentation}"
+            size = "" if m.pixel_size is None else f", pixels of {m.pixel_size}"
+            lines.append(f"  reference      {m.path}: {m.phases.shape[0]} x {m.phases.shape[1]}, {phases}{cut}{size}")
+        if len(lines) > MAX_LINES:
+            lines[MAX_LINES - 1 :] = [f"  reference      and {len(lines) - MAX_LINES + 1} more"]
         if self.reference.characterization is not None:
             lines.append(f"  reference      {self.reference.name}: an MCRpy characterization")
         return lines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,11 @@ import tensorflow as tf
 from mcrpy.descriptors.PhaseDescriptor import PhaseDescriptor
 from mcrpy.src import descriptor_factory
 
-from mcrpy_diffusion.data.micrograph import read_micrograph
+from mcrpy_diffusion.data.micrograph import read_source
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.plugin_options import get_option
+from mcrpy_diffusion.settings import ImageSettings
 
-SUFFIXES = (".npy", ".npz", ".png", ".tif", ".tiff", ".jpg", ".jpeg")
 _BLOCK_PIXELS = 2**22  # references are searched in blocks of about this many pixels
 
 
@@ -177,13 +176,8 @@ def _images(references: Any, use_multiphase: bool) -> list[np.ndarray]:
         if isinstance(entry, np.ndarray):
             images.append(entry)
             continue
-        path = Path(entry)
-        files = [path]
-        if path.is_dir():
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-            if not files:
-                raise InputError(f"{str(path)!r} must hold images ({', '.join(SUFFIXES)}), got none")
-        images += [read_micrograph(file, use_multiphase=use_multiphase).phases for file in files]
+        found = read_source([entry], ImageSettings(use_multiphase=use_multiphase), several=True)
+        images += [micrograph.phases for micrograph in found]
     return images
 
 

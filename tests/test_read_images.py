@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mcrpy_diffusion.data.image_stack import read_images
-from mcrpy_diffusion.data.micrograph import read_micrograph
+from mcrpy_diffusion.data.micrograph import read_images, read_micrograph
 from mcrpy_diffusion.errors import InputError
 
 
@@ -100,7 +99,7 @@ def test_unreadable_files_are_named(tmp_path):
         ("empty", "must hold images"),
         ("broken.tif", "is not a valid .tif file"),
         ("objects.npy", "holds Python objects"),
-        ("flat.npy", "got the shape"),
+        ("flat.npy", "two axes"),
         ("nan.npy", "got NaN"),
         ("one.npy", "only the value 0"),
         ("none.npz", "got none"),
