@@ -129,8 +129,8 @@ def test_structures_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("original", "generated", "words"),
     [
-        (None, {"0": noise((4, 4), seed=0)}, "must be a folder"),
-        ({}, {"0": noise((4, 4), seed=0)}, "must have .npy structures"),
+        (None, {"0": noise((4, 4), seed=0)}, "does not exist"),
+        ({}, {"0": noise((4, 4), seed=0)}, "must hold images"),
         ({"0": noise((4, 4), seed=0)}, {"0": noise((4, 4), seed=0), "1": noise((5, 4), seed=0)}, "one extent"),
         ({"0": noise((4, 4), seed=0)}, {"0": noise((5, 5), seed=0)}, "at least of the extent"),
         ({"0": np.ones((4, 4), dtype=np.float32)}, {"0": noise((4, 4), seed=0)}, "grey values"),
