@@ -15,13 +15,9 @@ import numpy as np
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.metrics.arrays import blocks, check_directions, indicator_of, shifted
-from mcrpy_diffusion.metrics.spatial_statistics import DIRECTIONS_2D, DIRECTIONS_3D
+from mcrpy_diffusion.metrics.spatial_statistics import DIRECTIONS_2D, DIRECTIONS_3D, FACE_DIAGONALS, SPACE_DIAGONALS
 
-DIRECTIONS_13 = (
-    *DIRECTIONS_3D,
-    *((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1)),
-    *((1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1)),
-)
+DIRECTIONS_13 = (*DIRECTIONS_3D, *FACE_DIAGONALS, *SPACE_DIAGONALS)
 """The steps to all neighbours of a voxel, one of each opposite pair: axes, diagonals of faces, diagonals of space."""
 # The parts of the half sphere that are nearest to each of these directions.
 _WEIGHTS_13 = np.repeat([0.0915555782, 0.0739612558, 0.0703912796], [3, 6, 4])

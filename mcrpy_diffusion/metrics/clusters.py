@@ -56,7 +56,7 @@ def label_clusters(
         Number of clusters of each structure.
     """
     indicator, batch_shape = indicator_of(phases, phase, n_dims)
-    labels, first = _label_all(indicator, periodic, _is_full(connectivity, n_dims))
+    labels, first = _label_all(indicator, periodic, is_full(connectivity, n_dims))
     own = labels - first[:-1].reshape(-1, *[1] * n_dims)
     return np.where(indicator, own, 0).reshape(np.shape(phases)), np.diff(first).reshape(batch_shape)
 
@@ -66,6 +66,37 @@ def number_of_clusters(
 ) -> np.ndarray:
     """Count the clusters of a phase in each structure, (...) int64; parameters as for `label_clusters`."""
     return label_clusters(phases, phase=phase, periodic=periodic, connectivity=connectivity, n_dims=n_dims)[1]
+
+
+def isolated_share(phases: np.ndarray, *, phase: int, periodic: bool, n_dims: int = 2) -> np.ndarray:
+    """Compute the share of pixels of a phase none of whose 4 (2D) or 6 (3D) neighbours is of the phase.
+
+    Parameters
+    ----------
+    phases : (..., I, J) integer or bool
+        Phases; the last `n_dims` axes are space.
+    phase : int
+        The phase of the isolated pixels.
+    periodic : bool
+        Whether pixels are neighbours across the edges. If not, pixels at the edges are left out, as neighbours of
+        theirs are unknown.
+    n_dims : {2, 3}
+        Number of axes of space.
+
+    Returns
+    -------
+    (...) float64 in [0, 1]
+        Isolated pixels over all pixels (if not periodic, over those inside).
+    """
+    indicator, batch_shape = indicator_of(phases, phase, n_dims)
+    alone = indicator.copy()
+    for axis in range(1, n_dims + 1):
+        for step in (1, -1):
+            alone &= ~np.roll(indicator, step, axis=axis)
+    if not periodic:
+        alone = alone[(slice(None), *[slice(1, -1)] * n_dims)]
+    counted = max(prod(alone.shape[1:]), 1)
+    return (np.count_nonzero(alone, axis=tuple(range(1, n_dims + 1))) / counted).reshape(batch_shape)
 
 
 def euler_number(
@@ -97,7 +128,7 @@ def euler_number(
     volumes of the closed pixels. On a torus, with n axes: chi_full(other phases) = (-1)^(n-1) chi_faces(phase).
     """
     indicator, batch_shape = indicator_of(phases, phase, n_dims)
-    full = _is_full(connectivity, n_dims)
+    full = is_full(connectivity, n_dims)
     if not periodic:
         indicator = np.pad(indicator, [(0, 0), *[(1, 0)] * n_dims])  # what is rolled across an edge is outside
     combine = np.logical_or if full else np.logical_and
@@ -139,7 +170,7 @@ def two_point_cluster_function(
     taken by FFT, or for small clusters pair by pair, and exact, being counts.
     """
     indicator, batch_shape = indicator_of(phases, phase, n_dims)
-    labels, first = _label_all(indicator, periodic, _is_full(connectivity, n_dims))
+    labels, first = _label_all(indicator, periodic, is_full(connectivity, n_dims))
     sizes = np.bincount(labels.ravel(), minlength=1)
     sizes[0] = 0  # what is outside the phase
     pairs = Autocorrelation(indicator.shape[1:], periodic=periodic)
@@ -171,7 +202,8 @@ def _count_small(labels: np.ndarray, sizes: np.ndarray, size: tuple[int, ...]) -
     return np.bincount(np.concatenate(found), minlength=prod(shape)).reshape(shape)
 
 
-def _is_full(connectivity: int | None, n_dims: int) -> bool:
+def is_full(connectivity: int | None, n_dims: int) -> bool:
+    """Return whether pixels that share a corner are connected; refuse other numbers of neighbours."""
     faces, full = CONNECTIVITIES[n_dims]
     if connectivity not in (None, faces, full):
         raise InputError(f"connectivity must be {faces} or {full} in {n_dims} dimensions, got {connectivity!r}")

@@ -46,6 +46,11 @@ def curves_along(
     return np.moveaxis(curves, (0, 1), (-2, -1))
 
 
+def step_lengths(directions: Sequence[tuple[int, ...]]) -> np.ndarray:
+    """Return the length of each step in pixels (n_directions,): 1, sqrt(2) or sqrt(3)."""
+    return np.sqrt([sum(d * d for d in step) for step in directions])
+
+
 def at_equal_distances(curves: np.ndarray, *, directions: Sequence[tuple[int, ...]]) -> np.ndarray:
     """Bring curves over the number of steps to the distances r = 0, 1, ... pixels.
 
@@ -69,7 +74,7 @@ def at_equal_distances(curves: np.ndarray, *, directions: Sequence[tuple[int, ..
             f"curves of {len(steps)} directions must have the shape (..., {len(steps)}, r), got {values.shape}"
         )
     n = values.shape[-1]
-    lengths = np.sqrt([sum(d * d for d in step) for step in steps])
+    lengths = step_lengths(steps)
     r = np.arange(int((n - 1) * lengths.min() + 1e-9) + 1)
     position = np.minimum(r / lengths[:, None], n - 1)
     before = position.astype(np.int64)

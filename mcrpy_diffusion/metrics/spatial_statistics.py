@@ -32,6 +32,10 @@ DIRECTIONS_2D = ((1, 0), (0, 1), (1, 1), (1, -1))
 """The steps of the lineal path in 2D: down the rows, along the columns, and the two diagonals."""
 DIRECTIONS_3D = ((1, 0, 0), (0, 1, 0), (0, 0, 1))
 """The steps of the lineal path in 3D: along the three axes."""
+FACE_DIAGONALS = ((1, 1, 0), (1, -1, 0), (1, 0, 1), (1, 0, -1), (0, 1, 1), (0, 1, -1))
+"""The steps along the diagonals of the faces of a voxel, sqrt(2) long."""
+SPACE_DIAGONALS = ((1, 1, 1), (1, 1, -1), (1, -1, 1), (1, -1, -1))
+"""The steps along the diagonals of a voxel, sqrt(3) long."""
 
 
 def default_max_distance(extent: tuple[int, ...]) -> int:
