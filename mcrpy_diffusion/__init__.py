@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
     from mcrpy_diffusion.errors import InputError
     from mcrpy_diffusion.evaluation.evaluate import evaluate as evaluate_structures
+    from mcrpy_diffusion.evaluation.volumes import evaluate_volumes
     from mcrpy_diffusion.mcrpy_bridge.loss import mcrpy_loss
     from mcrpy_diffusion.mcrpy_bridge.plugin_options import plugin_options
     from mcrpy_diffusion.mcrpy_bridge.registration import register
@@ -31,6 +32,7 @@ _LAZY_IMPORTS = {
     "Micrograph": "mcrpy_diffusion.data.micrograph:Micrograph",
     "Model": "mcrpy_diffusion.models.model:Model",
     "evaluate_structures": "mcrpy_diffusion.evaluation.evaluate:evaluate",
+    "evaluate_volumes": "mcrpy_diffusion.evaluation.volumes:evaluate_volumes",
     "held_out_structures": "mcrpy_diffusion.api:held_out_structures",
     "load_model": "mcrpy_diffusion.models.model:load_model",
     "make_dataset": "mcrpy_diffusion.api:make_dataset",
@@ -52,6 +54,7 @@ __all__ = [
     "data",
     "diffusion",
     "evaluate_structures",
+    "evaluate_volumes",
     "held_out_structures",
     "load_model",
     "make_dataset",

@@ -165,8 +165,12 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     original = Option(
         "original", str, help="original structures: a folder of .npy files or images, a data set, or an image file"
     )
-    generated = Option("generated", str, help="generated structures, likewise")
-    held_out = Option("held_out", str, help="original structures that were not used for training, likewise")
+    generated = Option("generated", str, help="generated structures, likewise, or volumes (.npy)")
+    held_out = Option(
+        "held_out",
+        str,
+        help="original structures that were not used for training, likewise; with volumes: true volumes",
+    )
     out = Option("out", str, help="folder for report.html, metrics.json and the figures")
     add_option(files, original, required=True, metavar="DIR")
     add_option(files, generated, metavar="DIR")

