@@ -15,6 +15,7 @@ from mcrpy_diffusion.materials import generate_material as named
 from mcrpy_diffusion.materials.acceptance import two_point_of
 from mcrpy_diffusion.materials.generate import generate_from_images
 from mcrpy_diffusion.materials.generate_material import generate_material
+from mcrpy_diffusion.materials.reference import reference_from_images
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 from mcrpy_diffusion.settings import AlloySettings, FibreSettings
 
@@ -210,15 +211,21 @@ def test_crops_of_a_folder_of_images(tmp_path):
     for k, image in enumerate(images):
         np.save(tmp_path / "images" / f"{k}.npy", image)
     extent = {"extent_x": 16, "extent_y": 16}
-    dataset = Dataset.open(generate_from_images([str(tmp_path / "images")], extent, tmp_path / "all"))
+    dataset = Dataset.open(
+        generate_from_images(reference_from_images([str(tmp_path / "images")], extent), extent, tmp_path / "all")
+    )
     np.testing.assert_array_equal(dataset.load(), images)  # each position once
     assert dataset.info["recipe"]["n_training_samples"] == 6
     smaller = {"extent_x": 12, "extent_y": 14, "n_training_samples": 20, "held_out_fraction": 0.0}
-    dataset = Dataset.open(generate_from_images([str(tmp_path / "images")], smaller, tmp_path / "some"))
+    dataset = Dataset.open(
+        generate_from_images(reference_from_images([str(tmp_path / "images")], smaller), smaller, tmp_path / "some")
+    )
     assert dataset.load().shape == (20, 12, 14)
     with pytest.raises(InputError, match="smaller than the extent"):
-        generate_from_images([str(tmp_path / "images")], {}, tmp_path / "none")
+        generate_from_images(reference_from_images([str(tmp_path / "images")], {}), {}, tmp_path / "none")
     with pytest.raises(InputError, match="at least 2 crop positions, got 1"):
-        generate_from_images([str(tmp_path / "images" / "0.npy")], extent, tmp_path / "one")
+        generate_from_images(
+            reference_from_images([str(tmp_path / "images" / "0.npy")], extent), extent, tmp_path / "one"
+        )
     assert not (tmp_path / "none").exists()
     assert not (tmp_path / "one").exists()

@@ -116,6 +116,10 @@ def _run_module(command: str, reader: ImageReader | None = None) -> None:
     with environment.restored_logging(), _notes_in_the_log(), warnings.catch_warnings(), shown, loading:
         warnings.filterwarnings("ignore", message=".*found in sys.modules after import of package", module="runpy")
         runpy.run_module(f"mcrpy.{command}", run_name="__main__")
+    if reader is not None and reader.micrographs and reader.folder is not None:
+        from mcrpy_diffusion.reports.segmentation import write_segmentation
+
+        write_segmentation(reader.folder, [m.reading for m in reader.micrographs if m.reading is not None])
 
 
 @contextlib.contextmanager

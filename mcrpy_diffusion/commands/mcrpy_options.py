@@ -195,6 +195,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> list[str]:
 def take_image_options(values: argparse.Namespace, reader: ImageReader) -> None:
     """Remove the options of reading image files from what MCRpy gets, and let the reader use them."""
     given = {name: vars(values).pop(name, None) for name in OPTIONS_OF_IMAGES}
+    reader.folder = getattr(values, "data_folder", None)
     reader.settings = reader.settings.replace(**given, grey_values=bool(getattr(values, "grey_values", False)))
 
 

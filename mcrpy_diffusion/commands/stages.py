@@ -46,8 +46,14 @@ def generate(options: dict[str, Any]) -> None:
     from mcrpy_diffusion.materials.generate import generate as run_generate
     from mcrpy_diffusion.materials.generate import generate_from_images
     from mcrpy_diffusion.materials.generate_material import generate_material
-    from mcrpy_diffusion.materials.reference import reference_from_characterization, reference_from_micrographs
+    from mcrpy_diffusion.materials.reference import (
+        Reference,
+        reference_from_characterization,
+        reference_from_images,
+        reference_from_micrographs,
+    )
     from mcrpy_diffusion.materials.resolve import resolve
+    from mcrpy_diffusion.reports.segmentation import write_segmentation
 
     if "verify" in options:
         verify(options)
@@ -64,20 +70,24 @@ def generate(options: dict[str, Any]) -> None:
     if "out" not in options:
         raise InputError("give a folder for the data set with --out, or a data set to check with --verify")
     out, n_jobs, scheduler = options.pop("out"), options.pop("n_jobs", -1), options.pop("scheduler", None)
+    reference: Reference | None = None
     if images:
-        print(generate_from_images(images, options, out))
+        reference = reference_from_images(images, options)
+        print(generate_from_images(reference, options, out))
+        write_segmentation(out, reference.readings)
         return
-    reference = None
     if descriptor is not None:
         reference = reference_from_characterization(descriptor)
     elif files is not None:
         reference = reference_from_micrographs(files, options)
     if material:
         print(generate_material(material, options, out, reference=reference, n_jobs=n_jobs, scheduler=scheduler, **own))
+        write_segmentation(out, [] if reference is None else reference.readings)
     if material or reference is None:
         return
     settings = resolve(GenerationSettings().replace(**options), reference)
     made = run_generate(settings, reference, out, n_jobs=n_jobs, scheduler=scheduler)
+    write_segmentation(made, reference.readings)
     print(f"{made}: {settings.n_training_samples} structures")
 
 

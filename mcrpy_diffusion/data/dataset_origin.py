@@ -16,7 +16,7 @@ from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.npy_files import Budget, archive_members
 from mcrpy_diffusion.io.untrusted import open_regular, read_json
-from mcrpy_diffusion.settings import GenerationSettings
+from mcrpy_diffusion.settings import GenerationSettings, PixelSize
 
 MAX_STORED_BYTES = 2**28  # of micrographs in memory; larger ones are not stored with their crops
 
@@ -33,11 +33,13 @@ class DatasetOrigin:
         Whether they are crops, which overlap.
     split : MicrographSplit or None
         The micrographs that the crops were cut from; None if there are none, or they are not stored.
+    pixel_size : PixelSize or None
     """
 
     periodic: bool | None = None
     is_of_crops: bool = False
     split: MicrographSplit | None = None
+    pixel_size: PixelSize | None = None
 
 
 def read_origin(folder: str | os.PathLike[str]) -> DatasetOrigin:
@@ -61,7 +63,9 @@ def read_origin(folder: str | os.PathLike[str]) -> DatasetOrigin:
     if is_of_crops and (root / MICROGRAPHS_NAME).exists():
         check_place(root)
         split = MicrographSplit.of(read_micrographs(root, info), _settings(root, recipe))
-    return DatasetOrigin(periodic if isinstance(periodic, bool) else None, is_of_crops, split)
+    size = info.get("pixel_size")
+    pixel_size = None if size is None else PixelSize.from_dict(size)
+    return DatasetOrigin(periodic if isinstance(periodic, bool) else None, is_of_crops, split, pixel_size)
 
 
 def store_micrographs(root: Path, micrographs: Sequence[np.ndarray]) -> None:

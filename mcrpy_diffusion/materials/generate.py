@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mcrpy_diffusion.data import dataset_check
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.dataset_origin import store_micrographs
-from mcrpy_diffusion.data.micrograph import read_source
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.filling import complete, show_counts
-from mcrpy_diffusion.materials.reference import Reference, image_settings
+from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.resolve import recipe, resolve
 from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.runtime.progress import Progress
@@ -110,13 +109,13 @@ def _add_crops(dataset: Dataset, settings: GenerationSettings, reference: Refere
             bar.update()
 
 
-def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folder: str | os.PathLike[str]) -> Path:
+def generate_from_images(reference: Reference, options: Mapping[str, Any], folder: str | os.PathLike[str]) -> Path:
     """Make a data set of crops of many images; all positions once if there are no more than requested.
 
     Parameters
     ----------
-    paths : sequence of str
-        Files and folders, as in `data.micrograph.read_images`.
+    reference : Reference
+        That of `reference.reference_from_images`.
     options : mapping
         Fields of `GenerationSettings` that differ from the defaults.
     folder : path
@@ -125,10 +124,8 @@ def generate_from_images(paths: Sequence[str], options: Mapping[str, Any], folde
     Raises
     ------
     InputError
-        If the images cannot be used, or are smaller than the extent.
+        If there are fewer than two positions of crops, or an image is smaller than the extent.
     """
-    images = read_source(paths, image_settings(options), several=True)
-    reference = Reference.of(images, name=Path(paths[0]).stem)
     settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
     n = MicrographSplit.of(reference.images, settings).n_positions
     if n < 2:

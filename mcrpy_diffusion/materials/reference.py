@@ -87,6 +87,11 @@ def reference_from_micrographs(names: Sequence[str], options: Mapping[str, Any])
     return Reference.of(found, name=Path(names[0]).stem)
 
 
+def reference_from_images(paths: Sequence[str], options: Mapping[str, Any]) -> Reference:
+    """Read all images of files and folders together; raises as `data.micrograph.read_images`."""
+    return Reference.of(read_source(paths, image_settings(options), several=True), name=Path(paths[0]).stem)
+
+
 def reference_from_characterization(name: str) -> Reference:
     """Read an MCRpy characterization safely; raise InputError if the file is something else."""
     from mcrpy_diffusion.mcrpy_bridge.characterization import number_of_phases, read_characterization

@@ -36,10 +36,13 @@ class ImageReader:
     Attributes
     ----------
     settings : ImageSettings
+    folder : str or None
+        Where MCRpy writes its results.
     micrographs : list of Micrograph
     """
 
     settings: ImageSettings = field(default_factory=ImageSettings)
+    folder: str | None = None
     micrographs: list[Micrograph] = field(default_factory=list)
 
     def read(self, path: str | os.PathLike[str]) -> np.ndarray:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mcrpy_diffusion.reports.pictures import data_uri
+from mcrpy_diffusion.settings import PixelSize
 
 # colours of Okabe and Ito, which colour-blind readers can distinguish; line styles differ as well
 LIGHT = {"paper": "#ffffff", "ink": "#1b1f24", "generated": "#0072b2", "original": "#1b1f24", "held_out": "#d55e00"}
@@ -70,3 +72,14 @@ def style_axes(ax: Axes, title: str, colours: Mapping[str, str]) -> None:
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["bottom", "left"]].set_color(colours["ink"])
     ax.legend(frameon=False, labelcolor=colours["ink"], fontsize=9)
+
+
+def add_length_axis(ax: Axes, quantity: str, pixel_size: PixelSize, colours: Mapping[str, str]) -> None:
+    """Add an axis in a unit of length above a diagram whose own axis is in pixels."""
+    unit, per_pixel = pixel_size.unit_for(ax.get_xlim()[1] / 2)
+    upper = ax.secondary_xaxis(
+        "top", functions=(lambda x: np.multiply(x, per_pixel), lambda x: np.divide(x, per_pixel))
+    )
+    upper.set_xlabel(f"{quantity} in {unit}".strip(), color=colours["ink"])
+    upper.tick_params(colors=colours["ink"])
+    upper.spines["top"].set_color(colours["ink"])

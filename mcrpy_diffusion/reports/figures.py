@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 
 from mcrpy_diffusion.evaluation.results import Evaluation, GrainCounts, GrainProperty, Spread
 from mcrpy_diffusion.io.files import write_file
-from mcrpy_diffusion.reports.diagrams import LIGHT, LINE_STYLES, diagram, new_figure, png, style_axes
+from mcrpy_diffusion.reports.diagrams import LIGHT, LINE_STYLES, add_length_axis, diagram, new_figure, png, style_axes
 from mcrpy_diffusion.reports.pictures import MAX_SHOWN, grey_levels
 from mcrpy_diffusion.reports.rows import CURVES
+from mcrpy_diffusion.settings import PixelSize
 
 SET_NAMES = {"original": "original", "generated": "generated", "held_out": "held-out part"}
 N_COLUMNS = 8
@@ -46,17 +47,19 @@ def contact_sheet(original: np.ndarray | None, generated: np.ndarray, path: str 
     write_file(path, png(figure))
 
 
-def statistics_figure(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+def statistics_figure(
+    evaluation: Evaluation, path: str | os.PathLike[str], *, pixel_size: PixelSize | None = None
+) -> None:
     """Draw S2(r) and L(r), mean and spread of each set, one row per phase, as a PNG file."""
     phases = list(evaluation.curves.phases)
     figure = new_figure((10, 3.9 * len(phases)), dpi=120)
     for row, phase in zip(figure.subplots(len(phases), 2, squeeze=False), phases):
         for ax, measure in zip(row, CURVES):
-            _draw_curves(ax, evaluation, phase, measure, LIGHT)
+            _draw_curves(ax, evaluation, phase, measure, LIGHT, pixel_size)
     write_file(path, png(figure))
 
 
-def curve_pictures(evaluation: Evaluation) -> list[dict[str, str]]:
+def curve_pictures(evaluation: Evaluation, *, pixel_size: PixelSize | None = None) -> list[dict[str, str]]:
     """Draw each curve for light and for dark screens."""
     pictures = []
     for phase in evaluation.curves.phases:
@@ -67,7 +70,7 @@ def curve_pictures(evaluation: Evaluation) -> list[dict[str, str]]:
             sets = ", ".join(SET_NAMES[key] for key in _curves(evaluation, phase, measure))
             pictures.append(
                 diagram(
-                    partial(_draw_curves, evaluation=evaluation, phase=phase, measure=measure),
+                    partial(_draw_curves, evaluation=evaluation, phase=phase, measure=measure, pixel_size=pixel_size),
                     alt=f"{symbol} of phase {phase} over the distance r: {sets}. Discrepancy of generated and original "
                     f"structures: {differ}.",
                     caption=f"{symbol}(r), {name} of phase {phase}: lines are means over all structures, bands "
@@ -82,7 +85,14 @@ def _curves(evaluation: Evaluation, phase: str, measure: str) -> dict[str, Sprea
     return {k: v for k, v in vars(getattr(evaluation.curves.phases[phase], measure)).items() if v is not None}
 
 
-def _draw_curves(ax: Axes, evaluation: Evaluation, phase: str, measure: str, colours: Mapping[str, str]) -> None:
+def _draw_curves(
+    ax: Axes,
+    evaluation: Evaluation,
+    phase: str,
+    measure: str,
+    colours: Mapping[str, str],
+    pixel_size: PixelSize | None = None,
+) -> None:
     """Draw the curves of one measure and phase: lines are means, bands contain 80 % of the structures."""
     symbol, name, _ = CURVES[measure]
     distance = evaluation.curves.distance
@@ -95,6 +105,8 @@ def _draw_curves(ax: Axes, evaluation: Evaluation, phase: str, measure: str, col
     ax.set_ylim(bottom=0)
     several = len(evaluation.curves.phases) > 1
     style_axes(ax, f"{name.capitalize()}, phase {phase}" if several else name.capitalize(), colours)
+    if pixel_size is not None:
+        add_length_axis(ax, "r", pixel_size, colours)
 
 
 def distance_pictures(evaluation: Evaluation) -> dict[str, str] | None:
@@ -119,17 +131,22 @@ def distance_pictures(evaluation: Evaluation) -> dict[str, str] | None:
     )
 
 
-def grain_pictures(evaluation: Evaluation) -> list[dict[str, str]]:
+def grain_pictures(evaluation: Evaluation, *, pixel_size: PixelSize | None = None) -> list[dict[str, str]]:
     """Draw the distributions of the grains' diameters and aspect ratios."""
     grains = evaluation.grains
     if grains is None:
         return []
     n = grains.n_grains
-    properties = ((grains.diameter, "equivalent diameter", " in pixels"), (grains.aspect_ratio, "aspect ratio", ""))
-    return [_grain_picture(found, name, unit, n) for found, name, unit in properties if found is not None]
+    properties = (
+        (grains.diameter, "equivalent diameter", " in pixels", pixel_size),
+        (grains.aspect_ratio, "aspect ratio", "", None),
+    )
+    return [_grain_picture(found, name, unit, n, size) for found, name, unit, size in properties if found is not None]
 
 
-def _grain_picture(found: GrainProperty, name: str, unit: str, n: GrainCounts) -> dict[str, str]:
+def _grain_picture(
+    found: GrainProperty, name: str, unit: str, n: GrainCounts, pixel_size: PixelSize | None
+) -> dict[str, str]:
     means = (
         f"original {found.original:.2f} ± {found.original_std:.2f}, "
         f"generated {found.generated:.2f} ± {found.generated_std:.2f}"
@@ -140,7 +157,12 @@ def _grain_picture(found: GrainProperty, name: str, unit: str, n: GrainCounts) -
     }
     return diagram(
         partial(
-            _draw_histogram, edges=found.histogram.edges, sets=sets, title=f"Grains: {name}", x_label=f"{name}{unit}"
+            _draw_histogram,
+            edges=found.histogram.edges,
+            sets=sets,
+            title=f"Grains: {name}",
+            x_label=f"{name}{unit}",
+            pixel_size=pixel_size,
         ),
         alt=f"Histograms of the {name} of the grains{unit}: {means}.",
         caption=f"Mean and standard deviation{unit}: {means}.",
@@ -154,6 +176,7 @@ def _draw_histogram(
     title: str,
     x_label: str,
     colours: Mapping[str, str],
+    pixel_size: PixelSize | None = None,
 ) -> None:
     """Draw the shares (n,) of two sets between edges (n + 1,): the first one filled, the second one hatched."""
     for (label, shares), kind, hatch in zip(sets.items(), ("original", "generated"), (None, "////")):
@@ -165,6 +188,8 @@ def _draw_histogram(
         ax.stairs(percent, edges, color=colour, linestyle=LINE_STYLES[kind], linewidth=1.8, label=label)
     ax.set(xlabel=x_label, ylabel="share in %")
     style_axes(ax, title, colours)
+    if pixel_size is not None:
+        add_length_axis(ax, "", pixel_size, colours)
 
 
 def _mosaic(pixels: np.ndarray, n_columns: int) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from mcrpy_diffusion.data.reading import Reading
 from mcrpy_diffusion.evaluation.pairs import Pair
 from mcrpy_diffusion.evaluation.results import Evaluation
 from mcrpy_diffusion.io.files import make_folder, write_file, write_json
@@ -24,9 +25,11 @@ from mcrpy_diffusion.reports.figures import (
     grain_pictures,
     statistics_figure,
 )
-from mcrpy_diffusion.reports.pictures import pair_pictures, structure_pictures
+from mcrpy_diffusion.reports.pictures import data_uri, pair_pictures, structure_pictures
 from mcrpy_diffusion.reports.rows import groups
+from mcrpy_diffusion.reports.segmentation import write_segmentation
 from mcrpy_diffusion.reports.settings_table import sampling_seeds, setting_groups
+from mcrpy_diffusion.settings import PixelSize
 
 
 def write_report(
@@ -41,8 +44,12 @@ def write_report(
     seeds: Sequence[int] | None = None,
     suffix: str = "",
     pairs: Sequence[Pair] = (),
+    readings: Sequence[Reading] = (),
+    pixel_size: PixelSize | None = None,
 ) -> list[Path]:
     """Write contact_sheet.png, statistics.png, metrics.json and, last, report.html, one file that needs no other.
+
+    If grey images were segmented, segmentation.png too.
 
     Parameters
     ----------
@@ -65,11 +72,15 @@ def write_report(
         Inserted before the extension of each file name.
     pairs : sequence of Pair
         Generated structures and their nearest training structures, see `evaluation.pairs.find_pairs`.
+    readings : sequence of Reading
+        How the micrographs were read.
+    pixel_size : PixelSize, optional
+        Adds axes in units of length.
 
     Returns
     -------
     list of Path
-        The report, the contact sheet, the curves and the metrics.
+        The report, the contact sheet, the curves and the metrics, and the picture of the segmentation if there is one.
 
     Raises
     ------
@@ -81,7 +92,8 @@ def write_report(
     files = ("report.html", "contact_sheet.png", "statistics.png", "metrics.json")
     report, sheet, curves, numbers = (folder / f"{Path(n).stem}{suffix}{Path(n).suffix}" for n in files)
     contact_sheet(original, generated, sheet)
-    statistics_figure(evaluation, curves)
+    statistics_figure(evaluation, curves, pixel_size=pixel_size)
+    segmented = write_segmentation(folder, readings, suffix=suffix)
     write_json(numbers, replace(evaluation, seconds=dict(seconds)).to_dict())
     seeds = sampling_seeds(settings, len(generated)) if seeds is None else seeds
     labels = [f"seed {seed}" for seed in seeds] or [f"structure {i}" for i in range(len(generated))]
@@ -98,18 +110,21 @@ def write_report(
         counts=sentences.counts(evaluation),
         missing=sentences.missing_parts(evaluation),
         notes=sentences.notes(evaluation),
-        curves=curve_pictures(evaluation),
-        grains=grain_pictures(evaluation),
+        curves=curve_pictures(evaluation, pixel_size=pixel_size),
+        grains=grain_pictures(evaluation, pixel_size=pixel_size),
         distances=distance_pictures(evaluation),
         copying=sentences.copying(evaluation),
         pairs=pair_pictures(pairs, n_phases, labels),
+        segmentation=data_uri(segmented[0].read_bytes()) if segmented else None,
+        readings=[reading.segmentation for reading in readings if reading.thresholds is not None],
+        pixel_size=None if pixel_size is None else str(pixel_size),
         colours=sentences.colours(n_phases),
         sheets=sheets,
         seconds=[(key, f"{value:.1f} s") for key, value in {**seconds, "together": sum(seconds.values())}.items()],
         settings=setting_groups(settings, seeds),
     )
     write_file(report, page)
-    return [report, sheet, curves, numbers]
+    return [report, sheet, curves, numbers, *segmented]
 
 
 def write_structures(folder: str | os.PathLike[str], generated: np.ndarray, *, suffix: str = "") -> Path:

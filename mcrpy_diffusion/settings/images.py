@@ -78,8 +78,14 @@ class ImageSettings(Settings):
             n = words[1] if len(words) == 2 else "3" if len(words) == 1 else ""
             if not n.isdecimal() or not 2 <= int(n) <= 5:
                 raise InputError(f"multiotsu must have a number of phases between 2 and 5, got {' '.join(words[1:])!r}")
-        elif not 1 <= len(words) < MAX_PHASES or sorted(set(self.thresholds)) != list(self.thresholds):
-            raise InputError(f"segmentation must have increasing thresholds, at most 9, got {' '.join(words)!r:.100}")
+        elif (
+            words[:1] == ("otsu",)
+            or not 1 <= len(words) < MAX_PHASES
+            or sorted(set(self.thresholds)) != list(self.thresholds)
+        ):
+            raise InputError(
+                f"segmentation must be otsu, multiotsu N, or 1 to 9 increasing thresholds, got {' '.join(words)!r:.100}"
+            )
 
     @property
     def has_own_segmentation(self) -> bool:
@@ -104,7 +110,9 @@ class ImageSettings(Settings):
             values = (math.nan,)
         if not values or not all(math.isfinite(value) for value in values):
             given = " ".join(self.segmentation)
-            raise InputError(f"segmentation must be otsu, multiotsu N, or thresholds, got {given!r:.100}")
+            raise InputError(
+                f"segmentation must be otsu, multiotsu N, or 1 to 9 increasing thresholds, got {given!r:.100}"
+            )
         return values
 
     @property

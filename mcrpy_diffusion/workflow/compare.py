@@ -22,7 +22,7 @@ from mcrpy_diffusion.reports.report import write_report
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.settings import FEATURES, ImageSettings
 from mcrpy_diffusion.workflow.compare_volumes import compare_volumes
-from mcrpy_diffusion.workflow.read_structures import holds_volumes, read_structures
+from mcrpy_diffusion.workflow.read_structures import holds_volumes, read_set, read_structures
 
 N_CROPS = 1000
 
@@ -86,8 +86,8 @@ def compare_folders(
             original, generated, out, periodic, held_out=held_out, isotropic=isotropic, images=settings_of_images
         )
     of_generated = replace(settings_of_images, crop=None, slices_along=())
-    structures = read_structures(generated, of_generated)
-    references = read_structures(original, settings_of_images)
+    structures, of_original = read_structures(generated, of_generated), read_set(original, settings_of_images)
+    references = of_original.structures
     unseen = [] if held_out is None else read_structures(held_out, settings_of_images)
     extents = {s.shape for s in structures}
     if len(extents) > 1:
@@ -155,6 +155,8 @@ def compare_folders(
         pairs=find_pairs(
             evaluation.nearest_training_image.closest_pairs, made, training=training, micrographs=micrographs
         ),
+        readings=of_original.readings,
+        pixel_size=settings_of_images.given_pixel_size or origin.pixel_size or of_original.pixel_size,
     )
     return "\n".join([console_table(evaluation, seconds, full=True), *(f"  {path}" for path in written)])
 

@@ -124,6 +124,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     sampling = default_sampling(training).replace(**asked) if info is None else info.sampling_settings(**asked)
     plan = Plan(
         reference=reference,
+        pixel_size=reference.pixel_size,
         generation=generation,
         training=training,
         sampling=sampling,

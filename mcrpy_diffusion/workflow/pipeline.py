@@ -156,6 +156,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
     from mcrpy_diffusion.evaluation.pairs import find_pairs
     from mcrpy_diffusion.reports.console import console_table
     from mcrpy_diffusion.reports.report import write_report, write_structures
+    from mcrpy_diffusion.reports.segmentation import write_segmentation
 
     generation, reference = plan.generation, plan.reference
     training = micrographs = evaluation = None
@@ -184,6 +185,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         write_mcrpy_files(plan, model_path)
     if evaluation is None:
         sheet = write_structures(plan.folder, structures, suffix=plan.suffix)
+        write_segmentation(plan.folder, reference.readings, suffix=plan.suffix)
         advice = "" if reference.is_model_only else "; --n_training_samples N makes MCRpy reconstructions for it"
         reason = f"there is no original to compare with, and the model carries no statistics of one{advice}"
         say(f"not evaluated: {reason}")
@@ -202,6 +204,8 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
         pairs=find_pairs(
             evaluation.nearest_training_image.closest_pairs, structures, training=training, micrographs=micrographs
         ),
+        readings=reference.readings,
+        pixel_size=plan.pixel_size,
     )
     print(console_table(evaluation, seconds))
     for path in [plan.structure_path(0), model_path, *written]:

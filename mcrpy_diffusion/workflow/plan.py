@@ -16,7 +16,7 @@ from mcrpy_diffusion.materials.resolve import recipe
 from mcrpy_diffusion.models.checkpoint import ModelInfo
 from mcrpy_diffusion.models.model_card import ModelCard
 from mcrpy_diffusion.runtime.console import say_error
-from mcrpy_diffusion.settings import GenerationSettings, Settings, TrainingSettings
+from mcrpy_diffusion.settings import GenerationSettings, PixelSize, Settings, TrainingSettings
 
 P = TypeVar("P", bound="ModelPlan")
 
@@ -41,6 +41,8 @@ class ModelPlan(abc.ABC):
         The model that was given.
     card : ModelCard or None
         Its card.
+    pixel_size : PixelSize or None
+        Of the reference, else of the given model.
     n_jobs : int
     ignored : str
         Options that were given and have no effect, in one line.
@@ -52,6 +54,7 @@ class ModelPlan(abc.ABC):
     folder: Path
     model: Path | None = None
     card: ModelCard | None = None
+    pixel_size: PixelSize | None = None
     n_jobs: int = -1
     ignored: str = ""
 
@@ -71,8 +74,13 @@ class ModelPlan(abc.ABC):
         wanted = self.reference.n_phases
         if info.n_phases != wanted:
             raise InputError(f"{model} must make as many phases as the reference, {wanted}, got {info.n_phases}")
+        size = self.pixel_size or info.pixel_size
+        if size is not None and info.pixel_size is not None and not size.is_close(info.pixel_size):
+            say_error(f"warning: the model is of pixels of {info.pixel_size}, the reference of {size}")
         generation = self.generation.replace(periodic=info.periodic)
-        return replace(self, model=model, training=info.settings, generation=generation, card=info.card)
+        return replace(
+            self, model=model, training=info.settings, generation=generation, card=info.card, pixel_size=size
+        )
 
     def check_sampling_steps(self, n_steps: int) -> None:
         """Raise InputError where the model has fewer time steps."""
@@ -120,6 +128,8 @@ class ModelPlan(abc.ABC):
         return {
             "reference": [m.path for m in self.reference.micrographs] or self.reference.name,
             "model": None if self.model is None else str(self.model),
+            "pixel_size": None if self.pixel_size is None else str(self.pixel_size),
+            **{f"images{k}": reading.to_dict() for k, reading in zip(("", *range(2, 10)), self.reference.readings)},
             "generation": recipe(self.generation, self.reference),
             "training": self.training.to_dict(),
         }

@@ -6,18 +6,44 @@ import contextlib
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from mcrpy_diffusion.data.micrograph import read_source
+from mcrpy_diffusion.data.reading import Reading
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.npy_files import Budget, load_npy
 from mcrpy_diffusion.io.untrusted import reject_symlinks
-from mcrpy_diffusion.settings import ImageSettings
+from mcrpy_diffusion.settings import ImageSettings, PixelSize
+
+
+@dataclass(frozen=True, eq=False)
+class StructureSet:
+    """Structures of a folder or a file.
+
+    Attributes
+    ----------
+    structures : list of (I, J) uint8 or float32
+        Phases, or grey values in [0, 1].
+    readings : list of Reading
+        How they were read, if they are images.
+    pixel_size : PixelSize or None
+        As given, or as stated in the files.
+    """
+
+    structures: list[np.ndarray]
+    readings: list[Reading] = field(default_factory=list)
+    pixel_size: PixelSize | None = None
 
 
 def read_structures(path: str | os.PathLike[str], settings: ImageSettings | None = None) -> list[np.ndarray]:
+    """Read structures: the arrays of `read_set`, which raises likewise."""
+    return read_set(path, settings).structures
+
+
+def read_set(path: str | os.PathLike[str], settings: ImageSettings | None = None) -> StructureSet:
     """Read structures: arrays or images of a folder, of its subfolder `samples`, or of a file.
 
     Parameters
@@ -29,8 +55,7 @@ def read_structures(path: str | os.PathLike[str], settings: ImageSettings | None
 
     Returns
     -------
-    list of (I, J) uint8 or float32
-        Phases, or grey values in [0, 1].
+    StructureSet
 
     Raises
     ------
@@ -41,10 +66,10 @@ def read_structures(path: str | os.PathLike[str], settings: ImageSettings | None
     if not folder.is_dir():
         return _images([folder], settings)
     files = _npy_files(folder)
-    if not files or settings != ImageSettings():
+    if not files or replace(settings, pixel_size=None) != ImageSettings():
         return _images(files or [folder], settings)
     budget = Budget("structures")
-    return [_read(file, budget, n_dims=2) for file in files]
+    return StructureSet([_read(file, budget, n_dims=2) for file in files])
 
 
 def holds_volumes(path: str | os.PathLike[str]) -> bool:
@@ -101,9 +126,11 @@ def _n_dims(file: Path) -> int:
     return found[0] if found else 0
 
 
-def _images(paths: Sequence[Path], settings: ImageSettings) -> list[np.ndarray]:
+def _images(paths: Sequence[Path], settings: ImageSettings) -> StructureSet:
     """Read images, of any number of phases."""
-    return [micrograph.phases for micrograph in read_source(paths, settings, several=True, any_phases=True)]
+    found = read_source(paths, settings, several=True, any_phases=True)
+    readings = [] if found[0].reading is None else [found[0].reading]
+    return StructureSet([micrograph.phases for micrograph in found], readings, found[0].pixel_size)
 
 
 def _read(file: Path, budget: Budget, *, n_dims: int) -> np.ndarray:
