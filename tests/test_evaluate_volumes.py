@@ -224,7 +224,7 @@ def test_folders_of_planes_and_a_view(tmp_path: Path, true: np.ndarray) -> None:
     ("generated", "options", "words"),
     [
         ([(N, N, N), (N, N, 8)], {}, "one extent"),
-        ([(N, N, N), (N, N)], {}, "all in two or all in three"),
+        ([(N, N, N), (N, N)], {}, "numbers of shape"),
         ([(N, N, N)], {"features": "vgg19"}, "two dimensions"),
         ([(N, N, N)], {"boundary_phase": 0}, "two dimensions"),
     ],

@@ -26,15 +26,15 @@ from truth_table import tables
 
 from mcrpy_diffusion.commands.parser import Parser
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluation.shapes import pieces
 from mcrpy_diffusion.evaluation.volume_sets import fit_scalars
-from mcrpy_diffusion.evaluation.volumes import AXES, evaluate_volumes
+from mcrpy_diffusion.evaluation.volumes import AXES
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_file, write_json
 from mcrpy_diffusion.materials.volumes import VOLUMES, VolumeKind
 from mcrpy_diffusion.metrics.sections import slices
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.settings import PRESETS
+from mcrpy_diffusion.workflow.compare_volumes import measure_volumes
 
 SLICE_SEED, TRUE_SEED, FLOOR_SEED = 0, 1000, 2000
 CONTRAST = 10.0  # conductivity of phase 1 over that of phase 0
@@ -95,12 +95,12 @@ def case(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
         made = reconstruct(name, originals, options)
     seconds = time.monotonic() - started
     true = true_volumes(kind, n, options.n_true, TRUE_SEED)
-    is_cut = options.slice_extent > n
-    evaluation = evaluate_volumes(
-        {axis: pieces(image[None], (n, n)) for axis, image in zip(AXES, originals * (3 // len(originals)))},
+    by_plane = dict(zip(AXES, originals * (3 // len(originals))))
+    evaluation, _ = measure_volumes(
+        {axis: [image] for axis, image in by_plane.items()},
         made,
         n_phases=2,
-        periodic=not is_cut,
+        periodic=options.slice_extent == n,  # as the model is: of crops, or of the whole slice
         true=true,
         isotropic=kind.axis is None,
     )

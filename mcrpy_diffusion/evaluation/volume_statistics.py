@@ -166,11 +166,12 @@ def _one_volume(volume: np.ndarray, phase: int, periodic: bool) -> SpaceStatisti
         CURVES[0]: curves_along(map, directions=DIRECTIONS_13, max_steps=last, n_dims=3),
         CURVES[1]: lineal_path(volume, **options, max_length=last, directions=DIRECTIONS_13),
     }
+    near = np.r_[: last + 1, -last:0]  # shifts farther than `last` along an axis are in no average
     reach = {name: int(last / spacing) + 1 for name, spacing in spacings().items()}
     per_count = VOLUME_OF_COUNTS / volume.size
     diagonal_clusters, diagonal_isolated = _diagonal_counts(volume, phase, periodic)
     return SpaceStatistics(
-        radial=radial_average(map, n_dims=3, max_distance=last),
+        radial=radial_average(map[np.ix_(near, near, near)], n_dims=3, max_distance=last),
         curves={
             measure: {name: values[chosen, : reach[name]].mean(axis=0) for name, chosen in DIRECTION_CLASSES.items()}
             for measure, values in of_directions.items()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import numpy as np
 from mcrpy_diffusion.data.dataset_origin import DatasetOrigin, read_origin
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.shapes import pieces
+from mcrpy_diffusion.evaluation.volume_results import VolumeEvaluation
 from mcrpy_diffusion.evaluation.volumes import AXES, evaluate_volumes
 from mcrpy_diffusion.reports.volume_report import write_volume_report
 from mcrpy_diffusion.reports.volume_rows import volume_table
@@ -68,29 +69,22 @@ def compare_volumes(
     read, origin = _read_planes(Path(original), images)
     if periodic is None:
         periodic = origin.periodic is not False
-    kinds = {made.dtype, *(image.dtype for images in read.values() for image in images)}
+    references = [image for of_plane in read.values() for image in of_plane]
+    kinds = {made.dtype, *(image.dtype for image in references)}
     if len(kinds | (set() if true is None else {true.dtype})) > 1:
         raise InputError("structures must be all phases or all grey values, got both")
-    planes, are_cut, warnings = {}, False, []
-    for k, axis in enumerate(AXES):
-        extent = [n for j, n in enumerate(made.shape[1:]) if j != k]
-        planes[axis], cut = _of_one_extent(read[axis], (extent[0], extent[1]))
-        are_cut = are_cut or cut
-    largest = max(int(values.max()) for values in (made, *planes.values(), *([] if true is None else [true])))
-    evaluation = evaluate_volumes(
-        planes,
+    largest = max(int(values.max()) for values in (made, *references, *([] if true is None else [true])))
+    evaluation, planes = measure_volumes(
+        read,
         made,
         n_phases=0 if made.dtype.kind == "f" else max(largest + 1, 2),
         periodic=periodic,
-        periodic_original=periodic and not are_cut,
         true=true,
         isotropic=isotropic,
     )
-    if are_cut:
-        warnings.append("original structures are pieces of larger ones: those of one micrograph are not independent")
     if origin.is_of_crops and origin.split is None:
-        warnings.append("original structures are crops that overlap: the floors are too low")
-    evaluation = replace(evaluation, warnings=(*evaluation.warnings, *warnings))
+        text = "original structures are crops that overlap: the floors are too low"
+        evaluation = replace(evaluation, warnings=(*evaluation.warnings, text))
     folders = {"original": original, "generated": generated, "held_out": held_out}
     settings: dict[str, Any] = {name: None if path is None else str(path) for name, path in folders.items()}
     settings |= {"periodic": periodic, "isotropic": isotropic}
@@ -106,6 +100,51 @@ def compare_volumes(
         seconds=seconds,
     )
     return "\n".join([volume_table(evaluation), *(f"  {path}" for path in written)])
+
+
+def measure_volumes(
+    originals: Mapping[str, Sequence[np.ndarray]],
+    generated: np.ndarray,
+    *,
+    n_phases: int,
+    periodic: bool,
+    true: np.ndarray | None = None,
+    isotropic: bool = False,
+) -> tuple[VolumeEvaluation, dict[str, np.ndarray]]:
+    """Compare volumes with original structures of any extent.
+
+    Parameters
+    ----------
+    originals : mapping
+        Original structures of the planes x, y and z. Those larger than the slices are cut into pieces, which are not
+        periodic.
+    generated, n_phases, periodic, true, isotropic
+        As for `evaluate_volumes`.
+
+    Returns
+    -------
+    evaluation : VolumeEvaluation
+    planes : dict of (N, A, B)
+        The original structures that the slices were compared with.
+    """
+    planes, are_cut = {}, False
+    for k, axis in enumerate(AXES):
+        extent = [n for j, n in enumerate(generated.shape[1:]) if j != k]
+        planes[axis], cut = _of_one_extent(originals[axis], (extent[0], extent[1]))
+        are_cut = are_cut or cut
+    evaluation = evaluate_volumes(
+        planes,
+        generated,
+        n_phases=n_phases,
+        periodic=periodic,
+        periodic_original=periodic and not are_cut,
+        true=true,
+        isotropic=isotropic,
+    )
+    if are_cut:
+        text = "original structures are pieces of larger ones: those of one micrograph are not independent"
+        evaluation = replace(evaluation, warnings=(*evaluation.warnings, text))
+    return evaluation, planes
 
 
 def _read_planes(folder: Path, settings: ImageSettings | None) -> tuple[dict[str, list[np.ndarray]], DatasetOrigin]:
