@@ -38,6 +38,7 @@ from mcrpy_diffusion.metrics.spatial_statistics import default_max_distance
 
 AXES = ("x", "y", "z")
 _SMALLEST = 8  # voxels along each axis
+_FEWEST_FOR_SPREAD = 8  # original structures whose volume fractions have a known scatter
 
 
 def evaluate_volumes(
@@ -225,7 +226,7 @@ def _fit_plane(original: SliceStatistics, made: SliceStatistics, scatter: SliceS
 def _fit_spread(fractions: np.ndarray, made: SliceStatistics, scatter: SliceStatistics) -> ScalarFit:
     """Compare the spread of the volume fractions (N,) of original structures with that within the volumes."""
     within, of_scatter = made.fractions.std(axis=1), scatter.fractions.std(axis=1)
-    if len(fractions) < 2:
+    if len(fractions) < _FEWEST_FOR_SPREAD:
         return fit_scalars(None, within, of_scatter)
     spread = float(fractions.std(ddof=1))
     chosen = np.random.default_rng(FLOOR_SEED).integers(len(fractions), size=(N_FLOOR_DRAWS, len(fractions)))

@@ -106,22 +106,25 @@ def view_3d(volume: np.ndarray, *, n_phases: int) -> bytes | None:
         return None
     grid = pyvista.ImageData(dimensions=tuple(n + 1 for n in volume.shape))
     grid.cell_data["phase"] = volume.ravel(order="F")
-    plotter = pyvista.Plotter(off_screen=True, window_size=(_VIEW_PIXELS, _VIEW_PIXELS))
-    try:
-        plotter.set_background("white")
-        for phase in range(1, max(n_phases, 2)):
-            solid = grid.threshold([phase - 0.5, phase + 0.5], scalars="phase")
-            if solid.n_cells:
-                surface = solid.extract_surface(algorithm="dataset_surface")
-                colour = _PHASE_COLOURS[phase % len(_PHASE_COLOURS)]
-                plotter.add_mesh(surface, color=colour, ambient=0.15, scalars=None)
-        plotter.add_mesh(grid.outline(), color="black")
-        plotter.add_axes(xlabel="x", ylabel="y", zlabel="z")
-        plotter.camera_position = "iso"
-        with pyvista.vtk_verbosity("error"):  # without a display VTK warns, and draws off screen
+    with pyvista.vtk_verbosity("error"):  # without a display VTK warns, and draws off screen
+        plotter = pyvista.Plotter(off_screen=True, window_size=(_VIEW_PIXELS, _VIEW_PIXELS))
+        try:
+            _draw_phases(plotter, grid, n_phases)
             return _png(plotter.screenshot(return_img=True))
-    finally:
-        plotter.close()
+        finally:
+            plotter.close()
+
+
+def _draw_phases(plotter: Any, grid: Any, n_phases: int) -> None:
+    plotter.set_background("white")
+    for phase in range(1, max(n_phases, 2)):
+        solid = grid.threshold([phase - 0.5, phase + 0.5], scalars="phase")
+        if solid.n_cells:
+            surface = solid.extract_surface(algorithm="dataset_surface")
+            plotter.add_mesh(surface, color=_PHASE_COLOURS[phase % len(_PHASE_COLOURS)], ambient=0.15, scalars=None)
+    plotter.add_mesh(grid.outline(), color="black")
+    plotter.add_axes(xlabel="x", ylabel="y", zlabel="z")
+    plotter.camera_position = "iso"
 
 
 def _png(pixels: np.ndarray) -> bytes:

@@ -26,6 +26,7 @@ from mcrpy_diffusion.reports.volume_figures import (
 from mcrpy_diffusion.reports.volume_rows import (
     PLANE_HEAD,
     SPACE_HEAD,
+    in_order,
     is_complement,
     notes,
     plane_rows,
@@ -96,7 +97,7 @@ def write_volume_report(
         space_head=SPACE_HEAD,
         phases={
             phase: (plane_rows(fit), space_rows(fit, complement=is_complement(phase, evaluation)))
-            for phase, fit in evaluation.phases.items()
+            for phase, fit in in_order(evaluation)
         },
         has_true=true is not None,
         slices=data_uri(sheet.read_bytes()),

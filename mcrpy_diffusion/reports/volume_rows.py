@@ -110,6 +110,11 @@ def is_complement(phase: str, evaluation: VolumeEvaluation) -> bool:
     return phase == "0" and len(evaluation.phases) == 2
 
 
+def in_order(evaluation: VolumeEvaluation) -> list[tuple[str, PhaseVolumeFit]]:
+    """Return the phases, phase 0 of two last."""
+    return sorted(evaluation.phases.items(), key=lambda item: is_complement(item[0], evaluation))
+
+
 def summary(evaluation: VolumeEvaluation) -> str:
     """Return the main result in a few sentences."""
     n, extent = evaluation.n_volumes, " x ".join(map(str, evaluation.extent))
@@ -150,7 +155,7 @@ def volume_table(evaluation: VolumeEvaluation) -> str:
     Of two phases, phase 0 is given by its measures in three dimensions alone.
     """
     parts = []
-    for phase, fit in sorted(evaluation.phases.items(), key=lambda item: is_complement(item[0], evaluation)):
+    for phase, fit in in_order(evaluation):
         parts.append(f"Phase {phase}")
         complement = is_complement(phase, evaluation)
         if not complement:
