@@ -70,7 +70,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--extent", type=int, default=64, help="voxels along each axis of a volume (64)")
     parser.add_argument("--slice_extent", type=int, default=256, help="pixels along each axis of a slice (256)")
     parser.add_argument("--n_samples", type=int, default=4, help="made volumes of each case (4)")
-    parser.add_argument("--n_true", type=int, default=16, help="true volumes of each case (16)")
+    parser.add_argument("--n_true", type=int, default=8, help="true volumes of each case (8)")
     parser.add_argument("--n_training_steps", type=int, metavar="N", help="(the preset's)")
     parser.add_argument("--work", type=Path, default=Path("work/three_dimensions"), metavar="DIR")
     parser.add_argument("--out", type=Path, default=HERE / "truth", metavar="DIR")
