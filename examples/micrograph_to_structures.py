@@ -21,15 +21,17 @@ def main(
     dataset = mcrpy_diffusion.make_dataset(read, Path(out) / "dataset", extent_x=extent, extent_y=extent)
     model = mcrpy_diffusion.train_model(dataset, Path(out) / "run", n_training_steps=n_training_steps)
     structures = model.sample(16, sampler="dpm_solver", n_steps=50, seed=0)
-    original = dataset.load()
+    original, parts = dataset.load(), dataset.split  # the trained and the held-out part of the micrograph
+    assert parts is not None
     metrics = mcrpy_diffusion.evaluate_structures(
         original,
         structures,
         n_phases=read.n_phases,
         periodic=False,  # crops do not continue across their edges
-        training=original,  # where copies are looked for
-        overlapping=True,  # as crops do
-        held_out=mcrpy_diffusion.held_out_structures(read, extent_x=extent, extent_y=extent),
+        training=original,
+        micrographs=parts.training,  # where copies are looked for, at every position
+        held_out=parts.held_out_crops(1000),
+        held_out_micrographs=parts.held_out,
     )
     report, *_ = mcrpy_diffusion.write_report(
         Path(out) / "report", name=read.name, metrics=metrics, original=original, generated=structures

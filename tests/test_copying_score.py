@@ -13,8 +13,10 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.metrics.chords import specific_surface
 from mcrpy_diffusion.metrics.copying_score import (
     MIN_IN_CELL,
+    chance_of_nearer,
     copying_score,
     copying_scores_by_cell,
+    effective_number,
     partition,
 )
 from mcrpy_diffusion.metrics.nearest_images import nearest_images
@@ -173,3 +175,24 @@ def test_real_micrographs(microstructures, material):
     unseen = _distance(held_out, training)
     assert abs(copying_score(_distance(real, training), unseen)) < 2
     assert copying_score(_distance(training[:64], training), unseen) < -4
+
+
+@pytest.mark.parametrize("n_windows", [5, 20])
+def test_scores_of_overlapping_images_are_standard_normal_if_their_windows_count(n_windows):
+    """Each window's distance is that of 30 crops: without the windows the score spreads several times as much."""
+    rng, scores, plain = np.random.default_rng(0), [], []
+    for _ in range(300):
+        generated, real = rng.random(64), np.repeat(rng.random(n_windows), 30)
+        scores.append(copying_score(generated, real, n_windows=n_windows))
+        plain.append(copying_score(generated, real))
+    assert np.std(scores) == pytest.approx(1, abs=0.15)
+    assert np.std(plain) > 1.5
+    assert effective_number(150, 5) == pytest.approx(1 / (1 / 5 + (1 - 1 / 5) / 150))
+
+
+@pytest.mark.parametrize("k", range(5))
+def test_chance_that_generated_images_are_nearer_than_any_real_one(k):
+    """Over all orders of 4 generated and 3 real distances."""
+    orders = [*itertools.combinations(range(7), 3)]  # the places of the real ones
+    expected = sum(min(order) >= k for order in orders) / len(orders)
+    assert chance_of_nearer(k, 4, 3) == pytest.approx(expected)

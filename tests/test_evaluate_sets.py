@@ -49,11 +49,12 @@ def test_intervals_of_curves_follow_those_of_their_height() -> None:
     rng = np.random.default_rng(1)
     heights = rng.normal(1.5, 0.2, size=100)
     found = compare_curves({"original": np.ones((50, 4)), "generated": heights[:, None] * np.ones(4)})
-    low, high = found.interval_percent  # type: ignore[misc]
-    assert found.discrepancy_percent == pytest.approx(100 * (heights.mean() - 1))
-    assert low < found.discrepancy_percent < high  # type: ignore[operator]
+    low, high = found.difference_interval_percent  # type: ignore[misc]
+    assert found.discrepancy_percent == found.difference_percent == pytest.approx(100 * (heights.mean() - 1))
+    assert low < found.difference_percent < high  # type: ignore[operator]
     assert high - low == pytest.approx(2 * 1.96 * 100 * heights.std() / 10, rel=0.2)
-    assert found.floor_percent == 0
+    assert found.floor_percent == found.floor_95_percent == 0
+    assert found.interval_percent == (found.discrepancy_percent,) * 2
 
 
 def test_curves_without_the_phase_are_none() -> None:

@@ -50,6 +50,8 @@ class RealSets:
     seed : int
         Of the crops.
     extent : (int, int)
+    held_out_part : (C, D) or None
+        The held-out part.
     known : dict
         Features by the hash of their images.
     """
@@ -64,6 +66,7 @@ class RealSets:
     network: FeatureNetwork | None
     seed: int
     extent: tuple[int, int]
+    held_out_part: np.ndarray | None = None
     known: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -84,6 +87,7 @@ class RealSets:
             network=network,
             seed=seed,
             extent=extent,
+            held_out_part=held,
         )
 
     @staticmethod
@@ -181,6 +185,8 @@ def real_quality(n: int, real: RealSets) -> dict[str, Any]:
 def _measure(structures: np.ndarray, real: RealSets, **search: Any) -> tuple[Evaluation, dict[str, Any]]:
     """Compare structures with the training part and the held-out part."""
     options: dict[str, Any] = {"n_phases": real.n_phases, "periodic": real.periodic, "held_out": real.held_out}
+    if real.held_out_part is not None:
+        options["held_out_micrographs"] = [real.held_out_part]
     evaluation = evaluate(real.original, structures, **options, **search)
     fraction = evaluation.volume_fraction
     curves = {"eps_s2_percent": evaluation.two_point_correlation, "eps_l_percent": evaluation.lineal_path}

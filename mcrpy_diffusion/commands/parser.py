@@ -197,6 +197,8 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_option(measures, boundary_phase)
     isotropic = Option("isotropic", bool, help="look for copies in quarter turns and mirror images too")
     add_option(measures, isotropic, action="store_true")
+    properties = Option("properties", bool, help="adds effective conductivity and tortuosity factor (needs taufactor)")
+    add_option(measures, properties, action="store_true")
     add_option(measures, Option("seed", int, 0, help="random seed", low=0))
 
     add_settings(parser, ImageSettings(), leave_out=("use_multiphase",))

@@ -175,7 +175,7 @@ def study(options: dict[str, Any]) -> None:
     """Study a model: its likelihood, its quality over the sampling steps, or both."""
     if "generated" in options or not {"likelihood", "n_steps"} & set(options):
         raise InputError("with --model give --likelihood or --n_steps, and no --generated")
-    extra = sorted({"held_out", "boundary_phase", "isotropic"} & set(options))
+    extra = sorted({"held_out", "boundary_phase", "isotropic", "properties"} & set(options))
     if extra:
         raise InputError(f"{', '.join(f'--{name}' for name in extra)} need --generated")
     from mcrpy_diffusion.materials.reference import image_settings

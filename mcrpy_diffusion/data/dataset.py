@@ -37,8 +37,10 @@ from mcrpy_diffusion.data.dataset_files import (
     save_array,
     write_info,
 )
+from mcrpy_diffusion.data.dataset_origin import read_origin
 from mcrpy_diffusion.data.micrograph import hash_phases
 from mcrpy_diffusion.data.packed_images import map_images, write_images
+from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.locks import lock_folder
 from mcrpy_diffusion.io.provenance import check_same
@@ -209,6 +211,11 @@ class Dataset:
     def is_complete(self) -> bool:
         """Whether `finish` was called."""
         return bool(self.info["complete"])
+
+    @property
+    def split(self) -> MicrographSplit | None:
+        """Training parts and held-out parts of the micrographs of crops; None if they are not stored."""
+        return read_origin(self.folder).split
 
     def counts(self) -> dict[str, int]:
         """Return the number of accepted seeds, and the number of rejected ones for each reason."""

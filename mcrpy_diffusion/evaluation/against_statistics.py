@@ -22,6 +22,7 @@ from mcrpy_diffusion.evaluation.results import (
 from mcrpy_diffusion.evaluation.sets import N_FLOOR_DRAWS, compare_curves, compare_scalars
 from mcrpy_diffusion.evaluation.statistics import CURVES, set_statistics, spread
 from mcrpy_diffusion.evaluation.summary import Figures, Statistics
+from mcrpy_diffusion.evaluation.verdict import judge
 from mcrpy_diffusion.metrics.spatial_statistics import default_max_distance
 
 
@@ -58,7 +59,7 @@ def evaluate_against_statistics(
     if n_phases == 2:
         fractions.append(1 - fractions[0])
     nearest, copying = not_searched(len(generated), 1 - sum(fraction**2 for fraction in fractions))
-    return Evaluation(
+    evaluation = Evaluation(
         n_images=counts,
         n_floor_draws=N_FLOOR_DRAWS,
         n_phases=n_phases,
@@ -76,6 +77,7 @@ def evaluate_against_statistics(
         grains=None,
         curves=Curves(distance=tuple(range(last + 1)), phases={phase: drawn for phase, (_, drawn) in compared.items()}),
     )
+    return replace(evaluation, verdict=judge(evaluation))
 
 
 def _floor_scale(figures: Figures, generated: np.ndarray) -> float:

@@ -17,11 +17,13 @@ from mcrpy_diffusion.evaluation.results import (
     SearchCounts,
     StructureMatch,
 )
+from mcrpy_diffusion.evaluation.sets import MIN_WINDOWS
 from mcrpy_diffusion.metrics.copying import nearest_crop_distance
-from mcrpy_diffusion.metrics.copying_score import copying_score
+from mcrpy_diffusion.metrics.copying_score import chance_of_nearer, copying_score, effective_number
 from mcrpy_diffusion.metrics.grains import compare_distributions
 from mcrpy_diffusion.metrics.nearest_crops import nearest_crop
 from mcrpy_diffusion.metrics.nearest_images import TRANSFORMATIONS, ImagePairs, closest_pairs, nearest_images
+from mcrpy_diffusion.metrics.windows import independent_windows
 from mcrpy_diffusion.runtime import frameworks
 
 N_PAIRS = 6  # as in figure 6
@@ -40,6 +42,7 @@ def find_copies(
     training: np.ndarray | None,
     micrographs: Sequence[np.ndarray] | None,
     overlapping: bool,
+    held_out_windows: float | None,
     isotropic: bool,
 ) -> tuple[NearestTraining, DataCopying]:
     """Measure the distances of generated and of unseen real structures to the training data.
@@ -58,6 +61,9 @@ def find_copies(
         Micrographs that training crops were cut from.
     overlapping : bool
         Whether training structures overlap. Then one half of them is not unseen for the other half.
+    held_out_windows : float, optional
+        Number of independent windows that the held-out structures overlap in, 0 if it is unknown; None if they do not
+        overlap.
     isotropic : bool
         Whether mirror images and, of square structures, quarter turns are searched for copies too.
 
@@ -68,9 +74,10 @@ def find_copies(
     generated = given["generated"]
     nearest, untested = not_searched(len(generated), _independent_mse(given["original"], n_phases))
     if micrographs:
-        return _crops(nearest, given, _transformed(micrographs, generated.shape[1:], isotropic), isotropic=isotropic)
+        parts = _transformed(micrographs, generated.shape[1:], isotropic)
+        return _crops(nearest, given, parts, held_out_windows=held_out_windows, isotropic=isotropic)
     if training is not None and len(training):
-        return _structures(nearest, given, training, periodic, overlapping, isotropic)
+        return _structures(nearest, given, training, periodic, overlapping, held_out_windows, isotropic)
     return nearest, untested
 
 
@@ -95,6 +102,7 @@ def _structures(
     training: np.ndarray,
     periodic: bool,
     overlapping: bool,
+    held_out_windows: float | None,
     isotropic: bool,
 ) -> tuple[NearestTraining, DataCopying]:
     """Search for copies of whole training structures."""
@@ -121,7 +129,7 @@ def _structures(
     if held_out is not None:
         real = search(held_out, training).distance
         held_out_minimum = float(real[: len(generated)].min())
-        tested = _test(pairs.distance, real, "held-out real structures")
+        tested = _test(pairs.distance, real, "held-out real structures", n_windows=held_out_windows)
     elif in_halves:
         real = search(training[other], training[one]).distance
         tested = _test(to_one.distance, real, "one half of the training data")
@@ -164,7 +172,12 @@ def _nearer(first: ImagePairs, first_index: np.ndarray, second: ImagePairs, seco
 
 
 def _crops(
-    nearest: NearestTraining, given: Mapping[str, np.ndarray], parts: dict[str, list[np.ndarray]], *, isotropic: bool
+    nearest: NearestTraining,
+    given: Mapping[str, np.ndarray],
+    parts: dict[str, list[np.ndarray]],
+    *,
+    held_out_windows: float | None,
+    isotropic: bool,
 ) -> tuple[NearestTraining, DataCopying]:
     """Search for copies of any crop of the micrographs; `parts` holds the transformed ones by transformation."""
     generated, held_out = given["generated"], given.get("held_out")
@@ -192,7 +205,7 @@ def _crops(
     if held_out is not None:
         real = nearest_crop_distance(held_out[:n_real], everything)
         held_out_minimum = float(real[: len(generated)].min())
-        tested = _test(distance, real, "held-out real crops", overlapping=True)
+        tested = _test(distance, real, "held-out real crops", n_windows=held_out_windows)
     else:
         tested = _test_halves(generated, micrographs, n_real, isotropic=isotropic)
     n_positions = sum((m.shape[0] - rows + 1) * (m.shape[1] - columns + 1) for m in micrographs)
@@ -219,8 +232,9 @@ def _test_halves(
     references = [m for each in trained.values() for m in each]
     crops = random_crops(unseen, n_real, extent=extent, seed=HALVES_SEED)
     real = nearest_crop_distance(crops, references)
+    windows = independent_windows([m.shape for m in unseen], extent)
     text = "one half of each micrograph"
-    return _test(nearest_crop_distance(generated, references), real, text, overlapping=True)
+    return _test(nearest_crop_distance(generated, references), real, text, n_windows=windows)
 
 
 def _transformed(
@@ -233,29 +247,42 @@ def _transformed(
     return {name: [TRANSFORMATIONS[name](np.asarray(m)) for m in micrographs] for name in names}
 
 
-def _test(generated: np.ndarray, real: np.ndarray, against: str, *, overlapping: bool = False) -> DataCopying:
-    """Compare distances of generated structures (M,) with those of unseen real ones (H,)."""
+def _test(generated: np.ndarray, real: np.ndarray, against: str, *, n_windows: float | None = None) -> DataCopying:
+    """Compare distances of generated structures (M,) with those of unseen real ones (H,); z where it is calibrated."""
     if min(len(generated), len(real)) < MIN_SCORED:
         return DataCopying.empty(
             reason=f"needs at least {MIN_SCORED} generated and unseen real structures, there are {len(generated)} and "
             f"{len(real)}"
         )
+    z = reason = None
+    n_real = float(len(real))
+    if n_windows is not None:
+        n_real = effective_number(len(real), n_windows) if n_windows else 0.0
+    if n_windows is None or n_windows >= MIN_WINDOWS:
+        z = copying_score(generated, real, n_windows=n_windows)
+    elif n_windows:
+        reason = f"the unseen crops overlap in {n_windows:.1f} independent windows, a test needs {MIN_WINDOWS:.0f}"
+    else:
+        reason = "the unseen crops may overlap, and the micrographs that they were cut from are unknown"
     compared = compare_distributions(generated, real)
+    n_nearer = int(np.count_nonzero(generated < real.min()))
     return DataCopying(
-        z=copying_score(generated, real),
+        z=z,
         compared_with=against,
-        overlapping=overlapping,
+        overlapping=n_windows is not None,
+        n_windows=n_windows or None,
         n_images=DistanceCounts(generated=len(generated), real=len(real)),
         median_mse=float(np.median(generated)),
         real_median_mse=float(np.median(real)),
-        n_nearer_than_any_real=int(np.count_nonzero(generated < real.min())),
-        expected_nearer=len(generated) / (len(real) + 1),
+        n_nearer_than_any_real=n_nearer,
+        expected_nearer=len(generated) / (n_real + 1) if n_real else None,
+        nearer_p_value=chance_of_nearer(n_nearer, len(generated), n_real) if n_real else None,
         histogram=DistanceHistogram(
             edges=tuple(compared.edges.tolist()),
             generated=tuple(compared.first.tolist()),
             real=tuple(compared.second.tolist()),
         ),
-        reason=None,
+        reason=reason,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.copies import find_copies
 from mcrpy_diffusion.evaluation.features import feature_warnings, generative_measures
 from mcrpy_diffusion.evaluation.grains import compare_grains
+from mcrpy_diffusion.evaluation.properties import compare_properties
 from mcrpy_diffusion.evaluation.results import (
     Counts,
     CurveComparison,
@@ -21,12 +23,15 @@ from mcrpy_diffusion.evaluation.results import (
     PhaseCurves,
     ScalarComparison,
     SetSpreads,
+    WindowCounts,
 )
 from mcrpy_diffusion.evaluation.sets import N_FLOOR_DRAWS, compare_curves, compare_scalars
 from mcrpy_diffusion.evaluation.shapes import compare_chords, compare_directions, compare_interfaces
 from mcrpy_diffusion.evaluation.statistics import CURVES, set_statistics, spread
+from mcrpy_diffusion.evaluation.verdict import judge
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork
 from mcrpy_diffusion.metrics.spatial_statistics import default_max_distance
+from mcrpy_diffusion.metrics.windows import independent_windows
 from mcrpy_diffusion.settings.images import MAX_PHASES
 
 
@@ -39,11 +44,13 @@ def evaluate(
     training: np.ndarray | None = None,
     held_out: np.ndarray | None = None,
     micrographs: Sequence[np.ndarray] | None = None,
+    held_out_micrographs: Sequence[np.ndarray] | None = None,
     features: FeatureNetwork | None = None,
     floor_sets: tuple[np.ndarray, np.ndarray] | None = None,
     overlapping: bool = False,
     boundary_phase: int | None = None,
     isotropic: bool = False,
+    properties: bool = False,
 ) -> Evaluation:
     """Compare generated structures with original ones.
 
@@ -64,18 +71,24 @@ def evaluate(
     held_out : (H, I, J), optional
         Real structures that were not used for training.
     micrographs : sequence of (C, D), optional
-        Micrographs that training crops were cut from; every position is searched for copies.
+        Micrographs that training crops were cut from; every position is searched for copies, and their size limits what
+        the original structures tell (`windows.independent_windows`).
+    held_out_micrographs : sequence of (C, D), optional
+        Micrographs that the held-out structures were cut from.
     features : FeatureNetwork, optional
         Network for the Frechet distance, precision, recall, density and coverage; by default, none is measured.
     floor_sets : (F, I, J) and (G, I, J), optional
         Two sets of real structures without a common pixel, for the floor of these measures. By default, the
         original ones are divided, unless they overlap.
     overlapping : bool
-        Whether the original structures are crops that overlap; always so with `micrographs`.
+        Whether original and held-out structures are crops that overlap; always so with `micrographs`. Without the
+        micrographs it is unknown how far they scatter: there are then no floors and intervals, and no copying score.
     boundary_phase : int, optional
         The phase of the boundaries between grains; by default, grains are not measured.
     isotropic : bool
         Whether mirror images and, of square structures, quarter turns are searched for copies too.
+    properties : bool
+        Whether conductivity and tortuosity factor are computed, which needs taufactor.
 
     Returns
     -------
@@ -95,7 +108,7 @@ def evaluate(
     is eq. (23) of the paper. S2 is averaged over all directions, L over rows and columns; diagonals have longer steps
     and would need interpolation. The sampling floor is the same measure between two bootstrap sets of the original
     structures, of the sizes of the original and the generated set; mean over `N_FLOOR_DRAWS` draws with a fixed seed.
-    A perfect generator would reach it.
+    A perfect generator would reach it. Crops that overlap count as the independent windows of their micrographs.
 
     The Frechet distance depends on the numbers of images, and resampled images would be each other's neighbours. The
     floor of the measures by features is therefore that of two disjoint sets of real images. If their sizes differ
@@ -111,7 +124,11 @@ def evaluate(
     segmented = given if n_phases else _threshold(given)
     phases = range(n_phases) if n_phases > 2 else [1]
     last = min(default_max_distance(images.shape[1:]) for images in given.values())
-    compared = {str(phase): _compare_phase(segmented, phase=phase, periodic=periodic, last=last) for phase in phases}
+    windows = _count_windows(given, micrographs, held_out_micrographs, overlapping=overlapping)
+    compared = {
+        str(phase): _compare_phase(segmented, phase=phase, periodic=periodic, last=last, n_windows=windows.original)
+        for phase in phases
+    }
     by_phase = {phase: comparison for phase, (comparison, _) in compared.items()}
     measures = generative_measures(given, n_phases, features, floor_sets, divide=not overlapping)
     nearest, copying = find_copies(
@@ -121,12 +138,18 @@ def evaluate(
         training=training,
         micrographs=micrographs,
         overlapping=overlapping,
+        held_out_windows=windows.held_out,
         isotropic=isotropic,
     )
     grains = None
     if boundary_phase is not None:
-        grains = compare_grains(segmented, boundary_phase=boundary_phase, periodic=periodic)
-    return Evaluation(
+        grains = compare_grains(segmented, boundary_phase=boundary_phase, periodic=periodic, n_windows=windows.original)
+    found_properties = None
+    if properties:
+        if given["original"].shape[1:] != given["generated"].shape[1:]:
+            raise InputError("properties need original structures of the same extent as the generated ones")
+        found_properties = compare_properties(segmented, n_phases=max(n_phases, 2), n_windows=windows.original)
+    evaluation = Evaluation(
         n_images=Counts(**{name: len(images) for name, images in given.items()}),
         n_floor_draws=N_FLOOR_DRAWS,
         n_phases=n_phases,
@@ -140,10 +163,32 @@ def evaluate(
         nearest_training_image=nearest,
         data_copying=copying,
         grains=grains,
+        properties=found_properties,
         curves=Curves(
             distance=tuple(range(last + 1)), phases={phase: curves for phase, (_, curves) in compared.items()}
         ),
+        n_windows=None if windows == WindowCounts() else windows,
     )
+    return replace(evaluation, verdict=judge(evaluation))
+
+
+def _count_windows(
+    given: dict[str, np.ndarray],
+    micrographs: Sequence[np.ndarray] | None,
+    held_out_micrographs: Sequence[np.ndarray] | None,
+    *,
+    overlapping: bool,
+) -> WindowCounts:
+    """Count the independent windows of overlapping crops."""
+    extent = given["generated"].shape[1:]
+
+    def count(sources: Sequence[np.ndarray] | None) -> float | None:
+        if sources:
+            return independent_windows([np.shape(m) for m in sources], extent)
+        return 0.0 if overlapping else None
+
+    held_out = count(held_out_micrographs) if "held_out" in given else None
+    return WindowCounts(original=count(micrographs), held_out=held_out)
 
 
 def _check_sets(given: dict[str, np.ndarray]) -> None:
@@ -166,7 +211,7 @@ def _threshold(given: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _compare_phase(
-    given: dict[str, np.ndarray], *, phase: int, periodic: bool, last: int
+    given: dict[str, np.ndarray], *, phase: int, periodic: bool, last: int, n_windows: float | None
 ) -> tuple[PhaseComparison, PhaseCurves]:
     """Return all measures of one phase, and its curves up to the distance `last`."""
     found = {
@@ -177,20 +222,23 @@ def _compare_phase(
     curves: dict[str, CurveComparison] = {}
     for measure in CURVES:
         of_sets = {name: getattr(statistics, measure) for name, statistics in found.items()}
-        directions, anisotropy = compare_directions({name: each.along[measure] for name, each in found.items()})
+        along = {name: each.along[measure] for name, each in found.items()}
+        directions, anisotropy = compare_directions(along, n_windows=n_windows)
         curves[measure] = CurveComparison(
-            **vars(compare_curves(of_sets)),
+            **vars(compare_curves(of_sets, n_windows=n_windows)),
             directions=directions,
             anisotropy_percent=anisotropy,
             phase=phase,
             n_images=counts,
         )
     comparison = PhaseComparison(
-        volume_fraction=compare_scalars({name: each.volume_fraction for name, each in found.items()}, phase=phase),
+        volume_fraction=compare_scalars(
+            {name: each.volume_fraction for name, each in found.items()}, phase=phase, n_windows=n_windows
+        ),
         two_point_correlation=curves["two_point_correlation"],
         lineal_path=curves["lineal_path"],
-        **compare_interfaces(given, phase=phase, periodic=periodic),
-        chord_length=compare_chords(given, phase=phase, periodic=periodic),
+        **compare_interfaces(given, phase=phase, periodic=periodic, n_windows=n_windows),
+        chord_length=compare_chords(given, phase=phase, periodic=periodic, n_windows=n_windows),
     )
     names = [name for name in ("original", "generated", "held_out") if name in found]
     spreads = {m: SetSpreads(**{name: spread(getattr(found[name], m)) for name in names}) for m in CURVES}

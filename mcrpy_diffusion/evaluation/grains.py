@@ -8,13 +8,16 @@ import numpy as np
 
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation import results
-from mcrpy_diffusion.evaluation.sets import bootstrap_counts
+from mcrpy_diffusion.evaluation.sets import bootstrap_counts, has_floor
 from mcrpy_diffusion.metrics.grains import Grains, compare_distributions, mean_and_std, measure_grains
 
+N_DRAWS = 200
 DISTANCES = ("kolmogorov_smirnov", "wasserstein")
 
 
-def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, periodic: bool) -> results.Grains:
+def compare_grains(
+    given: Mapping[str, np.ndarray], *, boundary_phase: int, periodic: bool, n_windows: float | None = None
+) -> results.Grains:
     """Compare grains between sets.
 
     Parameters
@@ -26,6 +29,8 @@ def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, peri
     periodic : bool
         Whether grains continue across the edges. If not, grains that an edge cuts are left out, and the others are
         weighted accordingly (`measure_grains`).
+    n_windows : float, optional
+        As in `sets.bootstrap_sizes`.
 
     Returns
     -------
@@ -48,7 +53,9 @@ def compare_grains(given: Mapping[str, np.ndarray], *, boundary_phase: int, peri
     diameter = aspect_ratio = None
     if not empty:
         n, m = len(given["original"]), len(given["generated"])
-        drawn = [*zip(*bootstrap_counts(n, m))] if n > 1 else []
+        drawn = []
+        if has_floor(n, n_windows):
+            drawn = [*zip(*bootstrap_counts(n, m, n_windows=n_windows, n_draws=N_DRAWS))]
         diameter = _compare_property(grains, "diameter", drawn)
         aspect_ratio = _compare_property(grains, "aspect_ratio", drawn)
     return results.Grains(

@@ -26,6 +26,35 @@ class Counts(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class WindowCounts(Record):
+    """Number of independent windows that crops overlap in; None for structures that do not overlap, 0 if unknown."""
+
+    original: Number | None = None
+    held_out: Number | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict(Record):
+    """The result of an evaluation in a sentence.
+
+    Attributes
+    ----------
+    outcome : str
+        `equivalent`, `different` or `not comparable`.
+    measures : tuple of str
+        Names of the measures that differ.
+    copies : bool
+        Whether structures are copies of the training data.
+    text : str
+    """
+
+    outcome: str
+    measures: tuple[str, ...]
+    copies: bool
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScalarFigures(Record):
     """The part of a `ScalarComparison` that a model carries.
 
@@ -50,19 +79,36 @@ class ScalarFigures(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class ScalarComparison(ScalarFigures):
-    """One number per structure: mean and standard deviation of each set; `interval` is that of `difference`, 95 %."""
+    """One number per structure: mean and standard deviation of each set.
+
+    Attributes
+    ----------
+    interval : (float, float) or None
+        95 % interval of `difference`.
+    floor_95 : float or None
+        95 % of equal sets differ by less.
+    p_value : float or None
+        Probability that equal sets differ by as much.
+    """
 
     generated_std: Number
     training: Number | None = None
     training_std: Number | None = None
     held_out_std: Number | None = None
     interval: Interval | None
+    floor_95: Number | None = None
+    p_value: Share | None = None
     n_images: Counts
 
     @property
     def deviation(self) -> tuple[float | None, float | None]:
         """Difference between generated and original structures, and its sampling floor."""
         return self.difference, self.floor
+
+    @property
+    def upper_floor(self) -> float | None:
+        """What 95 % of equal sets differ by less than."""
+        return self.floor_95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +120,7 @@ class CurveFigures(Record):
     discrepancy_percent, held_out_discrepancy_percent : float or None
         Generated against original or held-out structures; None if these are missing or do not have the phase.
     interval_percent : (float, float) or None
-        95 % interval of `discrepancy_percent`.
+        95 % interval of `discrepancy_percent`; it begins at 0 where equal sets differ by as much.
     floor_percent : float or None
         Sampling floor: mean between two sets of real structures of the same sizes.
     """
@@ -93,11 +139,21 @@ class CurveDiscrepancy(CurveFigures):
     ----------
     floor_std_percent : float or None
         Standard deviation of the sampling floor.
+    floor_95_percent, p_value : float or None
+        95 % of equal sets differ by less; the probability that they differ by as much.
+    difference_percent : float or None
+        Area under the generated curve minus that under the original one, percent of the latter.
+    difference_interval_percent : (float, float) or None
+        Its 95 % interval.
     original_to_held_out_percent, original_to_training_percent : float or None
         Between sets of real structures.
     """
 
     floor_std_percent: Percent | None
+    floor_95_percent: Percent | None = None
+    p_value: Share | None = None
+    difference_percent: Number | None = None
+    difference_interval_percent: Interval | None = None
     original_to_held_out_percent: Percent | None
     original_to_training_percent: Percent | None
 
@@ -105,6 +161,11 @@ class CurveDiscrepancy(CurveFigures):
     def deviation(self) -> tuple[float | None, float | None]:
         """Discrepancy between generated and original structures, and its sampling floor, percent."""
         return self.discrepancy_percent, self.floor_percent
+
+    @property
+    def upper_floor(self) -> float | None:
+        """What 95 % of equal sets differ by less than, percent."""
+        return self.floor_95_percent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -294,15 +355,28 @@ class CopyingFigures(Record):
 class DataCopying(CopyingFigures):
     """Data-copying test of Meehan et al.: z, its distances, and the reason if it is missing.
 
-    `overlapping` says whether the unseen real structures are crops that overlap.
+    Attributes
+    ----------
+    overlapping : bool or None
+        Whether the unseen real structures are crops that overlap.
+    n_windows : float or None
+        Number of independent windows that these crops overlap in; None if they do not overlap, or it is unknown.
+    n_nearer_than_any_real : int or None
+        Generated structures that are nearer to the training data than any unseen real one.
+    expected_nearer : float or None
+        Their expected number without copies.
+    nearer_p_value : float or None
+        Probability that as many are nearer without copies.
     """
 
     overlapping: bool | None
+    n_windows: Number | None = None
     n_images: DistanceCounts | None
     median_mse: Number | None
     real_median_mse: Number | None
     n_nearer_than_any_real: Index | None
     expected_nearer: Number | None
+    nearer_p_value: Share | None = None
     histogram: DistanceHistogram | None
     reason: str | None
 
@@ -360,6 +434,55 @@ class Grains(Record):
     reason: str | None
     diameter: GrainProperty | None
     aspect_ratio: GrainProperty | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertyHistogram(Record):
+    """Shares (n,) of each set between bin edges (n + 1,)."""
+
+    edges: tuple[Number, ...]
+    original: tuple[Share, ...]
+    generated: tuple[Share, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PropertyComparison(ScalarComparison):
+    """A property of structures: the means as in `ScalarComparison`, and the distributions.
+
+    Attributes
+    ----------
+    wasserstein : float
+        Distance of the distributions of original and generated structures.
+    wasserstein_floor, wasserstein_floor_95 : float or None
+        The same between sets of real structures: mean, and what 95 % are below.
+    n_for_1_percent : dict of int
+        For `original` and `generated`, the structures whose mean has a 95 % interval of +-1 %.
+    """
+
+    wasserstein: Number
+    wasserstein_floor: Number | None
+    wasserstein_floor_95: Number | None
+    n_for_1_percent: dict[str, Index | None]
+    histogram: PropertyHistogram
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseProperties(Record):
+    """Properties of structures in which one phase conducts and the others insulate.
+
+    Attributes
+    ----------
+    conductivity : PropertyComparison
+        Mean over the axes, in units of that of the phase.
+    tortuosity_factor : PropertyComparison or None
+        Volume fraction divided by conductivity, of structures that conduct along any axis; None if there are too few.
+    percolating : dict of float
+        For each set, the share of structures and axes along which the phase connects both faces.
+    """
+
+    conductivity: PropertyComparison
+    tortuosity_factor: PropertyComparison | None
+    percolating: dict[str, Share]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -424,12 +547,15 @@ class Evaluation(PhaseComparison, FeatureMeasures, Mapping[str, Any]):
     n_phases: Index
     extent: tuple[Count, Count]
     periodic: bool
+    verdict: Verdict | None = None
+    n_windows: WindowCounts | None = None
     phases: dict[Phase, PhaseComparison] | None = None
     grey_threshold: Number | None = None
     warnings: tuple[str, ...]
     nearest_training_image: NearestTraining
     data_copying: DataCopying
     grains: Grains | None
+    properties: dict[Phase, PhaseProperties] | None = None
     curves: Curves
     seconds: dict[str, Number] | None = None
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.evaluation.results import Anisotropy, ChordComparison, Counts, CurveDiscrepancy, ScalarComparison
-from mcrpy_diffusion.evaluation.sets import bootstrap_means, compare_curves, compare_scalars
+from mcrpy_diffusion.evaluation.sets import bootstrap_means, compare_curves, compare_scalars, has_floor
 from mcrpy_diffusion.metrics.chords import chord_density, specific_surface
 from mcrpy_diffusion.metrics.clusters import euler_number, number_of_clusters
 from mcrpy_diffusion.metrics.directions import anisotropy
@@ -22,7 +22,12 @@ _AXES = DIRECTIONS_2D[:2]
 
 
 def compare_interfaces(
-    given: Mapping[str, np.ndarray], *, phase: int, periodic: bool, n_images: Counts | None = None
+    given: Mapping[str, np.ndarray],
+    *,
+    phase: int,
+    periodic: bool,
+    n_images: Counts | None = None,
+    n_windows: float | None = None,
 ) -> dict[str, ScalarComparison]:
     """Compare interface and clusters of one phase between sets.
 
@@ -36,6 +41,8 @@ def compare_interfaces(
         Whether the structures continue across their edges.
     n_images : Counts, optional
         By default, those of `given`.
+    n_windows : float, optional
+        As in `compare_scalars`.
 
     Returns
     -------
@@ -58,10 +65,15 @@ def compare_interfaces(
         "euler_number": {name: scale[name] * euler_number(images, **options) for name, images in cut.items()},
     }
     counts = n_images or Counts(**{name: len(images) for name, images in given.items()})
-    return {name: compare_scalars(values, phase=phase, n_images=counts) for name, values in found.items()}
+    return {
+        name: compare_scalars(values, phase=phase, n_images=counts, n_windows=n_windows)
+        for name, values in found.items()
+    }
 
 
-def compare_chords(given: Mapping[str, np.ndarray], *, phase: int, periodic: bool) -> ChordComparison:
+def compare_chords(
+    given: Mapping[str, np.ndarray], *, phase: int, periodic: bool, n_windows: float | None = None
+) -> ChordComparison:
     """Compare the chords per pixel of each length along rows and columns; parameters as in `compare_interfaces`."""
     longest = min(min(images.shape[1:]) for images in given.values()) - 2
     chords = {
@@ -70,16 +82,20 @@ def compare_chords(given: Mapping[str, np.ndarray], *, phase: int, periodic: boo
     }
     lengths = {f"{name}_mean_length": _mean_length(curves.mean(axis=0)) for name, curves in chords.items()}
     counts = Counts(**{name: len(images) for name, images in given.items()})
-    return ChordComparison(**vars(compare_curves(chords)) | lengths, phase=phase, n_images=counts)
+    return ChordComparison(**vars(compare_curves(chords, n_windows=n_windows)) | lengths, phase=phase, n_images=counts)
 
 
-def compare_directions(curves: Mapping[str, np.ndarray]) -> tuple[dict[str, CurveDiscrepancy], Anisotropy]:
+def compare_directions(
+    curves: Mapping[str, np.ndarray], *, n_windows: float | None = None
+) -> tuple[dict[str, CurveDiscrepancy], Anisotropy]:
     """Compare the curves of each direction between sets, and the anisotropy of each set.
 
     Parameters
     ----------
     curves : mapping
         For each set (N, 4, r): curves of each structure along `DIRECTIONS_2D`.
+    n_windows : float, optional
+        As in `compare_curves`.
 
     Returns
     -------
@@ -89,12 +105,13 @@ def compare_directions(curves: Mapping[str, np.ndarray]) -> tuple[dict[str, Curv
         Its floor is the mean absolute difference between the anisotropies of two bootstrap sets of real structures.
     """
     directions = {
-        name: compare_curves({key: values[:, k] for key, values in curves.items()}) for k, name in enumerate(DIRECTIONS)
+        name: compare_curves({key: values[:, k] for key, values in curves.items()}, n_windows=n_windows)
+        for k, name in enumerate(DIRECTIONS)
     }
     percent = {name: _anisotropy(values.mean(axis=0)) for name, values in curves.items()}
     real, floor = curves["original"], None
-    if len(real) > 1 and percent["original"] is not None:
-        means = bootstrap_means(real, len(curves["generated"]))
+    if has_floor(len(real), n_windows) and percent["original"] is not None:
+        means = bootstrap_means(real, len(curves["generated"]), n_windows=n_windows)
         first, second = (anisotropy(each, directions=DIRECTIONS_2D) for each in means)
         differences = np.abs(second - first)
         differences = differences[np.isfinite(differences)]

@@ -42,7 +42,9 @@ class CopyingScores:
     n_held_out: np.ndarray
 
 
-def copying_score(generated_distance: np.ndarray, held_out_distance: np.ndarray) -> float:
+def copying_score(
+    generated_distance: np.ndarray, held_out_distance: np.ndarray, *, n_windows: float | None = None
+) -> float:
     """Compare distances to the nearest training image: the z-score Z_U of a Mann-Whitney U test.
 
     Parameters
@@ -51,6 +53,9 @@ def copying_score(generated_distance: np.ndarray, held_out_distance: np.ndarray)
         Distance of each generated image to its nearest training image, e.g. `nearest_images(...).distance`.
     held_out_distance : (N,)
         The same of real images that took no part in training, found in the same way.
+    n_windows : float, optional
+        Number of independent windows w that the held-out images overlap in (`windows.independent_windows`); by
+        default, they are independent.
 
     Returns
     -------
@@ -63,8 +68,9 @@ def copying_score(generated_distance: np.ndarray, held_out_distance: np.ndarray)
     -----
     U is the number of pairs in which the generated image is farther away, ties counting half; z = (U - M N / 2) / s,
     s^2 = M N / 12 (n + 1 - sum_t (t^3 - t) / (n (n - 1))), n = M + N, with t the numbers of equal distances: those of
-    phases are multiples of one pixel. Images that overlap, as crops of one micrograph do, are not independent: the
-    score then spreads more.
+    phases are multiples of one pixel. The variance of U / (M N) is then about (1 / M + 1 / N) / 12. Images that overlap
+    in w windows count as h of them, 1 / h = 1 / w + (1 - 1 / w) / N, and z is smaller by the factor
+    sqrt((1 / M + 1 / N) / (1 / M + 1 / h)).
     """
     x, y = (_check_distances(each) for each in (generated_distance, held_out_distance))
     m, n = len(x), len(y)
@@ -75,7 +81,35 @@ def copying_score(generated_distance: np.ndarray, held_out_distance: np.ndarray)
     u = rank[place[:m]].sum() - m * (m + 1) / 2
     ties = float(np.sum(count.astype(np.float64) ** 3 - count)) / ((m + n) * (m + n - 1))
     variance = m * n / 12 * (m + n + 1 - ties)
-    return float((u - m * n / 2) / np.sqrt(variance)) if variance > 1e-9 * m * n else 0.0
+    if variance <= 1e-9 * m * n:
+        return 0.0
+    factor = 1.0 if n_windows is None else np.sqrt((1 / m + 1 / n) / (1 / m + 1 / effective_number(n, n_windows)))
+    return float(factor * (u - m * n / 2) / np.sqrt(variance))
+
+
+def effective_number(n: int, n_windows: float) -> float:
+    """Return how many independent images n images are worth that overlap in some independent windows."""
+    return 1 / (1 / n_windows + (1 - 1 / n_windows) / n)
+
+
+def chance_of_nearer(n_nearer: int, n_generated: int, n_real: float) -> float:
+    """Return the probability that at least so many generated images are nearer than any unseen real one.
+
+    Parameters
+    ----------
+    n_nearer, n_generated : int
+        Generated images that are nearer to the training images than all real ones, and all generated images M.
+    n_real : float
+        Independent real images N.
+
+    Returns
+    -------
+    float
+        If both are equally near, each order of the M + N distances is as likely: the k smallest are all of generated
+        images with the probability M! / (M - k)! (M + N - k)! / (M + N)!.
+    """
+    i = np.arange(n_nearer)
+    return float(np.prod((n_generated - i) / (n_generated + n_real - i)))
 
 
 def copying_scores_by_cell(

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from matplotlib.axes import Axes
 
-from mcrpy_diffusion.evaluation.results import Evaluation, GrainCounts, GrainProperty, Spread
+from mcrpy_diffusion.evaluation.results import Evaluation, GrainCounts, GrainProperty, PropertyComparison, Spread
 from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.reports.diagrams import LIGHT, LINE_STYLES, add_length_axis, diagram, new_figure, png, style_axes
 from mcrpy_diffusion.reports.pictures import MAX_SHOWN, grey_levels
@@ -166,6 +166,29 @@ def _grain_picture(
         ),
         alt=f"Histograms of the {name} of the grains{unit}: {means}.",
         caption=f"Mean and standard deviation{unit}: {means}.",
+    )
+
+
+def property_pictures(evaluation: Evaluation) -> list[dict[str, str]]:
+    """Draw the distributions of the properties of each phase."""
+    pictures = []
+    for phase, found in (evaluation.properties or {}).items():
+        each = {"conductivity": found.conductivity, "tortuosity factor": found.tortuosity_factor}
+        pictures += [_property_picture(v, f"{name}, phase {phase}") for name, v in each.items() if v is not None]
+    return pictures
+
+
+def _property_picture(found: PropertyComparison, name: str) -> dict[str, str]:
+    n, histogram = found.n_images, found.histogram
+    sets = {f"original ({n.original})": histogram.original, f"generated ({n.generated})": histogram.generated}
+    means = (
+        f"original {found.original:.4g} ± {found.original_std:.2g}, "
+        f"generated {found.generated:.4g} ± {found.generated_std:.2g}"
+    )
+    return diagram(
+        partial(_draw_histogram, edges=histogram.edges, sets=sets, title=name.capitalize(), x_label=name),
+        alt=f"Histograms of the {name} of the structures: {means}.",
+        caption=f"Mean and standard deviation: {means}.",
     )
 
 

@@ -23,6 +23,7 @@ from mcrpy_diffusion.reports.figures import (
     curve_pictures,
     distance_pictures,
     grain_pictures,
+    property_pictures,
     statistics_figure,
 )
 from mcrpy_diffusion.reports.pictures import data_uri, pair_pictures, structure_pictures
@@ -104,6 +105,8 @@ def write_report(
         sheets.insert(0, structure_pictures("Original", original, n_phases, names))
     page = template("report").render(
         title=f"New microstructures like {name}",
+        verdict=sentences.verdict(evaluation),
+        warnings=sentences.warnings(evaluation),
         summary=sentences.summary(evaluation),
         groups=groups(evaluation),
         held_out=evaluation.n_images.held_out is not None,
@@ -112,6 +115,7 @@ def write_report(
         notes=sentences.notes(evaluation),
         curves=curve_pictures(evaluation, pixel_size=pixel_size),
         grains=grain_pictures(evaluation, pixel_size=pixel_size),
+        properties=property_pictures(evaluation),
         distances=distance_pictures(evaluation),
         copying=sentences.copying(evaluation),
         pairs=pair_pictures(pairs, n_phases, labels),

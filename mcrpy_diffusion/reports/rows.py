@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from mcrpy_diffusion.evaluation.features import GENERATIVE
 from mcrpy_diffusion.evaluation.results import (
@@ -16,6 +16,7 @@ from mcrpy_diffusion.evaluation.results import (
     FeatureMeasure,
     GrainProperty,
     NearestTraining,
+    PropertyComparison,
     ScalarComparison,
 )
 from mcrpy_diffusion.runtime.tables import MISSING, number
@@ -61,15 +62,26 @@ MEANINGS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One measure in words: generated against original structures, against the held-out part, and its floor."""
+    """One measure in words: generated against original structures, against the held-out part, and its floor.
+
+    The interval is that of the value, or of what `interval_of` names. The floor has in brackets what 95 % of equal sets
+    are below.
+    """
 
     name: str
     value: str
     floor: str
     meaning: str
     interval: str = ""
+    interval_of: str = ""
     held_out: str = ""
     count: str = ""
+    is_beyond: bool = False
+
+    @property
+    def marked(self) -> str:
+        """The value, with a star if it lies beyond the 95 % of the floor."""
+        return f"{self.value} *" if self.is_beyond else self.value
 
     @property
     def with_interval(self) -> str:
@@ -85,6 +97,7 @@ def groups(evaluation: Evaluation) -> dict[str, list[Row]]:
         "Interfaces and connectivity": [*_shape_rows(evaluation)],
         "Directions": [*_direction_rows(evaluation)],
         "Grains": [*_grain_rows(evaluation)],
+        "Properties": [*_property_rows(evaluation)],
         COPY_GROUP: [_nearest_row(evaluation.nearest_training_image), _copying_row(evaluation.data_copying)],
     }
     return {name: rows for name, rows in by_group.items() if rows}
@@ -123,9 +136,10 @@ def _scalar_row(evaluation: Evaluation, values: ScalarComparison, name: str, dig
     return Row(
         _with_phase(name, evaluation, values.phase),
         against(values.difference, values.original),
-        number(values.floor, f"±{{:.{digits}f}}"),
+        _floor(values, lambda value: f"{value:.{digits}f}", "±"),
         f"{meaning}.",
         interval=_interval(values.interval, f"{{:+.{digits}f}}"),
+        is_beyond=_is_beyond(values),
         held_out=against(values.held_out_difference, values.held_out),
         count=_count(values.n_images),
     )
@@ -140,16 +154,31 @@ def _curve_rows(evaluation: Evaluation) -> Iterator[Row]:
 
 def _curve_row(values: CurveDiscrepancy, name: str, meaning: str, counts: Counts) -> Row:
     """A curve per structure: discrepancy of the mean curves, eq. (23)."""
-    interval = values.interval_percent
+    interval = values.difference_interval_percent
     return Row(
         name,
         percent(values.discrepancy_percent),
-        percent(values.floor_percent),
+        _floor(values, percent),
         meaning,
-        interval=_interval(interval, "{:.1f}" if interval and max(interval) >= 1 else "{:.2f}", " %"),
+        interval=_interval(interval, "{:+.1f}" if interval and max(map(abs, interval)) >= 1 else "{:+.2f}", " %"),
+        interval_of="area, generated minus real",
+        is_beyond=_is_beyond(values),
         held_out=percent(values.held_out_discrepancy_percent),
         count=_count(counts),
     )
+
+
+def _floor(values: ScalarComparison | CurveDiscrepancy, style: Callable[[float], str], sign: str = "") -> str:
+    """The mean of the floor, and in brackets what 95 % of equal sets are below."""
+    mean, high = values.deviation[1], values.upper_floor
+    if mean is None:
+        return MISSING
+    return f"{sign}{style(mean)}" + (f" ({style(high)})" if high is not None else "")
+
+
+def _is_beyond(values: ScalarComparison | CurveDiscrepancy) -> bool:
+    value, high = values.deviation[0], values.upper_floor
+    return value is not None and high is not None and abs(value) > high
 
 
 def _shape_rows(evaluation: Evaluation) -> Iterator[Row]:
@@ -236,6 +265,31 @@ def _grain_property_rows(values: GrainProperty, name: str, unit: str, count: str
         )
 
 
+def _property_rows(evaluation: Evaluation) -> Iterator[Row]:
+    for phase, found in (evaluation.properties or {}).items():
+        share = ", ".join(f"{100 * value:.0f} % ({name})" for name, value in found.percolating.items())
+        meaning = (
+            f"Conductivity if phase {phase} conducts and the others insulate, mean over the axes. The phase conducts "
+        )
+        meaning += f"along {share} of the axes"
+        yield _property_row(evaluation, found.conductivity, f"conductivity, phase {phase}", 4, meaning)
+        if found.tortuosity_factor is not None:
+            meaning = "Volume fraction divided by conductivity, of the structures that conduct"
+            yield _property_row(evaluation, found.tortuosity_factor, f"tortuosity factor, phase {phase}", 3, meaning)
+
+
+def _property_row(evaluation: Evaluation, values: PropertyComparison, name: str, digits: int, meaning: str) -> Row:
+    """A property: difference of the means, and the distributions in words."""
+    needed = ", ".join(f"{number(n, '{:,}')} ({key})" for key, n in values.n_for_1_percent.items())
+    distributions = (
+        f"{meaning}. Wasserstein distance of the distributions: {figure(values.wasserstein)}, between real sets "
+        f"{figure(values.wasserstein_floor)} (95 %: {figure(values.wasserstein_floor_95)}). Structures for a mean to "
+        f"within 1 %: {needed}"
+    )
+    row = _scalar_row(evaluation, values, name, digits, distributions)
+    return replace(row, name=name)
+
+
 def _feature_row(values: FeatureMeasure, meaning: str) -> Row:
     interval = values.interval
     reason = f" Partly not measured: {values.reason}." if values.reason else ""
@@ -271,7 +325,7 @@ def _copying_row(copying: DataCopying) -> Row:
     )
     if copying.z is None or copying.n_images is None:
         return Row("data copying, z", MISSING, MISSING, f"{meaning} Not measured: {copying.reason}.")
-    overlap = " These overlap, so that z varies by more than 1." if copying.overlapping else ""
+    overlap = f" They overlap and count as {copying.n_windows:.1f} windows." if copying.n_windows else ""
     return Row(
         "data copying, z",
         f"{copying.z:+.1f}",

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from mcrpy_diffusion.data.crops import random_crops, split
-from mcrpy_diffusion.data.dataset_origin import read_origin
+from mcrpy_diffusion.data.dataset_origin import DatasetOrigin, read_origin
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.pairs import find_pairs
+from mcrpy_diffusion.metrics.copying import nearest_crop_distance
 from mcrpy_diffusion.metrics.image_features import FeatureNetwork, inception, vgg19
 from mcrpy_diffusion.reports.console import console_table
 from mcrpy_diffusion.reports.report import write_report
@@ -25,6 +26,7 @@ from mcrpy_diffusion.workflow.compare_volumes import compare_volumes
 from mcrpy_diffusion.workflow.read_structures import holds_volumes, read_set, read_structures
 
 N_CROPS = 1000
+N_PROBED = 8  # held-out structures that are looked for in the held-out part of a data set
 
 
 def compare_folders(
@@ -38,6 +40,7 @@ def compare_folders(
     held_out: str | os.PathLike[str] | None = None,
     boundary_phase: int | None = None,
     isotropic: bool = False,
+    properties: bool = False,
     **reading: Any,
 ) -> str:
     """Compare generated structures with original ones and write the report.
@@ -62,6 +65,8 @@ def compare_folders(
         The phase of the boundaries between grains; by default, grains are not measured.
     isotropic : bool
         Whether mirror images and quarter turns are searched for copies too.
+    properties : bool
+        Whether conductivity and tortuosity factor are computed, which needs taufactor.
     **reading
         Fields of `settings.ImageSettings`: how images are read. `crop` and `slices_along` hold for real ones alone.
 
@@ -132,17 +137,19 @@ def compare_folders(
         training=training,
         held_out=unseen_images,
         micrographs=micrographs,
+        held_out_micrographs=None if held_out is None else _held_out_micrographs(held_out, unseen, origin, extent),
         features=feature_network(features, periodic=periodic),
         floor_sets=floor_sets,
         overlapping=origin.is_of_crops,
         boundary_phase=boundary_phase,
         isotropic=isotropic,
+        properties=properties,
     )
     evaluation = replace(evaluation, warnings=(*warnings, *evaluation.warnings))
     folders = {"original": original, "generated": generated, "held_out": held_out}
     settings: dict[str, Any] = {name: None if path is None else str(path) for name, path in folders.items()}
     settings |= {"periodic": periodic, "seed": seed, "features": features}
-    settings |= {"boundary_phase": boundary_phase, "isotropic": isotropic}
+    settings |= {"boundary_phase": boundary_phase, "isotropic": isotropic, "properties": properties}
     seconds = {"evaluation": time.monotonic() - started}
     written = write_report(
         out,
@@ -159,6 +166,24 @@ def compare_folders(
         pixel_size=settings_of_images.given_pixel_size or origin.pixel_size or of_original.pixel_size,
     )
     return "\n".join([console_table(evaluation, seconds, full=True), *(f"  {path}" for path in written)])
+
+
+def _held_out_micrographs(
+    folder: str | os.PathLike[str], unseen: Sequence[np.ndarray], origin: DatasetOrigin, extent: tuple[int, int]
+) -> Sequence[np.ndarray] | None:
+    """Return what held-out structures are crops of; None if they are independent, or it is unknown.
+
+    Held-out structures of a data set's own extent may be crops of the part that the data set holds out.
+    """
+    if any(image.shape != extent for image in unseen):
+        return unseen
+    own = read_origin(folder)
+    if own.split is not None:
+        return own.split.training
+    held_out = [] if origin.split is None else origin.split.held_out
+    if held_out and not nearest_crop_distance(np.stack(unseen[:N_PROBED]), held_out, point_reflection=False).any():
+        return held_out
+    return None
 
 
 def _cut(structures: Sequence[np.ndarray], extent: tuple[int, int], *, seed: int) -> np.ndarray:

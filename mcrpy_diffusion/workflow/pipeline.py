@@ -176,6 +176,7 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
                 training=training,
                 held_out=plan.split.held_out_crops(N_HELD_OUT),
                 micrographs=micrographs,
+                held_out_micrographs=plan.split.held_out,
             )
         elif reference.is_model_only and (card := plan.card) is not None and card.figures and card.statistics:
             evaluation = evaluate_against_statistics(
