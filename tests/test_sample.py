@@ -249,5 +249,7 @@ def test_a_structure_of_every_sampler_depends_on_its_seed_alone(tmp_path, sample
     model = load_model(make_model(tmp_path / "m.safetensors", learned_variance=sampler == "ddpm"))
     options = {"n_steps": 6, "sampler": sampler, "precision": precision}
     many = model.sample(7, seed=10, batch_size=3, **options)
-    np.testing.assert_array_equal(model.sample(1, seed=14, **options)[0], many[4])
+    alone = model.sample(1, seed=14, **options)[0]
+    # in bfloat16, kernels for other batches may round differently, which turns undecided pixels
+    assert (alone != many[4]).mean() <= (0 if precision == "float32" else 0.05)
     assert len({image.tobytes() for image in many}) > 3

@@ -86,7 +86,8 @@ class Model:
         sampler : str, optional
             "ddim"; "ddpm", ancestral sampling; or "dpm_solver", which needs the fewest steps. Default as for `n_steps`.
         seed : int
-            Structure i depends on `seed` + i alone, not on n or the batch size.
+            Structure i depends on `seed` + i alone, not on n or the batch size; in bfloat16 but for the rounding of
+            kernels for other batches, which can turn some pixels in a thousand.
         eta : float, in [0, 1]
             Noise that "ddim" adds in each step; 0 for the others.
         hold_volume_fraction : bool
