@@ -21,13 +21,15 @@ MAX_SIDE = 512
 MAX_BARS = 256
 
 
-def segmentation_png(readings: Sequence[Reading]) -> bytes | None:
+def segmentation_png(readings: Sequence[Reading], *, dpi: int = 110) -> bytes | None:
     """Draw the segmentation of each source, a row each; None if no source was segmented.
 
     Parameters
     ----------
     readings : sequence of Reading
         How micrographs were read; the first `MAX_ROWS` with thresholds are drawn.
+    dpi : int
+        Pixels per inch; the picture is 12 inches wide.
 
     Returns
     -------
@@ -37,7 +39,7 @@ def segmentation_png(readings: Sequence[Reading]) -> bytes | None:
     chosen = [reading for reading in readings if reading.thresholds is not None][:MAX_ROWS]
     if not chosen:
         return None
-    figure = new_figure((12, 4.2 * len(chosen)), dpi=110)
+    figure = new_figure((12, 4.2 * len(chosen)), dpi=dpi)
     for row, reading in zip(figure.subplots(len(chosen), 3, squeeze=False), chosen, strict=True):
         _draw(row, reading)
     return png(figure)
@@ -73,8 +75,8 @@ def _draw(row: np.ndarray, reading: Reading) -> None:
     bars.set(xlabel="grey value", ylabel="share in %", xlim=(values[0], values[-1]))
     style_axes(bars, "Histogram of all images, with the threshold" + "s" * (len(thresholds.values) > 1), LIGHT)
     phases.imshow(example.phases[part], vmin=0, vmax=len(thresholds.values), **shown)
-    shares = ", ".join(f"{k}: {100 * share:.3g} %" for k, share in enumerate(reading.fractions))
-    phases.set_title(f"Phases, black to white: {shares}", loc="left", fontsize=11)
+    shares = ", ".join(f"{100 * share:.3g}" for share in reading.fractions)
+    phases.set_title(f"Phases from black to white: {shares} %", loc="left", fontsize=11)
     image.set_axis_off()
     phases.set_axis_off()
 
