@@ -9,7 +9,12 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from mcrpy_diffusion.commands.mcrpy_options import add_diffusion_options, add_plugin_options, mcrpy_options_used
+from mcrpy_diffusion.commands.mcrpy_options import (
+    add_diffusion_options,
+    add_image_options,
+    add_plugin_options,
+    mcrpy_options_used,
+)
 from mcrpy_diffusion.commands.options import option_of, preset_in_force
 from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.settings import PRESETS, Option, preset
@@ -36,6 +41,7 @@ def parser_with_ours(command: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
     if command == "characterize":
         add_plugin_options(parser, all_plugins=False)
+        add_image_options(parser)
     else:
         add_diffusion_options(parser, command, preset_in_force([]))
         add_plugin_options(parser)

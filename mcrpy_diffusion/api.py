@@ -15,7 +15,6 @@ import numpy as np
 
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import Micrograph, micrographs_from_array
-from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder
 from mcrpy_diffusion.materials.generate import generate
@@ -128,7 +127,7 @@ def held_out_structures(source: Source, n: int = 1000, **settings: Any) -> np.nd
     """
     reference = _reference(source, settings)
     resolved = resolve(GenerationSettings().replace(**settings), reference)
-    found = MicrographSplit.of(reference.images, resolved).held_out_crops(n)
+    found = reference.split(resolved).held_out_crops(n)
     if found is None:
         raise InputError(
             f"{reference.name} has no held-out part; give micrographs that are large enough for crops, and a "

@@ -1,5 +1,7 @@
 """Opens MCRpy's GUI, fills in forms and presses its buttons as a user does; prints as JSON what the window showed.
 
+A line STEP after each step, one line SHOWN at the end.
+
 Run as a script by tests/test_gui.py, in a process of its own: a process holds one wx.App, and Gooey replaces argparse's
 `parse_args` for good. The argument is a JSON list of steps, done one after the other in one window:
 `select` (text of the sidebar), `values` (id of a widget -> value), `stop_at` (press Stop when that many progress lines
@@ -107,6 +109,7 @@ def drive(application: Any, spec: dict[str, Any], steps: Iterator[dict[str, Any]
         seen["title"], seen["subtitle"] = frame.header._header.GetLabel(), frame.header._subheader.GetLabel()
         seen["console"] = frame.console.getText()
         shown["steps"].append(dict(seen))
+        print("\nSTEP" + json.dumps(seen), flush=True)
         next_step()
 
     pub.subscribe(events.PROGRESS_UPDATE, moved)

@@ -7,14 +7,19 @@ import pytest
 from test_benchmark import plan_of
 from test_pipeline import blobs
 
-from mcrpy_diffusion.benchmark.quality import FLOOR_SEED, N_FLOOR_SETS, RealSets, real_quality
+from mcrpy_diffusion.benchmark import quality
+from mcrpy_diffusion.benchmark.quality import FLOOR_SEED, RealSets, real_quality
 from mcrpy_diffusion.data.crops import random_crops
 from mcrpy_diffusion.evaluation.statistics import set_statistics
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
 
+N_SETS = 3
+
 
 @pytest.fixture
-def real(tmp_path):
+def real(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "N_FLOOR_SETS", N_SETS)
+    monkeypatch.setattr(quality, "N_CROPS", 200)
     np.save(tmp_path / "r.npy", blobs((64, 48)))
     return RealSets.of(plan_of(tmp_path / "r.npy", tmp_path / "out"))
 
@@ -23,7 +28,7 @@ def test_real_crops_get_the_mean_over_sets_of_them(real):
     found = real_quality(5, real)
     fractions, eps = [], []
     original, held_out = (set_statistics(s, phase=1, periodic=False) for s in (real.original, real.held_out))
-    for k in range(N_FLOOR_SETS):
+    for k in range(N_SETS):
         crops = random_crops([real.part], 5, extent=(16, 16), seed=real.seed + FLOOR_SEED + k)
         fractions.append([abs(crops.mean() - each.volume_fraction.mean()) for each in (original, held_out)])
         mean = set_statistics(crops, phase=1, periodic=False).lineal_path.mean(axis=0)

@@ -7,6 +7,7 @@ import errno
 import importlib.util
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -346,38 +347,45 @@ def blob_file(folder: Path) -> Path:
     return folder / "blob.npy"
 
 
-SEEDED = "import numpy as np; np.random.seed(3); "
-MCRPY_ITSELF = SEEDED + "import runpy; runpy.run_module('mcrpy.{}', run_name='__main__')"
-OURS = SEEDED + "import sys; from mcrpy_diffusion.commands import mcrpy_commands as commands; sys.exit(commands.{}())"
+MCRPY_ITSELF = "runpy.run_module('mcrpy.{}', run_name='__main__')"
+OURS = "assert commands.{}() == 0"
 
 
-def run_seeded(code: str, arguments: str, folder: Path) -> dict[str, bytes]:
-    """Run a command in a process of its own; return its result files (all but the log, which has times)."""
+def run_seeded(call: str, lines: dict[str, str], folder: Path) -> dict[str, dict[str, bytes]]:
+    """Run commands in turn in a process of their own; return their result files (all but the log, which has times)."""
+    code = [
+        "import os, runpy, sys",
+        "import numpy as np",
+        "from mcrpy_diffusion.commands import mcrpy_commands as commands",
+    ]
+    for command, words in lines.items():
+        code += ["np.random.seed(3)", f"sys.argv[1:] = {words.split()}", call.format(command)]
+        code += [f"os.rename('results', 'results_{command}')"]
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(Path(__file__).parents[1])}
-    subprocess.run([sys.executable, "-c", code, *arguments.split()], cwd=folder, env=environment, check=True,
-                   capture_output=True, timeout=300)  # fmt: skip
-    results = folder / "results"
-    files = {file.name: file.read_bytes() for file in results.iterdir() if file.suffix != ".log"}
-    results.rename(folder / f"results_{len(list(folder.iterdir()))}")
-    return files
+    line = [sys.executable, "-c", "\n".join(code)]
+    done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    found = {}
+    for command in lines:
+        files = [file for file in (folder / f"results_{command}").iterdir() if file.suffix != ".log"]
+        found[command] = {file.name: file.read_bytes() for file in files}
+        shutil.rmtree(folder / f"results_{command}")
+    return found
 
 
 @pytest.mark.slow
 def test_method_descriptor_is_mcrpy_byte_for_byte(tmp_path: Path) -> None:
     blob_file(tmp_path)
-    shared = "--descriptor_types FFTCorrelations --limit_to 8 --no_multigrid_descriptor --max_iter 20"
-    arguments = f"--microstructure_filenames blob.npy {shared}"
-    theirs = run_seeded(MCRPY_ITSELF.format("match"), arguments, tmp_path)
-    ours = run_seeded(OURS.format("match"), f"{arguments} --method descriptor", tmp_path)
-    assert sorted(theirs) == ["blob.npy", "blob_characterization.pickle", "convergence_data.pickle", "last_frame.npy"]
-    assert ours == theirs
-
     settings = GenerationSettings(extent_x=16, extent_y=16)
     save_characterization(np.load(tmp_path / "blob.npy"), settings, tmp_path / "blob_characterization.pickle")
-    arguments = f"--descriptor_filename blob_characterization.pickle --extent_x 16 --extent_y 16 {shared}"
-    theirs = run_seeded(MCRPY_ITSELF.format("reconstruct"), arguments, tmp_path)
-    ours = run_seeded(OURS.format("reconstruct"), arguments, tmp_path)
-    assert sorted(theirs) == ["convergence_data.pickle", "last_frame.npy"]
+    shared = "--descriptor_types FFTCorrelations --limit_to 8 --no_multigrid_descriptor --max_iter 10"
+    match = f"--microstructure_filenames blob.npy {shared}"
+    reconstruct = f"--descriptor_filename blob_characterization.pickle --extent_x 16 --extent_y 16 {shared}"
+    theirs = run_seeded(MCRPY_ITSELF, {"match": match, "reconstruct": reconstruct}, tmp_path)
+    ours = run_seeded(OURS, {"match": f"{match} --method descriptor", "reconstruct": reconstruct}, tmp_path)
+    results = ["convergence_data.pickle", "last_frame.npy"]
+    assert sorted(theirs["match"]) == ["blob.npy", "blob_characterization.pickle", *results]
+    assert sorted(theirs["reconstruct"]) == results
     assert ours == theirs
 
 

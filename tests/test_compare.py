@@ -14,6 +14,8 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.workflow import compare
 from mcrpy_diffusion.workflow.compare import FEATURES, compare_folders, disjoint_crops, feature_network, read_structures
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def folder(path: Path, images: dict[str, Any]) -> Path:
     path.mkdir(parents=True)

@@ -334,7 +334,7 @@ def test_a_structure_depends_on_its_seed_alone(tmp_path: Path, capfd: pytest.Cap
         assert structure.dtype == np.uint8
 
 
-def test_three_phases_and_several_micrographs(tmp_path: Path) -> None:
+def test_three_phases_and_several_micrographs(tmp_path: Path, samples_made_here: None) -> None:
     references = [blobs(n_phases=3, seed=3, fraction=0.6), blobs(n_phases=3, seed=4, fraction=0.5)]
     settings = SMALL.replace(use_multiphase=True, lineal_path_tolerance_percent=60)
     with Dataset.create_or_resume(tmp_path, {}) as dataset:
@@ -347,7 +347,7 @@ def test_three_phases_and_several_micrographs(tmp_path: Path) -> None:
         assert set(np.unique(dataset.load())) == {0, 1, 2}
 
 
-def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
+def test_structures_from_a_characterization_alone(tmp_path: Path, samples_made_here: None) -> None:
     """The micrograph, and so the characterized range of S2, is larger than the structures."""
     phases = blobs((48, 48), seed=3)
     characterization = characterized(phases, tmp_path, SMALL.replace(extent_x=48, extent_y=48))
@@ -364,7 +364,9 @@ def test_structures_from_a_characterization_alone(tmp_path: Path) -> None:
         assert two_point <= SMALL.two_point_tolerance_percent
 
 
-def test_a_low_acceptance_rate_is_an_error_with_the_reasons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_low_acceptance_rate_is_an_error_with_the_reasons(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples_made_here: None
+) -> None:
     """One iteration is not sufficient; a second call fails at once."""
     settings = GenerationSettings(extent_x=16, extent_y=16, max_iter=1)
     with pytest.raises(InputError, match=r"only 0 of 59 .*a larger --max_iter"):

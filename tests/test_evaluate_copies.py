@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mcrpy_diffusion.evaluation.copies import MIN_SCORED, N_PAIRS
+from mcrpy_diffusion.evaluation.copies import MIN_SCORED, N_PAIRS, find_copies
 from mcrpy_diffusion.evaluation.evaluate import evaluate
 from mcrpy_diffusion.evaluation.pairs import find_pairs
 from mcrpy_diffusion.evaluation.results import DistanceCounts, Evaluation
@@ -97,10 +97,14 @@ def test_score_of_held_out_structures_is_that_of_the_distances() -> None:
 
 def test_real_structures_score_near_0_and_copies_far_below() -> None:
     """Scores of independent structures are standard normal: all of 20 within 4, their mean within 4 / sqrt(20)."""
-    scores = [
-        found(noise(40, seed=10 + k), periodic=False, training=noise(60, seed=200 + k)).data_copying.z
-        for k in range(20)
-    ]
+    of_pixels: dict[str, Any] = {"n_phases": 2, "periodic": False, "micrographs": None}
+    of_pixels |= {"overlapping": False, "isotropic": False}
+
+    def score(k: int) -> float:
+        given = {"original": noise(30, seed=100), "generated": noise(40, seed=10 + k)}
+        return find_copies(given, training=noise(60, seed=200 + k), **of_pixels)[1].z
+
+    scores = [score(k) for k in range(20)]
     assert max(map(abs, scores)) < 4
     assert abs(np.mean(scores)) < 4 / 20**0.5
     assert np.std(scores) > 0.5

@@ -12,6 +12,8 @@ import pytest
 
 from mcrpy_diffusion.commands.cli import main
 
+pytestmark = pytest.mark.usefixtures("blank_figures")
+
 
 def tiles(file: Path) -> np.ndarray:
     """The 64 tiles of 32 x 32 pixels, mixed: they have no pixel in common."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +109,16 @@ def test_shuffled_slices_are_right_in_one_plane_alone(true: np.ndarray) -> None:
     text = summary(found)
     assert "clusters across y" in text
     assert "clusters across x" not in text
+
+
+def test_right_s2_with_wrong_clusters_is_said(true: np.ndarray) -> None:
+    found = evaluate_volumes(all_slices(true), true, n_phases=2, periodic=True)
+    assert "section of no volume" not in summary(found)
+    fit = found.phases["1"]
+    clusters = fit.planes["y"].number_of_clusters
+    plane = replace(fit.planes["y"], number_of_clusters=replace(clusters, difference=4 * clusters.floor))
+    wrong = replace(found, phases={**found.phases, "1": replace(fit, planes={**fit.planes, "y": plane})})
+    assert re.search("not its clusters.*section of no volume", summary(wrong))
 
 
 def test_planes_with_originals_of_their_own() -> None:

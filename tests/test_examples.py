@@ -59,7 +59,7 @@ def test_the_optimizer_returns_the_best_of_several(run: Path, tmp_path: Path) ->
     assert any(np.array_equal(best, each) for each in drawn)
 
 
-def test_mcrpys_structures_match_its_descriptor_better_than_noise(tmp_path: Path) -> None:
+def test_mcrpys_structures_match_its_descriptor_better_than_noise(tmp_path: Path, samples_made_here: None) -> None:
     losses = load("with_mcrpy").main(out=tmp_path, n_training_samples=4, n_training_steps=3, extent=16)
     assert set(losses) == {"MCRpy", "diffusion", "noise"}
     assert 0 < losses["MCRpy"] < losses["noise"] / 3

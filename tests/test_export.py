@@ -30,6 +30,7 @@ from mcrpy_diffusion.models.model import load_model
 from mcrpy_diffusion.models.model_card import HalfPrecision, ModelCard, RecommendedSampling
 from mcrpy_diffusion.settings import SAMPLERS, GenerationSettings, TrainingSettings, default_sampling, preset
 from mcrpy_diffusion.training.train import read_dataset, train
+from mcrpy_diffusion.workflow import export as exporting
 from mcrpy_diffusion.workflow.export import commands, export
 
 SETTINGS = replace(
@@ -148,8 +149,9 @@ def test_the_recommended_sampler_is_taken_unless_another_is_given(exported: Path
     ],
 )
 def test_a_sampler_is_recommended_with_its_own_number_of_steps(
-    work: Path, tmp_path: Path, words: list, recommended: tuple[str, int]
+    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list, recommended: tuple[str, int]
 ) -> None:
+    monkeypatch.setattr(exporting, "N_COMPARED", 1)
     out = tmp_path / "m.safetensors"
     assert run("export", "--model", work / "run", "--out", out, *words) == 0
     settings = read_info(out).sampling_settings()
@@ -258,6 +260,25 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
     assert find_origin({"training_data": "crops", "reference_sha256": [*found, "0" * 64]}) is None
 
 
+@pytest.fixture(scope="module")
+def inputs(work: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of files that cannot be exported, or stand in the way; the model can be."""
+    folder = tmp_path_factory.mktemp("inputs")
+    (folder / "other.json").write_text('{"n_phases": 3}')
+    (folder / "few.json").write_text('{"n_phases": 2}')
+    metrics = json.loads((work / "report" / "metrics.json").read_text())
+    metrics["volume_fraction"]["difference"] = float("nan")
+    (folder / "nan.json").write_text(json.dumps(metrics))
+    for name in ("notes", "large", "small"):
+        (folder / f"{name}.md").write_text("# Notes\n")
+    network, info = load_network(work / "run" / "model.safetensors")
+    foreign = replace(info, provenance={"reference_sha256": ["0" * 64]})
+    save_model(folder / "foreign.safetensors", network.state_dict(), foreign)
+    save_model(folder / "large.safetensors", {k: v * 1e9 for k, v in network.state_dict().items()}, foreign)
+    save_model(folder / "small.safetensors", network.state_dict(), replace(info, card=ModelCard("small")))
+    return folder
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -284,27 +305,16 @@ def test_published_micrographs_are_recognised(microstructures: Path) -> None:
     ],
 )
 def test_wrong_input_is_one_line_and_leaves_no_file(
-    work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words, said
+    work: Path, inputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words, said
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "other.json").write_text('{"n_phases": 3}')
-    (tmp_path / "few.json").write_text('{"n_phases": 2}')
-    metrics = json.loads((work / "report" / "metrics.json").read_text())
-    metrics["volume_fraction"]["difference"] = float("nan")
-    (tmp_path / "nan.json").write_text(json.dumps(metrics))
-    for name in ("notes", "large", "small"):
-        (tmp_path / f"{name}.md").write_text("# Notes\n")
-    network, info = load_network(work / "run" / "model.safetensors")
-    foreign = replace(info, provenance={"reference_sha256": ["0" * 64]})
-    save_model("foreign.safetensors", network.state_dict(), foreign)
-    save_model("large.safetensors", {k: v * 1e9 for k, v in network.state_dict().items()}, foreign)
-    save_model("small.safetensors", network.state_dict(), replace(info, card=ModelCard("small")))
-    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.chdir(inputs)
+    monkeypatch.setattr(exporting, "N_COMPARED", 1)
+    before = {path: path.read_bytes() for path in inputs.iterdir()}
     assert run("export", "--model", work / "run", "--out", "m.safetensors", *words) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert {path: path.read_bytes() for path in inputs.iterdir()} == before
 
 
 def test_another_data_set_than_that_of_the_training_is_refused(work: Path, tmp_path: Path) -> None:

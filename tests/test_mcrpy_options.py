@@ -225,7 +225,7 @@ def warned(options: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> list[
 
 
 def test_options_without_effect_in_this_run_are_named_too(
-    files: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
+    files: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str], blank_figures: None
 ) -> None:
     """Crops need no optimizer, a given model no training."""
     large, small = ({"microstructure_filenames": [str(files / f"{name}.npy")]} for name in ("large", "small"))

@@ -39,12 +39,12 @@ import torch
 from mcrpy_diffusion.diffusion.unet import UNet
 from mcrpy_diffusion.runtime.memory import training_memory
 network = UNet(1, 2, channels=32, channel_multipliers=(1, 2), n_residual_blocks=1, attention_levels=(1,))
-print(training_memory(network, (1, 64, 64), 16))
+print(training_memory(network, (1, 64, 64), 8))
 def peak():  # since the start of this program; ru_maxrss would be inherited from the parent
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
 optimizer = torch.optim.Adam(network.parameters())
 before = peak()
-network(torch.randn(16, 1, 64, 64), torch.arange(16)).square().mean().backward()
+network(torch.randn(8, 1, 64, 64), torch.arange(8)).square().mean().backward()
 optimizer.step()
 print(peak() - before)
 """

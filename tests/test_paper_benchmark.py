@@ -85,6 +85,14 @@ def test_a_killed_run_goes_on_and_a_finished_one_is_left_as_it_is(tmp_path, caps
     assert "the start of all" in table
     assert "sampler dpm_solver, n_sampling_steps 10" in table
 
+    path = out / "metrics" / "fibre_ddpm_50.json"
+    assert json.loads(path.read_text())["data_copying"]["z"] is not None  # copies of its training set are looked for
+    # the tables say what the model was made with, whatever is asked for now
+    assert command(tmp_path, "evaluate", "--n_samples", "5", "--set", *TINY, "learning_rate=0.5") == 0
+    changes = json.loads(path.read_text())["run"]["changes"]
+    assert "channels: 40 -> 8" in changes
+    assert not any("learning_rate" in change for change in changes)
+
 
 def test_shipped_models_are_measured_without_training(tmp_path):
     folders = ("--work", str(tmp_path / "work"), "--out", str(tmp_path / "out"), "--features", "none")
@@ -114,17 +122,6 @@ def test_shipped_models_draw_large_structures_which_the_tables_say(tmp_path):
     found = measure.measure(*sets, trained_on=False, **options)  # of sets that the model has not seen
     assert found["data_copying"]["z"] is None
     assert found["nearest_training_image"]["n_exact_copies"] is None
-
-
-def test_copies_are_looked_for_in_what_a_model_was_trained_on(tmp_path):
-    assert command(tmp_path, "all") == 0
-    path = tmp_path / "out" / "small_64" / "metrics" / "fibre_ddpm_50.json"
-    assert json.loads(path.read_text())["data_copying"]["z"] is not None
-    # the tables say what the model was made with, whatever is asked for now
-    assert command(tmp_path, "evaluate", "--n_samples", "5", "--set", *TINY, "learning_rate=0.5") == 0
-    changes = json.loads(path.read_text())["run"]["changes"]
-    assert "channels: 40 -> 8" in changes
-    assert not any("learning_rate" in change for change in changes)
 
 
 def test_shipped_models_are_those_of_the_package(tmp_path, monkeypatch):

@@ -42,7 +42,7 @@ def test_two_processes_give_the_loss_curve_of_one(tmp_path):
     data = tmp_path / "data"
     generate = ["generate", "--micrograph", str(ROOT / "examples" / "bicontinuous.npy"), "--out", str(data)]
     assert main([*generate, "--n_training_samples", "24", "--extent_x", "16", "--extent_y", "16"]) == 0
-    settings = {"channels": 8, "n_residual_blocks": 1, "dropout": 0, "n_training_steps": 20, "batch_size": 8}
+    settings = {"channels": 8, "n_residual_blocks": 1, "dropout": 0, "n_training_steps": 20, "batch_size": 4}
     options = [w for k, v in settings.items() for w in (f"--{k}", str(v))]
     options += ["--dataset", str(data), "--channel_multipliers", "1", "2", "--precision", "float32"]
     options += ["--gradient_accumulation", "2", "--preset", "paper"]

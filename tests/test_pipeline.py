@@ -20,6 +20,8 @@ from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization
 from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.workflow import pipeline
 
+pytestmark = pytest.mark.usefixtures("blank_figures")  # those of the fixture `finished` are drawn
+
 EXTENT = 16
 SMALL = {
     "extent_x": EXTENT,
@@ -157,7 +159,7 @@ def test_a_model_that_is_given_is_sampled_as_it_wants_not_as_the_preset(finished
         assert f"sampling       {said}" in capsys.readouterr().out
 
 
-def test_a_characterization_alone_is_enough(tmp_path, capsys):
+def test_a_characterization_alone_is_enough(tmp_path, capsys, samples_made_here):
     """MCRpy's pickle -> MCRpy's reconstructions -> a periodic model -> structures measured against S2 of the pickle."""
     np.save(tmp_path / "blobs.npy", blobs((32, 32), seed=3))
     whole = [str(tmp_path / "blobs.npy")]
@@ -190,29 +192,24 @@ DURING_TRAINING_DATA, DURING_TRAINING, DURING_SAMPLING = (
 )
 
 
-@pytest.mark.parametrize(
-    ("number", "moments"),
-    [
-        (signal.SIGKILL, (DURING_TRAINING_DATA, DURING_TRAINING, DURING_SAMPLING)),
-        (signal.SIGINT, (DURING_TRAINING,)),
-    ],
-)
-def test_a_stopped_command_goes_on_and_gives_the_same_structures(finished, micrograph, tmp_path, number, moments):
+def test_a_stopped_command_goes_on_and_gives_the_same_structures(finished, micrograph, tmp_path):
     """The end must be that of an undisturbed run."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for wait_for in moments:
+    kill, interrupt = signal.SIGKILL, signal.SIGINT
+    for wait_for, number in ((DURING_TRAINING_DATA, kill), (DURING_TRAINING, interrupt), (DURING_SAMPLING, kill)):
+        left = {*tmp_path.rglob(".*.tmp")}
         process = subprocess.Popen(command(micrograph, tmp_path), env=environment, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 600
         while not (tmp_path / wait_for).exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.005)
         process.send_signal(number)
         assert process.wait(timeout=600) != 2
+        assert number == kill or {*tmp_path.rglob(".*.tmp")} <= left
     done = subprocess.run(command(micrograph, tmp_path), env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     expected = {k: v for k, v in structures(finished).items() if k in structures(tmp_path)}
     assert len(expected) == 3
     assert structures(tmp_path) == expected
-    assert number == signal.SIGKILL or not list(tmp_path.rglob(".*.tmp"))
 
 
 def test_a_dry_run_shows_the_settings_and_writes_nothing(micrograph, tmp_path, capsys):

@@ -143,7 +143,7 @@ def test_pmma_matches_s2_up_to_a_quarter_of_the_extent():
 
 
 @pytest.mark.slow
-def test_pmma_has_two_phases_and_is_not_a_copy(tmp_path):
+def test_pmma_has_two_phases_and_is_not_a_copy(tmp_path, samples_made_here):
     out = tmp_path / "pmma"
     assert command("generate", "--material", "pmma", "--n_samples", 4, "--n_jobs", 1, "--out", out) == 0
     dataset = Dataset.open(out)
@@ -167,7 +167,7 @@ def test_a_reconstructed_material_is_treated_like_a_micrograph(tmp_path, monkeyp
 
 
 @pytest.mark.slow
-def test_carbonate_from_the_built_in_image(tmp_path):
+def test_carbonate_from_the_built_in_image(tmp_path, samples_made_here):
     out = tmp_path / "carbonate"
     assert command("generate", "--material", "carbonate", "--n_samples", 2, "--n_jobs", 1, "--out", out) == 0
     made = Dataset.open(out).load()

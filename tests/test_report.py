@@ -256,7 +256,7 @@ def with_features(**changes: Any) -> Evaluation:
     return replace(evaluation, **measures, warnings=("few images " * 12 + "are few",))
 
 
-def test_measures_by_features_are_in_both_tables(tmp_path: Path) -> None:
+def test_measures_by_features_are_in_both_tables(tmp_path: Path, blank_figures: None) -> None:
     metrics = with_features()
     text = console_table(metrics, SECONDS)
     assert all(len(line) <= 100 for line in text.splitlines())
@@ -280,7 +280,7 @@ def test_floor_in_the_numbers_of_the_value_needs_no_second_figure() -> None:
     assert "generated ones:" not in text
 
 
-def test_measures_without_enough_images_say_why(tmp_path: Path) -> None:
+def test_measures_without_enough_images_say_why(tmp_path: Path, blank_figures: None) -> None:
     none = dict.fromkeys(("value", "interval", "floor", "value_at_floor_counts"))
     metrics = replace(with_features(**none, reason="needs at least 4 images"), warnings=())
     lines = table_of(console_table(metrics, SECONDS))
@@ -410,7 +410,7 @@ def test_drawn_histogram_is_the_measured_one() -> None:
     assert [line.get_linestyle() for line in lines] == ["-", "--"]
 
 
-def test_a_dictionary_of_metrics_still_makes_the_same_report(tmp_path: Path) -> None:
+def test_a_dictionary_of_metrics_still_makes_the_same_report(tmp_path: Path, blank_figures: None) -> None:
     evaluation, *_ = measured()
     files = report(tmp_path / "new", metrics=evaluation)[0]
     with pytest.warns(DeprecationWarning, match="give an Evaluation"):

@@ -12,6 +12,7 @@ import numpy as np
 
 from mcrpy_diffusion.data.dataset_files import MICROGRAPHS_NAME, check_place, replace_file
 from mcrpy_diffusion.data.micrograph import hash_phases
+from mcrpy_diffusion.data.slices import recorded_slices
 from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.io.npy_files import Budget, archive_members
@@ -62,7 +63,9 @@ def read_origin(folder: str | os.PathLike[str]) -> DatasetOrigin:
     split = None
     if is_of_crops and (root / MICROGRAPHS_NAME).exists():
         check_place(root)
-        split = MicrographSplit.of(read_micrographs(root, info), _settings(root, recipe))
+        micrographs = read_micrographs(root, info)
+        slices = recorded_slices(recipe["volumes"], len(micrographs)) if "volumes" in recipe else []
+        split = MicrographSplit.of(micrographs, _settings(root, recipe), slices)
     size = info.get("pixel_size")
     pixel_size = None if size is None else PixelSize.from_dict(size)
     return DatasetOrigin(periodic if isinstance(periodic, bool) else None, is_of_crops, split, pixel_size)

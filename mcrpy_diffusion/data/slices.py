@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mcrpy_diffusion.data.raw_images import RawImage
-from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.errors import InputError, one_line
 from mcrpy_diffusion.settings.images import AXES
 
 
@@ -29,6 +30,34 @@ class VolumeSlice:
     axis: int
     index: int
     shape: tuple[int, int, int]
+
+
+def volume_records(slices: Sequence[VolumeSlice]) -> list[dict[str, Any]]:
+    """Return the shape of each volume and the axes of its slices, for the recipe of a data set."""
+    records: list[dict[str, Any]] = []
+    for each in slices:
+        if each.index == 0 and (not records or AXES[each.axis] in records[-1]["along"]):
+            records.append({"shape": list(each.shape), "along": []})
+        if each.index == 0:
+            records[-1]["along"].append(AXES[each.axis])
+    return records
+
+
+def recorded_slices(records: Any, n: int) -> list[VolumeSlice]:
+    """Return the `n` slices of records that `volume_records` made; raise InputError if they are damaged."""
+    found: list[VolumeSlice] = []
+    try:
+        for record in records:
+            i, j, k = (int(length) for length in record["shape"])
+            for axis in map(AXES.index, record["along"]):
+                if (i, j, k)[axis] > n:
+                    raise ValueError("more slices than images")
+                found += [VolumeSlice(axis, index, (i, j, k)) for index in range((i, j, k)[axis])]
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"the record of the volumes is damaged: {one_line(error)}") from error
+    if len(found) != n:
+        raise InputError(f"the record of the volumes must be of {n} slices, got {len(found)}")
+    return found
 
 
 def slices_of(images: Sequence[RawImage], along: Sequence[str]) -> list[tuple[RawImage, VolumeSlice | None]]:

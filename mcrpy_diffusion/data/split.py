@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mcrpy_diffusion.data.crops import all_crops, n_positions, random_crops, split
+from mcrpy_diffusion.data.slices import VolumeSlice
 from mcrpy_diffusion.settings import N_CROPS, GenerationSettings
 
 HELD_OUT_SEED = 7919  # offset of the seed of held-out crops
@@ -31,25 +32,42 @@ class MicrographSplit:
         Views of the micrographs.
     held_out : tuple of (I, J) arrays
         Views that do not overlap `training`. They are missing for micrographs that are too small for both parts, and
-        for descriptor-based training data.
+        for descriptor-based training data. Slices of a volume are divided by one plane through the volume, so that no
+        voxel is in both parts.
     settings : GenerationSettings
         Extent, number and seed of the crops.
     cuts : tuple of str
         The side of each micrograph that is held out, one of `CUTS`.
+    is_complete : bool
+        Whether each micrograph, or the volumes, have a held-out part.
     """
 
     training: tuple[np.ndarray, ...]
     held_out: tuple[np.ndarray, ...]
     settings: GenerationSettings
     cuts: tuple[str, ...]
+    is_complete: bool = True
 
     @classmethod
-    def of(cls, micrographs: Sequence[np.ndarray], settings: GenerationSettings) -> MicrographSplit:
-        """Split micrographs (I, J) by `crops.split`, each so that both parts have all of its phases if possible."""
+    def of(
+        cls,
+        micrographs: Sequence[np.ndarray],
+        settings: GenerationSettings,
+        slices: Sequence[VolumeSlice | None] = (),
+    ) -> MicrographSplit:
+        """Split micrographs (I, J) by `crops.split`, each so that both parts have all of its phases if possible.
+
+        `slices` are the positions of micrographs in volumes; by default they are in none.
+        """
         fraction = 0.0 if settings.training_data == "descriptors" else settings.held_out_fraction
-        parts = [_split(m, settings.extent, fraction) for m in micrographs]
-        training, held_out, cuts = zip(*parts) if parts else ((), (), ())
-        return cls(training, tuple(part for part in held_out if part is not None), settings, cuts)
+        parts: list[tuple[np.ndarray | None, np.ndarray | None, str]] = [
+            _split(m, settings.extent, fraction) if where is None else _split_slice(m, where, settings.extent, fraction)
+            for m, where in zip(micrographs, slices or [None] * len(micrographs), strict=True)
+        ]
+        training = tuple(part for part, _, _ in parts if part is not None)
+        held_out = tuple(part for _, part, _ in parts if part is not None)
+        is_complete = bool(held_out) if any(slices) else len(held_out) == len(parts)
+        return cls(training, held_out, settings, tuple(cut for _, _, cut in parts), is_complete)
 
     @property
     def is_moved(self) -> bool:
@@ -67,11 +85,6 @@ class MicrographSplit:
             for side, missing, result in sides
             for phase in sorted(missing)
         ]
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether each micrograph has a held-out part."""
-        return len(self.held_out) == len(self.training)
 
     @property
     def n_positions(self) -> int:
@@ -104,6 +117,21 @@ def _split(
     if usual[1] is None or not _lacks(usual):
         return usual
     return min([usual, *(parts for parts in map(cut, CUTS) if parts[1] is not None)], key=_lacks)
+
+
+def _split_slice(
+    image: np.ndarray, where: VolumeSlice, extent: tuple[int, int], fraction: float
+) -> tuple[np.ndarray | None, np.ndarray | None, str]:
+    """Split a slice by the plane that divides its volume, normal to the longest axis of the volume."""
+    across = int(np.argmax(where.shape))
+    cut = where.shape[across] - max(*extent, round(fraction * where.shape[across]))
+    if fraction == 0 or cut < max(extent):
+        return image, None, USUAL_CUT
+    if where.axis == across:
+        return (image, None, USUAL_CUT) if where.index < cut else (None, image, USUAL_CUT)
+    axis = across - (across > where.axis)
+    training, held_out = np.split(image, [cut], axis=axis)
+    return training, held_out, USUAL_CUT
 
 
 def _lacks(parts: tuple[np.ndarray, np.ndarray | None, str]) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from mcrpy_diffusion.evaluation.sets import FLOOR_SEED, N_FLOOR_DRAWS
+from mcrpy_diffusion.evaluation.sets import FLOOR_SEED, N_FLOOR_DRAWS, bootstrap_means
 from mcrpy_diffusion.evaluation.volume_results import CurveFit, ScalarFit
 from mcrpy_diffusion.metrics.arrays import areas
 from mcrpy_diffusion.metrics.spatial_statistics import discrepancy
@@ -34,8 +34,8 @@ def resampled_noise(values: np.ndarray, size: int, *, seed: int, n_draws: int = 
     n = len(values)
     if n < 2:
         return np.zeros((n_draws, *values.shape[1:]))
-    chosen = np.random.default_rng(seed).integers(n, size=(n_draws, size))
-    return (values[chosen].mean(axis=1) - values.mean(axis=0)) * (n / (n - 1)) ** 0.5
+    _, means = bootstrap_means(values, size, n_draws=n_draws, seed=seed)
+    return (means - values.mean(axis=0)) * (n / (n - 1)) ** 0.5
 
 
 def fit_curves(reference: np.ndarray | None, generated: np.ndarray, scatter: np.ndarray) -> CurveFit:

@@ -10,7 +10,6 @@ from typing import Any
 from mcrpy_diffusion.data import dataset_check
 from mcrpy_diffusion.data.dataset import ACCEPTED, Dataset
 from mcrpy_diffusion.data.dataset_origin import store_micrographs
-from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.filling import complete, show_counts
 from mcrpy_diffusion.materials.reference import Reference
@@ -60,7 +59,7 @@ def generate(
     if n is None:
         raise ValueError("the settings are not resolved; call resolve first")
     if settings.training_data == "crops":
-        for text in MicrographSplit.of(reference.images, settings).missing_phases():
+        for text in reference.split(settings).missing_phases():
             say_error(f"warning: {text}")
 
     def make(dataset: Dataset, log_file: Path, bar: Progress) -> None:
@@ -103,7 +102,7 @@ def source_record(reference: Reference) -> dict[str, Any]:
 def _add_crops(dataset: Dataset, settings: GenerationSettings, reference: Reference, bar: Progress) -> None:
     store_micrographs(dataset.folder, reference.images)
     two_phases = reference.n_phases in (0, 2)
-    for i, image in enumerate(MicrographSplit.of(reference.images, settings).training_crops()):
+    for i, image in enumerate(reference.split(settings).training_crops()):
         if i not in dataset.tried:
             dataset.append(i, image, volume_fraction=float(image.mean()) if two_phases else None)
             bar.update()
@@ -127,7 +126,7 @@ def generate_from_images(reference: Reference, options: Mapping[str, Any], folde
         If there are fewer than two positions of crops, or an image is smaller than the extent.
     """
     settings = resolve(GenerationSettings().replace(**{**options, "training_data": "crops"}), reference)
-    n = MicrographSplit.of(reference.images, settings).n_positions
+    n = reference.split(settings).n_positions
     if n < 2:
         raise InputError("images must have at least 2 crop positions, got 1; give more images or a smaller extent")
     settings = settings.replace(n_training_samples=min(n, settings.n_training_samples or N_CROPS))

@@ -12,8 +12,10 @@ import numpy as np
 
 from mcrpy_diffusion.data.micrograph import Micrograph, common_pixel_size, read_source
 from mcrpy_diffusion.data.reading import Reading
+from mcrpy_diffusion.data.slices import VolumeSlice
+from mcrpy_diffusion.data.split import MicrographSplit
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.settings import ImageSettings, PixelSize
+from mcrpy_diffusion.settings import GenerationSettings, ImageSettings, PixelSize
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,16 @@ class Reference:
     def images(self) -> list[np.ndarray]:
         """The micrographs' phases."""
         return [m.phases for m in self.micrographs]
+
+    @property
+    def slices(self) -> list[VolumeSlice]:
+        """The micrographs' positions in volumes; empty if they are no slices."""
+        found = [m.volume_slice for m in self.micrographs]
+        return [each for each in found if each is not None] if all(found) else []
+
+    def split(self, settings: GenerationSettings) -> MicrographSplit:
+        """Return training and held-out parts of the micrographs."""
+        return MicrographSplit.of(self.images, settings, self.slices)
 
     @property
     def readings(self) -> list[Reading]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcrpy_diffusion.data.split import MicrographSplit
+from mcrpy_diffusion.data.slices import volume_records
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.settings import N_CROPS, N_RECONSTRUCTIONS, GenerationSettings
@@ -50,7 +50,7 @@ def resolve(settings: GenerationSettings, reference: Reference) -> GenerationSet
             raise InputError("training_data must be 'descriptors' without a micrograph, got 'crops'")
         kind = "descriptors"
     if kind == "auto":
-        kind = "crops" if MicrographSplit.of(reference.images, settings).is_complete else "descriptors"
+        kind = "crops" if reference.split(settings).is_complete else "descriptors"
     sizes = {m.phases.shape for m in reference.micrographs}
     if kind == "descriptors" and len(sizes) > 1:
         found = ", ".join(f"{i} x {j}" for i, j in sorted(sizes))
@@ -71,9 +71,11 @@ def recipe(settings: GenerationSettings, reference: Reference) -> dict[str, Any]
     values = settings.to_dict()
     if settings.training_data == "crops":
         values = {key: value for key, value in values.items() if key in _SETTINGS_OF_CROPS}
-        split = MicrographSplit.of(reference.images, settings)
+        split = reference.split(settings)
         if split.is_moved:  # data sets of earlier versions, which have no such entry, held out another part
             values["held_out_part"] = list(split.cuts)
+        if reference.slices:
+            values["volumes"] = volume_records(reference.slices)
     else:
         values = {key: value for key, value in values.items() if key not in ("held_out_fraction", *READING_FIELDS)}
     return {**values, "n_phases": reference.n_phases, "reference_sha256": list(reference.sha256)}

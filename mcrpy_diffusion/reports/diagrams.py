@@ -54,11 +54,17 @@ def diagram(
     dict
         `light` and `dark`, data URIs; `alt`, `caption`.
     """
-    sources = {}
+    sources: dict[str, str] = {}
+    position = None
     for scheme, colours in (("light", LIGHT), ("dark", DARK)):
         figure = new_figure(size, dpi=dpi, colours=colours)
-        draw(figure.subplots(), colours=colours)
+        ax = figure.subplots()
+        draw(ax, colours=colours)
+        if position is not None:  # both have the same layout; finding it takes longer than drawing
+            figure.set_layout_engine("none")
+            ax.set_position(position)
         sources[scheme] = data_uri(png(figure))
+        position = ax.get_position()
     return {**sources, "alt": alt, "caption": caption}
 
 

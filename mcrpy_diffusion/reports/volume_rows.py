@@ -131,7 +131,7 @@ def summary(evaluation: VolumeEvaluation) -> str:
             for measure, symbol in _SYMBOLS.items()
         }
         sentences.append(f"In slices across x, y and z, eps_S2{of_phase} is {values['S2']} and eps_L {values['L']}.")
-        sentences += _deviations(fit, of_phase)
+        sentences += [*_deviations(fit, of_phase), *_verdict(fit, of_phase)]
     return " ".join(sentences)
 
 
@@ -237,10 +237,37 @@ def _deviations(fit: PhaseVolumeFit, of_phase: str) -> list[str]:
     return _far(measured, of_phase)
 
 
+def _verdict(fit: PhaseVolumeFit, of_phase: str) -> list[str]:
+    """Say where slices have the S2 of the originals and yet are not like them, which S2 alone does not notice."""
+    planes = fit.planes.values()
+    if any(
+        _is_far(plane.two_point_correlation.discrepancy_percent, plane.two_point_correlation.floor_percent)
+        for plane in planes
+    ):
+        return []
+    found = []
+    if any(_is_far(plane.lineal_path.discrepancy_percent, plane.lineal_path.floor_percent) for plane in planes):
+        found.append("lineal path")
+    for measure, name in (("number_of_clusters", "clusters"), ("isolated_pixels", "isolated pixels")):
+        if any(_is_far(getattr(plane, measure).difference, getattr(plane, measure).floor) for plane in planes):
+            found.append(name)
+    if not found:
+        return []
+    return [
+        f"The slices{of_phase} have the S2 of the original, but not its {', '.join(found)}. The original may be a "
+        "section of no volume that looks alike in all three planes, as equal discs and closed walls of one width are."
+    ]
+
+
+def _is_far(off: float | None, floor: float | None) -> bool:
+    """Return whether a measure deviates by more than `FAR_FROM_FLOOR` floors; not without a floor."""
+    return off is not None and floor is not None and abs(off) > FAR_FROM_FLOOR * floor + _ROUNDING
+
+
 def _far(measured: Mapping[str, tuple[float | None, float | None]], of_phase: str) -> list[str]:
     found = []
     for name, (off, floor) in measured.items():
-        if off is None or floor is None or abs(off) <= FAR_FROM_FLOOR * floor + _ROUNDING:
+        if not _is_far(off, floor) or off is None or floor is None:
             continue
         found.append(f"{name} ({figure(abs(off) / floor)})" if floor > 0 else name)
     if found:

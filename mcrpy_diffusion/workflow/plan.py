@@ -61,7 +61,7 @@ class ModelPlan(abc.ABC):
     @cached_property
     def split(self) -> MicrographSplit:
         """Training parts and held-out parts of the micrographs."""
-        return MicrographSplit.of(self.reference.images, self.generation)
+        return self.reference.split(self.generation)
 
     def with_model(self: P, model: Path, info: ModelInfo) -> P:
         """The plan with a given model: its settings instead of those to train with.
