@@ -77,8 +77,8 @@ class NetworkDenoiser:
         See `Network`.
     schedule : NoiseSchedule
     prediction : "epsilon", "v", "x_0" or "log_odds"
-    conditions : Tensor, shape (B, N), optional
-        Numbers that condition the network.
+    conditions : Tensor, shape (B, N) or (1, N), optional
+        Numbers that condition the network; one row holds for all images.
     clip : bool
         Clip x_0 to [-1, 1], as in sampling; without effect for log odds, which are within it.
     """
@@ -90,7 +90,8 @@ class NetworkDenoiser:
     clip: bool = True
 
     def __call__(self, x_t: Tensor, t: Tensor, estimate: Tensor | None = None, /) -> Denoised:
-        given = {"conditions": self.conditions, "estimate": estimate}
+        conditions = None if self.conditions is None else self.conditions.expand(len(x_t), -1)
+        given = {"conditions": conditions, "estimate": estimate}
         output = self.network(x_t, t, **{name: value for name, value in given.items() if value is not None})
         return from_output(output.to(x_t.dtype), x_t, t, self.schedule, prediction=self.prediction, clip=self.clip)
 

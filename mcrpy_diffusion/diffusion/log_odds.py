@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, at
+
+SMALLEST_FRACTION = 1e-6  # keeps log odds finite
 
 
 @dataclass(frozen=True)
@@ -53,3 +56,20 @@ class LogOdds:
     def extrapolated(self, before: LogOdds, ratio: float) -> LogOdds:
         """Carry the context on linearly from an earlier one; the evidence is that of now."""
         return LogOdds(self.evidence, self.context + (self.context - before.context) * ratio)
+
+
+def prior_log_odds(fractions: Tensor) -> Tensor:
+    """Half log odds of phases of which nothing but the volume fractions is known, as in `LogOdds.context`.
+
+    Parameters
+    ----------
+    fractions : Tensor, shape (B, max(C - 1, 1)), in [0, 1]
+        Of phases 1, 2, ...
+
+    Returns
+    -------
+    Tensor, shape (B, C)
+    """
+    all_phases = torch.cat([1 - fractions.sum(1, keepdim=True), fractions], dim=1)
+    half = all_phases.clamp(min=SMALLEST_FRACTION).log() / 2
+    return half if half.shape[1] > 2 else half[:, 1:] - half[:, :1]

@@ -22,15 +22,18 @@ class SelfConditioned:
     ----------
     denoise : Denoiser
     schedule : NoiseSchedule
+    memory : dict, optional
+        Holds the previous estimate between calls, as "estimate"; one that is given can be kept and given again.
     """
 
-    def __init__(self, denoise: Denoiser, schedule: NoiseSchedule) -> None:
+    def __init__(self, denoise: Denoiser, schedule: NoiseSchedule, memory: dict[str, Tensor] | None = None) -> None:
         self.denoise, self.max_timestep = denoise, schedule.self_cond_max_timestep
-        self.estimate: Tensor | None = None
+        self.memory = {} if memory is None else memory
 
     def __call__(self, x_t: Tensor, t: Tensor, estimate: Tensor | None = None, /) -> Denoised:
-        denoised = self.denoise(x_t, t, self.estimate if int(t.max()) <= self.max_timestep else None)
-        self.estimate = as_estimate(denoised)
+        previous = self.memory.get("estimate") if int(t.max()) <= self.max_timestep else None
+        denoised = self.denoise(x_t, t, previous)
+        self.memory["estimate"] = as_estimate(denoised)
         return denoised
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
-Callback = Callable[[dict[str, Any]], None]
+Step = dict[str, Any]
+"""What a sampler tells after a step, see `samplers.ddim.sample`."""
+Callback = Callable[[Step], None]
 
 
 def timestep_pairs(
@@ -44,6 +46,12 @@ def timestep_pairs(
         time = first + round((num_timesteps - 1 - first) * (i / (num_steps - 1)) ** exponent)
         times.append(max(time, times[-1] + 1))
     return list(zip(times[:0:-1], times[-2::-1], strict=True))
+
+
+def remaining(pairs: Sequence[tuple[int, int]], after: Step | None) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield (i, pair) of the steps that follow a step, or of all."""
+    first = 0 if after is None else after["i"] + 1
+    yield from enumerate(pairs[first:], first)
 
 
 def batch_of(t: int, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mcrpy_diffusion.diffusion.denoiser import Denoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
-from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, batch_of, noise_like
+from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, Step, batch_of, noise_like, remaining
 
 
 @torch.no_grad()
@@ -22,6 +22,7 @@ def sample(
     eta: float = 0.0,
     generator: Generators = None,
     callback: Callback | None = None,
+    after: Step | None = None,
 ) -> Tensor:
     """Sample images from noise.
 
@@ -41,7 +42,10 @@ def sample(
     generator : torch.Generator, one per image, or None
         Source of z, unused where eta = 0.
     callback : callable
-        Called after each step with {"i", "t", "x", "x_0"}.
+        Called after each step with {"i", "t", "x", "x_0", "denoised"}.
+    after : dict, optional
+        What the callback got after a step: sampling continues there, in place of from noise, and gives the same image
+        if the generators and the denoiser are in the state of then.
 
     Returns
     -------
@@ -49,9 +53,10 @@ def sample(
     """
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must be between 0 and 1, got {eta}")
-    x = x_T
-    for i, (t, t_next) in enumerate(pairs):
-        x_0 = denoise(x, batch_of(t, x)).x_0
+    x = x_T if after is None else after["x"]
+    for i, (t, t_next) in remaining(pairs, after):
+        denoised = denoise(x, batch_of(t, x))
+        x_0 = denoised.x_0
         a, a_next = schedule.alpha_bar_at(t), schedule.alpha_bar_at(t_next)
         eps = (x - a**0.5 * x_0) / (1 - a) ** 0.5
         sigma = eta * ((1 - a_next) / (1 - a)) ** 0.5 * (1 - a / a_next) ** 0.5
@@ -59,5 +64,5 @@ def sample(
         if sigma > 0:
             x = x + sigma * noise_like(x, generator)
         if callback is not None:
-            callback({"i": i, "t": t, "x": x, "x_0": x_0})
+            callback({"i": i, "t": t, "x": x, "x_0": denoised.x_0, "denoised": denoised})
     return x

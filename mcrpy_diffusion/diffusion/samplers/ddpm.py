@@ -10,7 +10,7 @@ from torch import Tensor
 from mcrpy_diffusion.diffusion.denoiser import Denoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 from mcrpy_diffusion.diffusion.reverse_process import reverse_distribution
-from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, batch_of, noise_like
+from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, Step, batch_of, noise_like, remaining
 
 
 @torch.no_grad()
@@ -22,6 +22,7 @@ def sample(
     *,
     generator: Generators = None,
     callback: Callback | None = None,
+    after: Step | None = None,
 ) -> Tensor:
     """Sample images from noise: x' = mean + exp(log_variance / 2) z, eq. (2).
 
@@ -30,7 +31,7 @@ def sample(
 
     Parameters
     ----------
-    denoise, x_T, schedule, pairs, generator, callback
+    denoise, x_T, schedule, pairs, generator, callback, after
         As in `ddim.sample`.
 
     Returns
@@ -38,11 +39,11 @@ def sample(
     Tensor, shape (B, C, ...)
     """
     process = schedule.subset([t for t, _ in reversed(pairs)])
-    x = x_T
-    for i, (t, t_next) in enumerate(pairs):
+    x = x_T if after is None else after["x"]
+    for i, (t, t_next) in remaining(pairs, after):
         denoised = denoise(x, batch_of(t, x))
         mean, log_variance = reverse_distribution(denoised, x, batch_of(len(pairs) - 1 - i, x), process)
         x = mean if t_next < 0 else mean + (0.5 * log_variance).exp() * noise_like(x, generator)
         if callback is not None:
-            callback({"i": i, "t": t, "x": x, "x_0": denoised.x_0})
+            callback({"i": i, "t": t, "x": x, "x_0": denoised.x_0, "denoised": denoised})
     return x

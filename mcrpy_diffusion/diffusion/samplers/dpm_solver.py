@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mcrpy_diffusion.diffusion.denoiser import Denoised, Denoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
-from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, batch_of
+from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, Step, batch_of, remaining
 
 
 @torch.no_grad()
@@ -22,6 +22,7 @@ def sample(
     *,
     generator: Generators = None,
     callback: Callback | None = None,
+    after: Step | None = None,
 ) -> Tensor:
     """Sample images from noise, with a straight line through the last two predictions of x_0.
 
@@ -33,7 +34,7 @@ def sample(
 
     Parameters
     ----------
-    denoise, x_T, schedule, pairs, callback
+    denoise, x_T, schedule, pairs, callback, after
         As in `ddim.sample`.
     generator
         Unused: the sampler is deterministic.
@@ -42,17 +43,19 @@ def sample(
     -------
     Tensor, shape (B, C, ...)
     """
-    x, before, length = x_T, None, math.nan  # the previous answer, and how long its step was
-    for i, (t, t_next) in enumerate(pairs):
+    x, before = (x_T, None) if after is None else (after["x"], after["denoised"])  # the previous answer
+    for i, (t, t_next) in remaining(pairs, after):
         denoised: Denoised = denoise(x, batch_of(t, x))
         if t_next < 0:
             x = denoised.x_0
         else:
-            step = denoised.clock(schedule, t_next) - denoised.clock(schedule, t)
-            d = denoised.x_0 if before is None else denoised.extrapolated(before, step / (2 * length))
-            x, before, length = exponential_step(x, d, schedule, t, t_next), denoised, step
+            d = denoised.x_0
+            if before is not None:
+                now, then = denoised.clock(schedule, t), denoised.clock(schedule, pairs[i - 1][0])
+                d = denoised.extrapolated(before, (denoised.clock(schedule, t_next) - now) / (2 * (now - then)))
+            x, before = exponential_step(x, d, schedule, t, t_next), denoised
         if callback is not None:
-            callback({"i": i, "t": t, "x": x, "x_0": denoised.x_0})
+            callback({"i": i, "t": t, "x": x, "x_0": denoised.x_0, "denoised": denoised})
     return x
 
 
