@@ -25,12 +25,12 @@ def n_channels(n_phases: int) -> int:
 
 
 def encode(phases: Tensor, n_phases: int) -> Tensor:
-    """Encode phases or grey values (N, I, J) as channels (N, C, I, J) float32 in [-1, 1].
+    """Encode phases or grey values (N, I, J) or (N, I, J, K) as channels (N, C, ...) float32 in [-1, 1].
 
     Raises
     ------
     InputError
-        If a value is out of range, or `phases` does not have three axes.
+        If a value is out of range, or `phases` has another number of axes.
     """
     import torch
 
@@ -38,24 +38,24 @@ def encode(phases: Tensor, n_phases: int) -> Tensor:
     _check(phases, n_phases)
     if n_phases == 0:
         return 2 * phases[:, None].float() - 1
-    numbers = torch.arange(channels, device=phases.device)[:, None, None] if channels > 1 else 1
+    numbers = torch.arange(channels, device=phases.device).reshape(-1, *[1] * (phases.ndim - 1)) if channels > 1 else 1
     return (phases[:, None] == numbers).float() * 2 - 1
 
 
 def decode(x: Tensor, n_phases: int) -> Tensor:
-    """Decode channels (N, C, I, J): the sign for two phases, the largest channel for more, (x + 1) / 2 for grey values.
+    """Decode channels (N, C, I, J) or (N, C, I, J, K): the sign for two phases, the largest channel for more.
 
     Returns
     -------
-    (N, I, J) uint8 phases, or float32 grey values clipped to [0, 1]
+    (N, ...) uint8 phases, or float32 grey values (x + 1) / 2 clipped to [0, 1]
 
     Raises
     ------
     InputError
         If the number of axes or channels is wrong, or a value is NaN.
     """
-    if x.ndim != 4 or x.shape[1] != n_channels(n_phases):
-        raise InputError(f"x must have the shape (N, {n_channels(n_phases)}, I, J), got {tuple(x.shape)}")
+    if x.ndim not in (4, 5) or x.shape[1] != n_channels(n_phases):
+        raise InputError(f"x must have the shape (N, {n_channels(n_phases)}, I, J[, K]), got {tuple(x.shape)}")
     if x.isnan().any():
         raise InputError("x must not contain NaN; the network has diverged")
     if n_phases == 0:
@@ -64,20 +64,23 @@ def decode(x: Tensor, n_phases: int) -> Tensor:
 
 
 def volume_fractions(phases: np.ndarray, n_phases: int) -> np.ndarray:
-    """Return the volume fractions (N, max(n_phases, 2) - 1) float64 of phases 1, 2, ... of images (N, I, J).
+    """Return the volume fractions (N, max(n_phases, 2) - 1) float64 of phases 1, 2, ... of images.
+
+    `phases` are (N, I, J) or (N, I, J, K).
 
     For grey values it is the mean grey value. Raises as `encode`.
     """
     n_channels(n_phases)
     _check(phases, n_phases)
+    flat = phases.reshape(len(phases), -1)
     if n_phases == 0:
-        return phases.mean(axis=(1, 2), dtype=np.float64)[:, None]
-    return np.stack([(phases == phase).mean(axis=(1, 2), dtype=np.float64) for phase in range(1, n_phases)], axis=1)
+        return flat.mean(axis=1, dtype=np.float64)[:, None]
+    return np.stack([(flat == phase).mean(axis=1, dtype=np.float64) for phase in range(1, n_phases)], axis=1)
 
 
 def _check(values: Any, n_phases: int) -> None:
     high = 1 if n_phases == 0 else n_phases - 1
-    if values.ndim != 3:
-        raise InputError(f"phases must have the shape (N, I, J), got {tuple(values.shape)}")
+    if values.ndim not in (3, 4):
+        raise InputError(f"phases must have the shape (N, I, J) or (N, I, J, K), got {tuple(values.shape)}")
     if 0 not in values.shape and not (bool((values >= 0).all()) and bool((values <= high).all())):
         raise InputError(f"phases must be between 0 and {high}, got {values.min()} to {values.max()}")

@@ -15,7 +15,13 @@ from mcrpy_diffusion.io.files import write_file
 from mcrpy_diffusion.io.records import check_plain
 from mcrpy_diffusion.io.untrusted import parse_json
 from mcrpy_diffusion.models.model_card import ModelCard
-from mcrpy_diffusion.settings import PixelSize, SamplingSettings, TrainingSettings, default_sampling
+from mcrpy_diffusion.settings import (
+    PixelSize,
+    SamplingSettings,
+    TrainingSettings,
+    default_sampling,
+    volume_sampling,
+)
 from mcrpy_diffusion.settings.base import Option
 
 if TYPE_CHECKING:
@@ -85,10 +91,11 @@ class ModelInfo:
         size = {} if self.pixel_size is None else {"pixel_size": self.pixel_size.to_dict()}
         return {"format_version": FORMAT_VERSION, **values, "settings": self.settings.to_dict(), **size, **card}
 
-    def sampling_settings(self, **given: Any) -> SamplingSettings:
+    def sampling_settings(self, n_dims: int = 2, **given: Any) -> SamplingSettings:
         """Return sampling settings: as given, else as the model's card recommends, else `default_sampling`.
 
-        The recommended number of steps holds for the recommended sampler alone; `None` counts as not given.
+        The recommended number of steps holds for the recommended sampler alone; `None` counts as not given. Of volumes
+        (`n_dims` 3) the defaults are those of `volume_sampling`, whatever the card says of images.
 
         Raises
         ------
@@ -97,8 +104,8 @@ class ModelInfo:
         """
         given = {k: v for k, v in given.items() if v is not None}
         recommended: dict[str, Any] = {}
-        if self.card is None:
-            default = default_sampling(self.settings)
+        if self.card is None or n_dims == 3:
+            default = volume_sampling(self.settings) if n_dims == 3 else default_sampling(self.settings)
             recommended = {"sampler": default.sampler, "n_sampling_steps": default.n_sampling_steps}
         elif self.card.sampling is not None:
             recommended = self.card.sampling.to_dict()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,20 +17,25 @@ from mcrpy_diffusion.data.phase_encoding import decode, n_channels
 from mcrpy_diffusion.diffusion import conditioning
 from mcrpy_diffusion.diffusion.conditions import CONDITIONS
 from mcrpy_diffusion.diffusion.denoiser import Denoiser, NetworkDenoiser
+from mcrpy_diffusion.diffusion.log_odds import prior_log_odds
+from mcrpy_diffusion.diffusion.multiplane import SLAB_PIXELS, MultiPlane
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, Prediction
 from mcrpy_diffusion.diffusion.precision import use_bfloat16
 from mcrpy_diffusion.diffusion.samplers import sampler
 from mcrpy_diffusion.diffusion.sdedit import start_from
 from mcrpy_diffusion.diffusion.self_conditioning import SelfConditioned, two_pass_self_conditioning
-from mcrpy_diffusion.diffusion.timesteps import Callback, noise_like, timestep_pairs
+from mcrpy_diffusion.diffusion.timesteps import Callback, Step, noise_like, timestep_pairs
 from mcrpy_diffusion.diffusion.unet import UNet, with_convolutions_in
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, load_network, min_timestep
 from mcrpy_diffusion.models.request import Request, volume_fraction_table
+from mcrpy_diffusion.models.sampling_state import SamplingState, StateFiles
 from mcrpy_diffusion.runtime import frameworks
 from mcrpy_diffusion.runtime.memory import GIB, advice_when_out_of_memory, available_memory
 from mcrpy_diffusion.settings import SAMPLERS, SamplingSettings
+
+VOLUMES_AT_ONCE = 10  # arrays of the size of a volume that the sampling of one holds
 
 
 class Model:
@@ -60,7 +66,7 @@ class Model:
     def sample(
         self,
         n: int,
-        shape: tuple[int, int] | None = None,
+        shape: tuple[int, ...] | None = None,
         n_steps: int | None = None,
         sampler: str | None = None,
         seed: int = 0,
@@ -79,10 +85,11 @@ class Model:
         n : int
             Number of structures.
         shape : tuple of int, optional
-            Rows and columns, multiples of the network's stride; those of the training images by default.
+            Rows and columns, multiples of the network's stride; those of the training images by default. Three
+            numbers make volumes, whose slices in all three planes are like the training images; see `MultiPlane`.
         n_steps : int, in 1 ... T, optional
-            Network evaluations per structure. The default is the recommendation of the model's card, without a card
-            see `default_sampling`.
+            Denoising steps. The default is the recommendation of the model's card, without a card see
+            `default_sampling`; of volumes see `volume_sampling`.
         sampler : str, optional
             "ddim"; "ddpm", ancestral sampling; or "dpm_solver", which needs the fewest steps. Default as for `n_steps`.
         seed : int
@@ -97,6 +104,7 @@ class Model:
             What all structures have, to the pixel: see `request.volume_fraction_table`. The network is conditioned on
             the nearest fraction that it has seen.
         batch_size : int
+            Structures sampled at once; volumes are sampled one by one.
         precision : str
             "float32", "bfloat16", or "auto": bfloat16 where the device multiplies it in hardware.
         callback : callable, optional
@@ -104,7 +112,7 @@ class Model:
 
         Returns
         -------
-        ndarray, shape (n, I, J)
+        ndarray, shape (n, I, J) or (n, I, J, K)
             Phases as uint8; grey values in [0, 1] as float32.
 
         Raises
@@ -113,6 +121,7 @@ class Model:
             If a value is out of range.
         """
         settings = self.info.sampling_settings(
+            n_dims=len(shape or self.info.extent),
             n_samples=n,
             sampler=sampler,
             n_sampling_steps=n_steps,
@@ -132,13 +141,14 @@ class Model:
         self,
         seeds: Sequence[int],
         settings: SamplingSettings,
-        shape: tuple[int, int] | None = None,
+        shape: tuple[int, ...] | None = None,
         callback: Callback | None = None,
         *,
         request: Request = Request(),  # noqa: B008  frozen
         conditions: Mapping[str, Any] | None = None,
         initial: Tensor | None = None,
         strength: float = 1.0,
+        state_files: StateFiles | None = None,
     ) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         """Yield (seeds, structures) batch by batch.
 
@@ -150,41 +160,60 @@ class Model:
             What the structures are asked for.
         conditions : mapping, optional
             Name in `diffusion.conditions.CONDITIONS` -> value that all structures keep to, in addition to the request.
-        initial : Tensor, shape (C, I, J), in [-1, 1], optional
+        initial : Tensor, shape (C, I, J) or (C, I, J, K), in [-1, 1], optional
             Image to start from in place of noise; the volume fractions aimed at are its own. See `sdedit.start_from`.
         strength : float, in (0, 1]
             Share of the noise process that the initial image passes through.
+        state_files : StateFiles, optional
+            Where the state of volumes is kept while they are sampled: after a stop, sampling goes on from there.
         """
         shape = shape or self.info.extent
         self.info.settings.check_extent(shape)
         request.check(self.info, settings)
         pairs = self.timesteps(settings)
         options = {name: getattr(settings, name) for name in SAMPLERS[settings.sampler].options}
-        self._check_memory(min(settings.batch_size, len(seeds)), shape)
-        for start in range(0, len(seeds), settings.batch_size):
-            chosen = seeds[start : start + settings.batch_size]
+        is_volume = len(shape) == 3
+        batch_size = 1 if is_volume else settings.batch_size
+        self._check_memory(min(batch_size, len(seeds)), shape)
+        for start in range(0, len(seeds), batch_size):
+            chosen = seeds[start : start + batch_size]
             generators = [torch.Generator().manual_seed(seed) for seed in chosen]
             if initial is None:
                 x, kept = noise_like(torch.empty(len(chosen), self.n_channels, *shape), generators), pairs
             else:
                 x, kept = start_from(
-                    initial.expand(len(chosen), -1, -1, -1), strength, pairs, self.schedule, generators
+                    initial.expand(len(chosen), *initial.shape), strength, pairs, self.schedule, generators
                 )
             if kept:
                 asked = {**request.conditions(chosen), **(conditions or {})}
                 fractions = self.fractions(chosen, shape, initial, asked.get("requested_volume_fraction"))
                 kept_to = self.conditions(fractions, settings.hold_volume_fraction, asked)
+                memory: dict[str, Tensor] = {}
+                state, callbacks = None, [] if callback is None else [callback]
+                if is_volume and state_files is not None:
+                    state = SamplingState(state_files, chosen[0], generators[0], memory, self.device)
+                    callbacks.append(state)
                 with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
                     x = sampler(settings.sampler)(
-                        self.denoiser(fractions, kept_to, precision=settings.precision),
+                        self.denoiser(
+                            fractions,
+                            kept_to,
+                            precision=settings.precision,
+                            memory=memory,
+                            planes_generator=generators[0] if is_volume else None,
+                            plane_weight=settings.plane_weight,
+                        ),
                         x.to(self.device),
                         self.schedule,
                         kept,
                         generator=generators,
-                        callback=callback,
+                        callback=all_of(callbacks),
+                        after=None if state is None else state.load(),
                         **options,
                     )
                 yield chosen, self.phases(x, kept_to)
+                if state is not None:
+                    state.remove()
             else:  # the noise is too weak to change anything
                 yield chosen, self.phases(x, {})
 
@@ -201,6 +230,9 @@ class Model:
         precision: str = "auto",
         clip: bool = True,
         self_cond_mode: Literal["sampling", "two_pass"] = "sampling",
+        memory: dict[str, Tensor] | None = None,
+        planes_generator: torch.Generator | None = None,
+        plane_weight: float = SamplingSettings.plane_weight,
     ) -> Denoiser:
         """Make the denoiser of one batch: the network, self-conditioned where it was trained so, and conditions.
 
@@ -217,6 +249,12 @@ class Model:
         self_cond_mode : "sampling" or "two_pass"
             Whether calls are the steps of one sampling, each given the previous estimate; or functions of (x_t, t)
             alone, which make two passes each.
+        memory : dict, optional
+            What the denoiser keeps between the steps of one sampling, see `SelfConditioned`.
+        planes_generator : torch.Generator, optional
+            Where given, the denoiser is one of a volume, see `MultiPlane`; fractions are of shape (1, C').
+        plane_weight : float
+            Of the planes of a volume.
         """
         embedded = None if fractions is None else conditioning.normalise(fractions, self.info.conditions)
         denoise: Denoiser = NetworkDenoiser(
@@ -226,9 +264,19 @@ class Model:
             conditions=None if embedded is None else embedded.to(self.device),
             clip=clip,
         )
+        if planes_generator is not None:
+            prior = self._prior(fractions, denoise) if self.info.settings.prediction == "log_odds" else None
+            denoise = MultiPlane(
+                [denoise] * 3,
+                self.schedule,
+                prior,
+                planes_generator,
+                weight=plane_weight,
+                periodic=self.info.periodic,
+            )
         if self.info.settings.self_condition:
             if self_cond_mode == "sampling":
-                denoise = SelfConditioned(denoise, self.schedule)
+                denoise = SelfConditioned(denoise, self.schedule, memory)
             else:
                 denoise = two_pass_self_conditioning(denoise)
         for name, value in (conditions or {}).items():
@@ -276,24 +324,36 @@ class Model:
     def fractions(
         self,
         seeds: Sequence[int],
-        shape: tuple[int, int],
+        shape: tuple[int, ...],
         initial: Tensor | None = None,
         requested: Tensor | None = None,
     ) -> Tensor | None:
         """Volume fractions (B, C') that condition the network; None where nothing does.
 
         They are drawn from those of the training images, or are those of the initial image, or the nearest of the
-        training range to the requested ones.
+        training range to the requested ones. A volume has that of the whole, which its slices scatter about.
         """
         if not self.info.conditions:
             return None
         if requested is not None:
             return conditioning.nearest(requested, self.info.conditions)
         if initial is not None:
-            means = ((initial.double() + 1) / 2).mean((1, 2))
+            means = ((initial.double() + 1) / 2).flatten(1).mean(1)
             return (means if len(means) == 1 else means[1:]).expand(len(seeds), -1)
-        area_ratio = shape[0] * shape[1] / (self.info.extent[0] * self.info.extent[1])
+        area_ratio = math.prod(shape) / math.prod(self.info.extent)
         return conditioning.draw(seeds, self.info.conditions, area_ratio=area_ratio)
+
+    def _prior(self, fractions: Tensor | None, denoise: Denoiser) -> Tensor:
+        """Half log odds (1, C) of the phases before anything is seen: by the fractions, or by what the network
+        says of noise alone."""
+        if fractions is not None:
+            return prior_log_odds(fractions)
+        shape = (1, self.n_channels, *self.info.extent)
+        noise = noise_like(torch.empty(shape), torch.Generator().manual_seed(0)).to(self.device)
+        latest = torch.tensor([self.schedule.num_timesteps - 1], device=self.device)
+        log_odds = denoise(noise, latest).log_odds
+        assert log_odds is not None
+        return log_odds.context.flatten(2).mean(2)
 
     def _network_in(self, precision: str) -> UNet:
         """The network, or its copy in bfloat16."""
@@ -303,17 +363,40 @@ class Model:
             self._bfloat16 = with_convolutions_in(self.network, torch.bfloat16)
         return self._bfloat16
 
-    def _check_memory(self, n: int, shape: tuple[int, int]) -> None:
-        """Raise InputError where the first level's channels of n images alone, in and out, do not fit the memory."""
+    def memory_needed(self, n: int, shape: tuple[int, ...]) -> int:
+        """Least memory in bytes of sampling n images at once, or a volume.
+
+        Counted are the first level's channels in and out of the images that pass the network at once, and for a volume
+        the numbers of each voxel that are kept between the planes.
+        """
         settings = self.info.settings
         width = settings.channels * settings.channel_multipliers[0]
-        needed = 2 * 4 * n * width * shape[0] * shape[1] // settings.patch_size**2
-        available = available_memory(self.device)
+        n_pixels = n * math.prod(shape)
+        kept = 0
+        if len(shape) == 3:
+            kept = 4 * VOLUMES_AT_ONCE * self.n_channels * n_pixels
+            largest = math.prod(sorted(shape)[1:])  # slice
+            n_pixels = min(n_pixels, max(largest, SLAB_PIXELS))
+        return kept + 2 * 4 * width * n_pixels // settings.patch_size**2
+
+    def _check_memory(self, n: int, shape: tuple[int, ...]) -> None:
+        """Raise InputError where the least memory needed is not there."""
+        needed, available = self.memory_needed(n, shape), available_memory(self.device)
         if needed > available:
             raise InputError(
-                f"{n} structures of {shape[0]} x {shape[1]} at once take more than {needed / GIB:.1f} GiB, "
+                f"{n} structures of {' x '.join(map(str, shape))} at once take more than {needed / GIB:.1f} GiB, "
                 f"{available / GIB:.1f} GiB are free; try a smaller batch_size or extent"
             )
+
+
+def all_of(callbacks: Sequence[Callback]) -> Callback | None:
+    """One callback that calls several; None for none."""
+
+    def call(step: Step) -> None:
+        for callback in callbacks:
+            callback(step)
+
+    return call if callbacks else None
 
 
 def load_model(path: str | os.PathLike[str], *, device: str | None = None) -> Model:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 PROVENANCE_NAME = "sampling.json"
 OLD_PROVENANCE_NAME = "drawn_with.json"  # its former name
+STATE_SUFFIX = ".unfinished.safetensors"
 
 Batches = Callable[[Sequence[int]], Iterable[tuple[Sequence[int], np.ndarray]]]
 """Seeds -> batches of (seeds, structures), as `Model.batches` yields them."""
@@ -37,8 +38,8 @@ class StructureFolder:
     ----------
     files : mapping
         Seed -> file.
-    shape : (I, J)
-        Rows and columns of a structure.
+    shape : (I, J) or (I, J, K)
+        Rows and columns of a structure, and its depth.
     n_phases : int
         0 for grey values in [0, 1].
     exports : Exports
@@ -46,12 +47,12 @@ class StructureFolder:
     """
 
     files: Mapping[int, Path]
-    shape: tuple[int, int]
+    shape: tuple[int, ...]
     n_phases: int
     exports: Exports = Exports()
 
     @classmethod
-    def by_seed(cls, folder: Path, seeds: Iterable[int], shape: tuple[int, int], n_phases: int) -> StructureFolder:
+    def by_seed(cls, folder: Path, seeds: Iterable[int], shape: tuple[int, ...], n_phases: int) -> StructureFolder:
         """The files <seed>.npy of a folder."""
         return cls({seed: folder / f"{seed}.npy" for seed in seeds}, shape, n_phases)
 
@@ -63,13 +64,22 @@ class StructureFolder:
         """Seeds whose structure does not exist."""
         return [seed for seed, file in self.files.items() if not file.exists()]
 
+    def batches(
+        self, model: Model, settings: SamplingSettings, request: Request, provenance: Mapping[str, Any]
+    ) -> Batches:
+        """The structures of seeds by a model; the state of volumes is kept beside their files until they are there."""
+        from mcrpy_diffusion.models.sampling_state import StateFiles
+
+        states = StateFiles(lambda seed: self.files[seed].with_suffix(STATE_SUFFIX), provenance)
+        return lambda seeds: model.batches(seeds, settings, self.shape, request=request, state_files=states)
+
     def write(self, seed: int, structure: np.ndarray) -> None:
         """Write the files of a structure, each whole or not at all."""
         save_structure(self.files[seed], structure)
         self.exports.write(self.files[seed], structure)
 
     def read(self, seeds: Iterable[int] | None = None) -> np.ndarray:
-        """Read structures, all by default: shape (n, I, J).
+        """Read structures, all by default: shape (n, I, J) or (n, I, J, K).
 
         Raises
         ------
@@ -135,11 +145,18 @@ def save_structure(path: str | os.PathLike[str], structure: np.ndarray) -> None:
     write_atomically(path, lambda file: np.save(file, structure, allow_pickle=False))
 
 
+def sampling_provenance(settings: SamplingSettings, shape: Sequence[int], request: Request) -> dict[str, Any]:
+    """What determines structures besides the model, as JSON values."""
+    left_out = {"n_samples", "batch_size"} | ({"plane_weight"} if len(shape) == 2 else set())
+    values = {name: value for name, value in settings.to_dict().items() if name not in left_out}
+    return {**values, "extent": list(shape), **request.to_dict()}
+
+
 def sample_to_folder(
     model: Model,
     settings: SamplingSettings,
     folder: str | os.PathLike[str],
-    shape: tuple[int, int] | None = None,
+    shape: tuple[int, ...] | None = None,
     request: Request = Request(),  # noqa: B008  frozen
     exports: Exports = Exports(),  # noqa: B008  frozen
 ) -> Path:
@@ -154,11 +171,11 @@ def sample_to_folder(
     """
     request.check(model.info, settings)
     folder, shape = make_folder(folder), shape or model.info.extent
-    provenance = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size", "seed")}
-    provenance |= {"extent": list(shape), "weights_sha256": model.fingerprint(), **request.to_dict()}
+    provenance = {k: v for k, v in sampling_provenance(settings, shape, request).items() if k != "seed"}
+    provenance["weights_sha256"] = model.fingerprint()
     old = folder / OLD_PROVENANCE_NAME
     record = old if old.exists() else folder / PROVENANCE_NAME
     seeds = range(settings.seed, settings.seed + settings.n_samples)
     structures = replace(StructureFolder.by_seed(folder, seeds, shape, model.info.n_phases), exports=exports)
-    structures.complete(lambda missing: model.batches(missing, settings, shape, request=request), record, provenance)
+    structures.complete(structures.batches(model, settings, request, provenance), record, provenance)
     return folder

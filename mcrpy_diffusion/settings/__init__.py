@@ -19,7 +19,14 @@ from mcrpy_diffusion.settings.generation import (
 from mcrpy_diffusion.settings.images import ImageSettings
 from mcrpy_diffusion.settings.pixel_size import PixelSize
 from mcrpy_diffusion.settings.presets import PRESET, PRESETS, Preset, preset
-from mcrpy_diffusion.settings.sampling import SAMPLERS, RequestSettings, Sampler, SamplingSettings, default_sampling
+from mcrpy_diffusion.settings.sampling import (
+    SAMPLERS,
+    RequestSettings,
+    Sampler,
+    SamplingSettings,
+    default_sampling,
+    volume_sampling,
+)
 from mcrpy_diffusion.settings.training import RUNTIME_FIELDS, TrainingSettings
 
 __all__ = [
@@ -52,4 +59,5 @@ __all__ = [
     "option",
     "options_of",
     "preset",
+    "volume_sampling",
 ]

@@ -136,10 +136,13 @@ class TrainingSettings(Settings):
         """Extents must be multiples of this: the network folds patches, then halves once per further level."""
         return self.patch_size * 2 ** (len(self.channel_multipliers) - 1)
 
-    def check_extent(self, extent: tuple[int, int]) -> None:
-        """Raise InputError where the network cannot halve the extent often enough."""
+    def check_extent(self, extent: tuple[int, ...]) -> None:
+        """Raise InputError where the network cannot halve the extent often enough, or it has no two or three axes."""
+        if len(extent) not in (2, 3):
+            raise InputError(f"the extent must have two or three axes, got {len(extent)}")
         if any(e % self.stride for e in extent):
+            given = " x ".join(map(str, extent))
             raise InputError(
-                f"the extent must be a multiple of {self.stride} in each direction, got {extent[0]} x {extent[1]}: the "
+                f"the extent must be a multiple of {self.stride} in each direction, got {given}: the "
                 f"network has {len(self.channel_multipliers)} levels and a patch_size of {self.patch_size}"
             )
