@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from functools import partial
-from importlib import import_module
-from typing import Any
+from importlib.util import find_spec
 
 import numpy as np
 from matplotlib.axes import Axes
-from PIL import Image
 
 from mcrpy_diffusion.evaluation.volume_results import DirectionCurves, PhaseVolumeFit, VolumeEvaluation
 from mcrpy_diffusion.io.files import write_file
@@ -24,8 +24,6 @@ AXES = ("x", "y", "z")
 MAX_VOLUMES = 4
 """Volumes whose slices are shown."""
 
-_VIEW_PIXELS = 700
-_PHASE_COLOURS = ("#4c6a85", "#d9d2c3", "#c98b4b", "#7d9b76", "#a56d83")
 _STYLES = {  # colours of Okabe and Ito that can be seen on both backgrounds
     "x": ("#0072b2", "-"),
     "y": ("#009e73", "--"),
@@ -87,7 +85,7 @@ def _show(ax: Axes, image: np.ndarray, title: str, n_phases: int, *, stretch: fl
 
 
 def view_3d(volume: np.ndarray, *, n_phases: int) -> bytes | None:
-    """Draw a volume in perspective with pyvista; None where pyvista is missing.
+    """Draw a volume in perspective with pyvista; None where it is missing or cannot draw on this machine.
 
     Parameters
     ----------
@@ -100,37 +98,13 @@ def view_3d(volume: np.ndarray, *, n_phases: int) -> bytes | None:
     bytes or None
         A PNG file.
     """
-    try:
-        pyvista: Any = import_module("pyvista")
-    except ImportError:
+    if sys.modules.get("pyvista", ...) is None or find_spec("pyvista") is None:
         return None
-    grid = pyvista.ImageData(dimensions=tuple(n + 1 for n in volume.shape))
-    grid.cell_data["phase"] = volume.ravel(order="F")
-    with pyvista.vtk_verbosity("error"):  # without a display VTK warns, and draws off screen
-        plotter = pyvista.Plotter(off_screen=True, window_size=(_VIEW_PIXELS, _VIEW_PIXELS))
-        try:
-            _draw_phases(plotter, grid, n_phases)
-            return _png(plotter.screenshot(return_img=True))
-        finally:
-            plotter.close()
-
-
-def _draw_phases(plotter: Any, grid: Any, n_phases: int) -> None:
-    plotter.set_background("white")
-    for phase in range(1, max(n_phases, 2)):
-        solid = grid.threshold([phase - 0.5, phase + 0.5], scalars="phase")
-        if solid.n_cells:
-            surface = solid.extract_surface(algorithm="dataset_surface")
-            plotter.add_mesh(surface, color=_PHASE_COLOURS[phase % len(_PHASE_COLOURS)], ambient=0.15, scalars=None)
-    plotter.add_mesh(grid.outline(), color="black")
-    plotter.add_axes(xlabel="x", ylabel="y", zlabel="z")
-    plotter.camera_position = "iso"
-
-
-def _png(pixels: np.ndarray) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, format="PNG", optimize=True)
-    return stream.getvalue()
+    np.save(stream, volume, allow_pickle=False)
+    command = [sys.executable, "-m", "mcrpy_diffusion.reports.volume_view", str(n_phases)]
+    drawn = subprocess.run(command, input=stream.getvalue(), capture_output=True, check=False)
+    return drawn.stdout if drawn.returncode == 0 else None
 
 
 def direction_figure(evaluation: VolumeEvaluation, path: str | os.PathLike[str]) -> None:

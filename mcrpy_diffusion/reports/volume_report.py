@@ -34,7 +34,7 @@ from mcrpy_diffusion.reports.volume_rows import (
     summary,
 )
 
-NO_VIEW = "The view in 3D needs the extra `volumes`: pip install 'mcrpy-diffusion[volumes]'."
+NO_VIEW = "The view in 3D could not be drawn; it needs the extra `volumes`: pip install 'mcrpy-diffusion[volumes]'."
 
 
 def write_volume_report(
@@ -68,7 +68,7 @@ def write_volume_report(
     Returns
     -------
     list of Path
-        The report and the files beside it. volume.png is missing without pyvista (extra `volumes`).
+        The report and the files beside it. volume.png is missing where pyvista (extra `volumes`) is, or cannot draw.
 
     Raises
     ------
