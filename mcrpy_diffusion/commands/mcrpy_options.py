@@ -9,7 +9,6 @@ from typing import Any
 
 from mcrpy_diffusion.commands.options import add_option, add_settings, check_values, fields_of, preset_in_force
 from mcrpy_diffusion.commands.parser import DRY_RUN, MODEL, Parser
-from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.mcrpy_arguments import mcrpy_arguments
 from mcrpy_diffusion.mcrpy_bridge.registration import plugin_names
 from mcrpy_diffusion.mcrpy_bridge.safe_loading import ImageReader
@@ -37,17 +36,18 @@ MCRPY_OPTIONS = {
     "logfile_date": "add date and time to the name of the log file",
     "periodic": "reconstructions by MCRpy are not periodic; crops never are",
     "use_multigrid_descriptor": "no multigrid descriptors (default)",
+    "add_dimension": "slices of a volume, whose sections in all three planes are like the micrograph (default: 2D)",
+    "extent_z": "slices of a volume, whose sections in all three planes are like the reference (default: 2D)",
 }
 """Meaning of MCRpy's options with --method diffusion, by the names in the result of MCRpy's parser.
 
 MCRpy's options that are fields of `GenerationSettings` have the meaning of the fields. All others are ignored.
 """
-OPTIONS_3D = ("add_dimension", "extent_z")
 OPTIONS_OF_IMAGES = tuple(name for name in READING_FIELDS if name != "slices_along")
 """Options of reading that hold for MCRpy's own commands too, which take single images."""
 SAMPLING_OPTIONS = ("sampler", "n_sampling_steps", "eta")
 OPTIONS_OF_SETTINGS = {
-    "sampling": ("n_samples", "seed", *SAMPLING_OPTIONS),
+    "sampling": ("n_samples", "seed", *SAMPLING_OPTIONS, "plane_weight"),
     "generation": ("extent_x", "extent_y", "training_data", "n_training_samples", *READING_FIELDS),
     "training": ("n_training_steps",),
 }
@@ -107,7 +107,7 @@ def parse_for_diffusion(command: str, arguments: Sequence[str], prog: str) -> di
     Raises
     ------
     InputError
-        If an option is unknown, its value has another type or is out of range, or 3D is requested.
+        If an option is unknown, or its value has another type or is out of range.
     """
     parser = diffusion_parser(command, prog, preset_in_force(arguments))
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
@@ -141,8 +141,7 @@ def diffusion_parser(command: str, prog: str, chosen: Preset) -> argparse.Argume
             option = replace(of_settings[name], name=flag.removeprefix("--"), default=getattr(chosen.generation, name))
             add_option(of_mcrpy, replace(option, choices=choices_of(name)), **keywords)
         else:
-            if name not in OPTIONS_3D:
-                ignored.append(flag)
+            ignored.append(flag)
             parser.add_argument(flag, help=argparse.SUPPRESS, default=None, **keywords)
     for option in PLUGIN_OPTIONS:
         ignored.append(f"--{option.name}")
@@ -206,21 +205,12 @@ def choices_of(name: str) -> tuple[str, ...]:
 
 
 def diffusion_options(given: Mapping[str, Any], flags: Mapping[str, str]) -> dict[str, Any]:
-    """Return the options that count with diffusion, and the flags of the others as "ignored".
-
-    Raises
-    ------
-    InputError
-        If 3D is requested.
-    """
-    for name in OPTIONS_3D:
-        if name in given and (name == "add_dimension" or given[name] > 1):
-            raise InputError(f"3D is not supported by --method diffusion, got --{name}; use --method descriptor")
+    """Return the options that count with diffusion, and the flags of the others as "ignored"."""
     known = {*MCRPY_OPTIONS, *fields_of(GenerationSettings), *(option.name for option in OWN_OPTIONS)}
     known.update(name for names in OPTIONS_OF_SETTINGS.values() for name in names)
     known.update(fields_of(RequestSettings) + fields_of(FileSettings))
     counting = {name: value for name, value in given.items() if name in known}
-    ignored = [flags[name] for name in given if name not in (*known, *OPTIONS_3D)]
+    ignored = [flags[name] for name in given if name not in known]
     return {**counting, "ignored": ignored} if ignored else counting
 
 

@@ -153,6 +153,8 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     for name, direction in (("extent_x", "rows"), ("extent_y", "columns")):
         help = f"{direction} of a structure"
         add_option(structures, Option(name, int, None, help, "pixels", 1, if_none="as the training structures"))
+    slices = "slices of a volume, whose sections in all three planes are like the training structures"
+    add_option(structures, Option("extent_z", int, 1, slices, "voxels", 1))
     rename = {"n_sampling_steps": "n_steps"}
     if_none = {"sampler": "the model's", "n_sampling_steps": "the model's"}
     add_settings(parser, SamplingSettings(), rename=rename, if_none=if_none)

@@ -132,14 +132,17 @@ def sample(options: dict[str, Any]) -> None:
 
     request = request_of({name: options.pop(name) for name in fields_of(RequestSettings) if name in options})
     model, out = load_model(options.pop("model")), options.pop("out")
-    shape = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))
+    extent = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))
+    n_slices = options.pop("extent_z", 1)
+    shape = extent if n_slices == 1 else (*extent, n_slices)
     options["n_sampling_steps"] = options.pop("n_steps", None)
     exports = Exports(tuple(options.pop("formats", ())))
     if model.info.card is not None:
         print(f"{model.info.card.name}: {model.info.card.licence}; {model.info.card.source}")
     if advice := request.advice(model.info):
         say_error(f"warning: {advice}")
-    print(sample_to_folder(model, model.info.sampling_settings(**options), out, shape, request, exports))
+    settings = model.info.sampling_settings(len(shape), **options)
+    print(sample_to_folder(model, settings, out, shape, request, exports))
 
 
 def models(options: dict[str, Any]) -> None:

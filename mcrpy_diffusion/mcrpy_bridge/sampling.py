@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 def reconstruct_many(
     descriptor_dict: Mapping[str, Any],
-    desired_shape: tuple[int, int],
+    desired_shape: tuple[int, ...],
     settings: Any,
     n_samples: int = 16,
     initial_microstructure: Any = None,
@@ -30,8 +30,8 @@ def reconstruct_many(
     ----------
     descriptor_dict : dict
         As returned by `mcrpy.characterize`; it is not changed.
-    desired_shape : (int, int)
-        Rows and columns.
+    desired_shape : (int, int) or (int, int, int)
+        Rows and columns, and the slices of volumes.
     settings : mcrpy.ReconstructionSettings
         With `optimizer_type = "Diffusion"` and the attribute `model`, and any other option of the optimizer as an
         attribute, except `best_of`. They are not changed.
@@ -69,8 +69,8 @@ def reconstruct_many(
     if get_option("best_of", vars(settings), 1) != 1:
         best_of = get_option("best_of", vars(settings))
         raise InputError(f"best_of must be 1 for several structures, got {best_of}; choose among them by their losses")
-    if len(desired_shape) != 2:
-        raise InputError(f"desired_shape must be (rows, columns), got {desired_shape}; Diffusion does not support 3D")
+    if len(desired_shape) not in (2, 3):
+        raise InputError(f"desired_shape must be (rows, columns) or (rows, columns, slices), got {desired_shape}")
     if settings.use_multigrid_reconstruction:
         raise InputError("use_multigrid_reconstruction must be False with the optimizer Diffusion, got True")
     records: list[dict[str, Any]] = [{"raw_data": [], "line_data": [], "scatter_data": []} for _ in range(n_samples)]

@@ -9,13 +9,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.structure_files import Exports
 from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.resolve import resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.models.request import Request, micrograph_table, request_of
-from mcrpy_diffusion.settings import GenerationSettings, SamplingSettings, TrainingSettings, default_sampling, preset
+from mcrpy_diffusion.settings import (
+    GenerationSettings,
+    SamplingSettings,
+    TrainingSettings,
+    default_sampling,
+    preset,
+    volume_sampling,
+)
 from mcrpy_diffusion.workflow.plan import ModelPlan, given_fields, ignored_line
 
 N_COMPARED = 64  # MCRpy reconstructions that the structures of a given model are compared with
@@ -45,6 +53,8 @@ class Plan(ModelPlan):
     logfile_name : str
         Without extension.
     logging_level : int
+    n_slices : int
+        Slices of a volume along its third axis; 1 for images.
     reconstructs_to_compare : bool
         Whether MCRpy makes the structures to compare with, where a model and a characterization were given.
     """
@@ -55,12 +65,18 @@ class Plan(ModelPlan):
     information: str | None = None
     logfile_name: str = "logfile"
     logging_level: int = logging.INFO
+    n_slices: int = 1
     reconstructs_to_compare: bool = True
 
     @property
     def suffix(self) -> str:
         """What --information adds to names."""
         return "" if self.information is None else f"_{self.information}"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a new structure: (I, J), or (I, J, K) of a volume."""
+        return self.generation.extent if self.n_slices == 1 else (*self.generation.extent, self.n_slices)
 
     def path(self, kind: str) -> Path:
         """Path of a result called <name>_<kind><_information>.<extension>."""
@@ -74,8 +90,9 @@ class Plan(ModelPlan):
 
     def describe(self) -> str:
         generation, sampling = self.generation, self.sampling
-        extent = f"{generation.extent_x} x {generation.extent_y}"
-        lines = [f"MCRpy-diffusion: {sampling.n_samples} structures of {extent} pixels"]
+        kind = "structures" if self.n_slices == 1 else "volumes"
+        unit = "pixels" if self.n_slices == 1 else "voxels"
+        lines = [f"MCRpy-diffusion: {sampling.n_samples} {kind} of {' x '.join(map(str, self.shape))} {unit}"]
         lines += [*self.reference_lines(), *self.model_lines()]
         if self.model is not None and self.reference.characterization is not None and self.reconstructs_to_compare:
             lines.append(f"  compared with  {generation.n_training_samples} MCRpy reconstructions")
@@ -92,6 +109,8 @@ class Plan(ModelPlan):
             values |= {f"model's {key}": getattr(self.card, key) for key in ("source", "licence")}
         if self.reference.is_model_only:
             values["generation"] = {k: getattr(self.generation, k) for k in ("extent_x", "extent_y", "periodic")}
+        if self.n_slices > 1:
+            values["n_slices"] = self.n_slices
         return values
 
 
@@ -121,7 +140,14 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     if reference.n_phases == 0 and training.prediction == "log_odds":
         training = training.replace(prediction="v")  # grey values have no phases
     asked = given_fields(mine, SamplingSettings)
-    sampling = default_sampling(training).replace(**asked) if info is None else info.sampling_settings(**asked)
+    n_slices = number_of_slices(options)
+    n_dims = 2 if n_slices == 1 else 3
+    if n_dims == 3:
+        asked = {"n_samples": 1, **asked}
+    if info is not None:
+        sampling = info.sampling_settings(n_dims, **asked)
+    else:
+        sampling = (default_sampling if n_dims == 2 else volume_sampling)(training).replace(**asked)
     plan = Plan(
         reference=reference,
         pixel_size=reference.pixel_size,
@@ -134,15 +160,31 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
         n_jobs=int(options.get("n_jobs", -1)),
         logfile_name=logfile_name(options),
         logging_level=int(options.get("logging_level", logging.INFO)),
+        n_slices=n_slices,
         reconstructs_to_compare="n_training_samples" in options or is_quick(generation),
     )
     if model is not None and info is not None:
         plan = plan.with_model(model, info)
-    plan.training.check_extent(generation.extent)
+    plan.training.check_extent(plan.shape)
     plan.check_sampling_steps(sampling.n_sampling_steps)
-    Exports(plan.formats).check(len(generation.extent), grey_values=reference.n_phases == 0)
+    Exports(plan.formats).check(len(plan.shape), grey_values=reference.n_phases == 0)
     plan = replace(plan, request=make_request(options, plan, info))
     return replace(plan, ignored=unused_options(options, plan))
+
+
+def number_of_slices(options: Mapping[str, Any]) -> int:
+    """Slices of a volume, by `add_dimension` of match or `extent_z` of reconstruct; 1 for images, as in MCRpy.
+
+    Raises
+    ------
+    InputError
+        If it is below 1.
+    """
+    name = "add_dimension" if "add_dimension" in options else "extent_z"
+    n = int(options.get(name, 1))
+    if n < 1:
+        raise InputError(f"{name} must be at least 1, got {n}")
+    return n
 
 
 def make_request(options: Mapping[str, Any], plan: Plan, info: ModelInfo | None) -> Request:

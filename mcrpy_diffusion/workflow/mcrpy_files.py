@@ -21,11 +21,15 @@ def write_mcrpy_files(plan: Plan, model_path: Path) -> None:
         path = plan.folder / f"{plan.reference.name}_{middle}characterization.pickle"
         results.save_characterization(plan.reference.images[0], plan.generation, path)
     history = read_history(plan.folder) if plan.model is None else []
-    frames = denoising_frames(plan, model_path, start=history[-1][0] if history else 0)
+    start = history[-1][0] if history else 0
+    frames = denoising_frames(plan, model_path, start) if plan.n_slices == 1 else final_frame(plan, start)
     results.save_convergence_data(plan.path("convergence_data.pickle"), history, frames, plan.generation)
 
 
-def denoising_frames(plan: Plan, model_path: Path, start: int) -> list[tuple[int, float, np.ndarray]]:
+Frames = list[tuple[int, float, np.ndarray]]
+
+
+def denoising_frames(plan: Plan, model_path: Path, start: int) -> Frames:
     """[(iteration, mean squared change to the final image, predicted x_0 in [0, 1])] of the first structure."""
     from mcrpy_diffusion.models.model import load_model
 
@@ -44,3 +48,11 @@ def denoising_frames(plan: Plan, model_path: Path, start: int) -> list[tuple[int
     spacing = max(1, start // 50)  # so that the points stand apart beside the training curve
     errors = [float(np.mean((predicted[i] - final) ** 2)) for i in chosen]
     return [(start + k * spacing, error, predicted[i]) for k, (i, error) in enumerate(zip(chosen, errors))]
+
+
+def final_frame(plan: Plan, start: int) -> Frames:
+    """The first volume alone in place of its denoising, which would take as long as its sampling did."""
+    volume = np.load(plan.structure_path(0), allow_pickle=False)
+    n_phases = plan.reference.n_phases
+    channels = volume[..., None] == np.arange(n_phases) if n_phases > 2 else volume[..., None]
+    return [(start, 0.0, channels.astype(np.float64))]

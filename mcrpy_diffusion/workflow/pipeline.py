@@ -31,6 +31,7 @@ from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.workflow.match_plan import Plan, make_plan
 from mcrpy_diffusion.workflow.mcrpy_files import write_mcrpy_files
 from mcrpy_diffusion.workflow.run_log import log, log_environment, log_file, read_timings, say, stage
+from mcrpy_diffusion.workflow.volume_evaluation import evaluate_volumes
 
 N_HELD_OUT = 1000
 DATASET_FOLDER = "training_data"
@@ -129,20 +130,19 @@ def generate_in(plan: Plan, name: str) -> Path:
 
 
 def sample(plan: Plan, model_path: Path) -> np.ndarray:
-    """Make the structures that are missing and return all, shape (n, I, J)."""
+    """Make the structures that are missing and return all, shape (n, I, J) or (n, I, J, K)."""
     from mcrpy_diffusion.models.model import load_model
-    from mcrpy_diffusion.models.structure_folder import StructureFolder
+    from mcrpy_diffusion.models.structure_folder import StructureFolder, sampling_provenance
 
-    settings, extent = plan.sampling, plan.generation.extent
-    provenance = {k: v for k, v in settings.to_dict().items() if k not in ("n_samples", "batch_size")}
-    provenance |= {"extent": list(extent), "model_sha256": hashlib.sha256(model_path.read_bytes()).hexdigest()}
-    provenance |= plan.request.to_dict()
+    settings = plan.sampling
+    provenance = sampling_provenance(settings, plan.shape, plan.request)
+    provenance["model_sha256"] = hashlib.sha256(model_path.read_bytes()).hexdigest()
     files = {settings.seed + i: plan.structure_path(i) for i in range(settings.n_samples)}
-    structures = StructureFolder(files, extent, plan.reference.n_phases, Exports(plan.formats))
+    structures = StructureFolder(files, plan.shape, plan.reference.n_phases, Exports(plan.formats))
 
     def batches(seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         with stage(plan, "sampling"):
-            yield from load_model(model_path).batches(seeds, settings, extent, request=plan.request)
+            yield from structures.batches(load_model(model_path), settings, plan.request, provenance)(seeds)
 
     advice = "give another --data_folder or --information"
     structures.complete(batches, plan.path("sampling.json"), provenance, advice=advice)
@@ -159,6 +159,9 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
     from mcrpy_diffusion.reports.segmentation import write_segmentation
 
     generation, reference = plan.generation, plan.reference
+    if plan.n_slices > 1:
+        evaluate_volumes(plan, model_path, structures, reference.images or None)
+        return
     training = micrographs = evaluation = None
     with stage(plan, "evaluation"):
         folder = plan.folder / DATASET_FOLDER

@@ -68,8 +68,8 @@ class Diffusion(Optimizer):
     ) -> None:
         if callback is None or desired_shape_extended is None:
             raise ValueError("callback or desired_shape_extended is missing; both are needed")
-        if use_orientations or is_3D or len(desired_shape_extended) != 4:
-            raise InputError("3D and orientations are not supported by the optimizer Diffusion")
+        if use_orientations:
+            raise InputError("use_orientations must be off for the optimizer Diffusion, whose models make phases")
         self.reconstruction_callback = callback
         self.current_loss = np.inf
         self._dmcr = getattr(callback, "__self__", None)  # MCRpy passes a method, and tells some things nowhere else
@@ -78,11 +78,12 @@ class Diffusion(Optimizer):
                 "use_multigrid_reconstruction must be off for the optimizer Diffusion, whose model knows one pixel size"
             )
         self._model = _load(get_option("model", kwargs))
-        self._shape = int(desired_shape_extended[1]), int(desired_shape_extended[2])
-        self._n_channels = int(desired_shape_extended[3])
+        self._shape = tuple(int(n) for n in desired_shape_extended[1:-1])
+        self._n_channels = int(desired_shape_extended[-1])
         _check_fit(self._model, self._shape, self._n_channels, use_multiphase)
         n_timesteps = self._model.schedule.num_timesteps
         usual = self._model.info.sampling_settings(
+            len(self._shape),
             sampler=get_option("sampler", kwargs, "ddim" if self._has_initial else None),
             eta=get_option("eta", kwargs),
         )
@@ -155,7 +156,7 @@ class Diffusion(Optimizer):
 
         Returns
         -------
-        ndarray, shape (n, I, J)
+        ndarray, shape (n, I, J) or (n, I, J, K)
             Phases or grey values.
         """
         initial = ms.x.numpy()[0] if self._has_initial else None
@@ -179,11 +180,11 @@ class Diffusion(Optimizer):
         return np.concatenate(drawn)
 
     def fill_phases(self, ms: Microstructure, structure: np.ndarray) -> float:
-        """Put phases or grey values (I, J) into the microstructure, and return MCRpy's loss."""
+        """Put phases or grey values (I, J) or (I, J, K) into the microstructure, and return MCRpy's loss."""
         return self._fill(ms, self._from_phases(structure))
 
     def _fill(self, ms: Microstructure, x: np.ndarray) -> float:
-        """Put values (I, J, C) into the microstructure, and return MCRpy's loss."""
+        """Put values (I, J, C) or (I, J, K, C) into the microstructure, and return MCRpy's loss."""
         ms.x.assign(x[None].astype(np.float64))
         self.current_loss = float(self.call_loss(ms))
         return self.current_loss
@@ -194,7 +195,7 @@ class Diffusion(Optimizer):
         initial: np.ndarray | None,
         callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> np.ndarray:
-        """Draw structures (n, I, J), from noise or from an initial structure (I, J, C)."""
+        """Draw structures (n, I, J) or (n, I, J, K), from noise or from an initial structure (..., C)."""
         drawn = self._model.batches(
             seeds,
             self._settings,
@@ -206,14 +207,14 @@ class Diffusion(Optimizer):
         return np.concatenate([structures for _, structures in drawn])
 
     def _to_channels(self, x: np.ndarray) -> torch.Tensor:
-        """Turn MCRpy's values (I, J, C) in [0, 1] into network channels (c, I, J) in [-1, 1]."""
+        """Turn MCRpy's values (..., C) in [0, 1] into network channels (c, ...) in [-1, 1]."""
         import torch
 
         phases = x[..., 1:] if self._n_channels == 2 else x
         return torch.from_numpy(np.moveaxis(2 * phases - 1, -1, 0).copy()).float()
 
     def _from_channels(self, channels: np.ndarray) -> np.ndarray:
-        """Turn network channels (c, I, J) in [-1, 1] into MCRpy's (I, J, C) in [0, 1], which sum to 1 if C > 1."""
+        """Turn network channels (c, ...) in [-1, 1] into MCRpy's (..., C) in [0, 1], which sum to 1 if C > 1."""
         x = np.clip((np.moveaxis(channels, 0, -1).astype(np.float64) + 1) / 2, 0, 1)
         if self._n_channels == 1:
             return x
@@ -223,7 +224,7 @@ class Diffusion(Optimizer):
         return np.where(total > 0, x / np.maximum(total, 1e-12), 1 / self._n_channels)
 
     def _from_phases(self, structure: np.ndarray) -> np.ndarray:
-        """Turn a structure (I, J) into MCRpy's (I, J, C)."""
+        """Turn a structure into MCRpy's (..., C)."""
         if self._n_channels == 1:
             return structure[..., None].astype(np.float64)
         return (structure[..., None] == np.arange(self._n_channels)).astype(np.float64)
@@ -238,7 +239,7 @@ def _load(path: Any) -> Model:
     return load_model(path)
 
 
-def _check_fit(model: Model, shape: tuple[int, int], n_channels: int, use_multiphase: bool) -> None:
+def _check_fit(model: Model, shape: tuple[int, ...], n_channels: int, use_multiphase: bool) -> None:
     """Raise InputError where the model makes other structures than MCRpy asks for."""
     model.info.settings.check_extent(shape)
     n_phases = model.info.n_phases
