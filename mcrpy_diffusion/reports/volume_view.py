@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import io
 import sys
+from importlib import import_module
+from typing import Any
 
 import numpy as np
-import pyvista
 from PIL import Image
 
 PIXELS = 700
@@ -19,6 +20,7 @@ COLOURS = ("#4c6a85", "#d9d2c3", "#c98b4b", "#7d9b76", "#a56d83")
 
 def view(volume: np.ndarray, n_phases: int) -> bytes:
     """Draw phases (I, J, K): of two phases phase 1, of more all but phase 0; other voxels are empty."""
+    pyvista: Any = import_module("pyvista")
     grid = pyvista.ImageData(dimensions=tuple(n + 1 for n in volume.shape))
     grid.cell_data["phase"] = volume.ravel(order="F")
     with pyvista.vtk_verbosity("error"):  # without a display VTK warns, and draws off screen
