@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mcrpy_diffusion import data, diffusion, materials, metrics
-    from mcrpy_diffusion.api import held_out_structures, make_dataset, make_material, train_model
+    from mcrpy_diffusion.api import held_out_structures, make_dataset, make_material, train_model, write_structure
     from mcrpy_diffusion.data.dataset import Dataset
     from mcrpy_diffusion.data.micrograph import Micrograph, read_micrograph
     from mcrpy_diffusion.errors import InputError
@@ -45,6 +45,7 @@ _LAZY_IMPORTS = {
     "register": "mcrpy_diffusion.mcrpy_bridge.registration:register",
     "train_model": "mcrpy_diffusion.api:train_model",
     "write_report": "mcrpy_diffusion.reports.report:write_report",
+    "write_structure": "mcrpy_diffusion.api:write_structure",
 }
 __all__ = [
     "Dataset",
@@ -69,6 +70,7 @@ __all__ = [
     "register",
     "train_model",
     "write_report",
+    "write_structure",
 ]
 
 if not TYPE_CHECKING:  # a type checker then names what is not there

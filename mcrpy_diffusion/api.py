@@ -16,6 +16,7 @@ import numpy as np
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.data.micrograph import Micrograph, micrographs_from_array
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.io import structure_files
 from mcrpy_diffusion.io.files import make_folder
 from mcrpy_diffusion.materials.generate import generate
 from mcrpy_diffusion.materials.generate_material import generate_material
@@ -26,7 +27,7 @@ from mcrpy_diffusion.materials.reference import (
     reference_from_micrographs,
 )
 from mcrpy_diffusion.materials.resolve import resolve
-from mcrpy_diffusion.settings import GenerationSettings, preset
+from mcrpy_diffusion.settings import GenerationSettings, PixelSize, preset
 
 if TYPE_CHECKING:
     from mcrpy_diffusion.models.model import Model
@@ -178,6 +179,32 @@ def train_model(
     data = read_dataset(dataset.folder if isinstance(dataset, Dataset) else dataset)
     chosen = preset(preset_name, (int(data.phases.shape[1]), int(data.phases.shape[2]))).training.replace(**settings)
     return load_model(train(data, chosen, make_folder(folder), device=device, on_step=on_step), device=device)
+
+
+def write_structure(
+    path: str | os.PathLike[str], structure: np.ndarray, *, pixel_size: str | float | None = None
+) -> None:
+    """Write a structure as a file that a viewer or solver opens.
+
+    Parameters
+    ----------
+    path : path
+        Its suffix decides the format: .vti (ParaView, DAMASK), .tif (ImageJ), .mhd (ITK), .inp (Abaqus, CalculiX) or
+        .png.
+    structure : (I, J) or (I, J, K)
+        Phases as integers from 0, or grey values as floats. The axes are x, y and z in .vti, .mhd and .inp; images have
+        the axes of the array.
+    pixel_size : str or float, optional
+        Edge length of a pixel with its unit, such as "12.5nm", or in metres.
+
+    Raises
+    ------
+    InputError
+        If the suffix is none of these, or structure or pixel size cannot be written.
+    """
+    if pixel_size is not None:
+        pixel_size = (PixelSize.parse(pixel_size) if isinstance(pixel_size, str) else PixelSize(pixel_size)).metres
+    structure_files.write_structure(path, structure, pixel_size=pixel_size)
 
 
 def _reference(source: Source, settings: Mapping[str, Any]) -> Reference:

@@ -13,6 +13,7 @@ from scipy.ndimage import gaussian_filter
 from test_results import blobs
 
 from mcrpy_diffusion.commands import mcrpy_commands as commands
+from mcrpy_diffusion.io.structure_files import write_structure
 from mcrpy_diffusion.materials.descriptor_based import job_of_characterization
 from mcrpy_diffusion.mcrpy_bridge import results
 from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization
@@ -75,6 +76,26 @@ def test_view_opens_grey_values(folder: Path) -> None:
     """How it shows them is MCRpy's: its viewer knows phases."""
     assert commands.view([str(folder / "grey.npy"), "--savefig"]) == 0
     assert (folder / "grey_MS.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("n_phases", [2, 3])
+def test_view_writes_volumes_with_the_axes_of_our_files(n_phases: int, tmp_path: Path) -> None:
+    pytest.importorskip("vtk", reason="vtk reads .vtr and .vti")
+    from vtkmodules.util.numpy_support import vtk_to_numpy
+    from vtkmodules.vtkIOXML import vtkXMLGenericDataObjectReader
+
+    volume = np.random.default_rng(0).integers(0, n_phases, (3, 4, 5)).astype(np.uint8)
+    save_structure(tmp_path / "a.npy", volume)
+    write_structure(tmp_path / "a.vti", volume)
+    assert commands.view([str(tmp_path / "a.npy"), "--savefig"]) == 0
+    for name, array in (("a_MS.vtr", "phase_ids"), ("a.vti", "material")):
+        reader = vtkXMLGenericDataObjectReader()
+        reader.SetFileName(str(tmp_path / name))
+        reader.Update()
+        grid = reader.GetOutput()
+        assert grid.GetBounds() == (0, 3, 0, 4, 0, 5)
+        found = vtk_to_numpy(grid.GetCellData().GetArray(array)).reshape(3, 4, 5, order="F")
+        np.testing.assert_array_equal(found, volume, name)
 
 
 @pytest.mark.parametrize("n_phases", [2, 3])

@@ -25,6 +25,7 @@ from mcrpy_diffusion.settings import (
     Preset,
     RequestSettings,
     SamplingSettings,
+    options_of,
 )
 
 MCRPY_COMMANDS = {
@@ -40,6 +41,7 @@ DESCRIPTIONS = {
     "generate": "make a data set of training structures; run again to continue",
     "train": "train a model on a data set; run again to continue",
     "sample": "sample structures from a model",
+    "convert": "write structures as files for ParaView, DAMASK, Abaqus, CalculiX, ImageJ and others",
     "evaluate": "compare generated with original structures, or study a model (--likelihood, --n_steps)",
     "models": "list the pretrained models with their figures, or print the card of one",
     "export": "write a model as a small file with 16-bit weights and a model card",
@@ -92,6 +94,7 @@ def make_parser(arguments: Sequence[str] = ()) -> Parser:
     _add_generate(parsers["generate"])
     _add_train(parsers["train"], in_force)
     _add_sample(parsers["sample"])
+    _add_convert(parsers["convert"])
     _add_evaluate(parsers["evaluate"])
     parsers["models"].add_argument("name", nargs="?", metavar="MODEL", help=MODEL.help)
     _add_export(parsers["export"])
@@ -160,6 +163,18 @@ def _add_sample(parser: argparse.ArgumentParser) -> None:
     add_settings(parser, SamplingSettings(), rename=rename, if_none=if_none)
     add_settings(parser, RequestSettings())
     add_settings(parser, FileSettings())
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="structures (.npy), 2D or 3D, and folders of them; before the options"
+    )
+    (formats,) = options_of(FileSettings)
+    add_option(parser, replace(formats, default=None, help=formats.help.replace(" too", "")), required=True, nargs="+")
+    output = Option("output", str, help="folder for the files", if_none="beside each structure")
+    add_option(parser, output, metavar="DIR")
+    size = Option("pixel_size", str, None, "edge length of a pixel, such as 12.5nm", if_none="as recorded, if it is")
+    add_option(parser, size, metavar="LENGTH")
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from mcrpy_diffusion.commands.options import check_values, fields_of
 from mcrpy_diffusion.commands.parser import make_parser
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.runtime.console import messages_of, run, say_error
-from mcrpy_diffusion.settings import PRESET, GenerationSettings, RequestSettings, preset
+from mcrpy_diffusion.settings import PRESET, GenerationSettings, PixelSize, RequestSettings, preset
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -132,17 +132,27 @@ def sample(options: dict[str, Any]) -> None:
 
     request = request_of({name: options.pop(name) for name in fields_of(RequestSettings) if name in options})
     model, out = load_model(options.pop("model")), options.pop("out")
+    size = model.info.pixel_size
+    exports = Exports(tuple(options.pop("formats", ())), None if size is None else size.metres)
     extent = (options.pop("extent_x", model.info.extent[0]), options.pop("extent_y", model.info.extent[1]))
     n_slices = options.pop("extent_z", 1)
     shape = extent if n_slices == 1 else (*extent, n_slices)
     options["n_sampling_steps"] = options.pop("n_steps", None)
-    exports = Exports(tuple(options.pop("formats", ())))
     if model.info.card is not None:
         print(f"{model.info.card.name}: {model.info.card.licence}; {model.info.card.source}")
     if advice := request.advice(model.info):
         say_error(f"warning: {advice}")
     settings = model.info.sampling_settings(len(shape), **options)
     print(sample_to_folder(model, settings, out, shape, request, exports))
+
+
+def convert(options: dict[str, Any]) -> None:
+    """Write structures in other formats."""
+    from mcrpy_diffusion.workflow.convert import convert as run_convert
+
+    size = options.pop("pixel_size", None)
+    n, n_written = run_convert(**options, pixel_size=None if size is None else PixelSize.parse(size))
+    print(f"structures: {n}; written: {n_written}; unchanged: {n - n_written}")
 
 
 def models(options: dict[str, Any]) -> None:
@@ -204,6 +214,7 @@ STAGES: dict[str, Callable[[dict[str, Any]], None]] = {
     "generate": generate,
     "train": train,
     "sample": sample,
+    "convert": convert,
     "evaluate": evaluate,
     "models": models,
     "export": export,

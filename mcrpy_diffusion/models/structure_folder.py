@@ -173,6 +173,8 @@ def sample_to_folder(
     folder, shape = make_folder(folder), shape or model.info.extent
     provenance = {k: v for k, v in sampling_provenance(settings, shape, request).items() if k != "seed"}
     provenance["weights_sha256"] = model.fingerprint()
+    if model.info.pixel_size is not None:
+        provenance["pixel_size"] = model.info.pixel_size.to_dict()
     old = folder / OLD_PROVENANCE_NAME
     record = old if old.exists() else folder / PROVENANCE_NAME
     seeds = range(settings.seed, settings.seed + settings.n_samples)

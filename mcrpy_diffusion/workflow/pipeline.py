@@ -138,7 +138,11 @@ def sample(plan: Plan, model_path: Path) -> np.ndarray:
     provenance = sampling_provenance(settings, plan.shape, plan.request)
     provenance["model_sha256"] = hashlib.sha256(model_path.read_bytes()).hexdigest()
     files = {settings.seed + i: plan.structure_path(i) for i in range(settings.n_samples)}
-    structures = StructureFolder(files, plan.shape, plan.reference.n_phases, Exports(plan.formats))
+    size = read_info(model_path).pixel_size
+    if size is not None:
+        provenance["pixel_size"] = size.to_dict()
+    exports = Exports(plan.formats, None if size is None else size.metres)
+    structures = StructureFolder(files, plan.shape, plan.reference.n_phases, exports)
 
     def batches(seeds: Sequence[int]) -> Iterator[tuple[Sequence[int], np.ndarray]]:
         with stage(plan, "sampling"):

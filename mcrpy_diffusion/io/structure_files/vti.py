@@ -33,7 +33,8 @@ def _write(file: BinaryIO, structure: np.ndarray, spacing: float) -> None:
     name, kind, dtype = ("grey_value", "Float32", "<f4") if is_grey else ("material", "Int32", "<i4")
     extent = " ".join(f"0 {n}" for n in (*structure.shape, 1)[:3])
     format = 'byte_order="LittleEndian" header_type="UInt32" compressor="vtkZLibDataCompressor"'
-    grid = f'Origin="0 0 0" Spacing="{spacing!r} {spacing!r} {spacing!r}" Direction="1 0 0 0 1 0 0 0 1"'
+    spacings = " ".join([f"{spacing:.12g}"] * 3)
+    grid = f'Origin="0 0 0" Spacing="{spacings}" Direction="1 0 0 0 1 0 0 0 1"'
     head = f"""<?xml version="1.0"?>
 <VTKFile type="ImageData" version="0.1" {format}>
   <ImageData WholeExtent="{extent}" {grid}>
