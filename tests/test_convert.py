@@ -78,11 +78,17 @@ def test_what_exists_with_another_content_is_not_overwritten(folder: Path, capsy
         (["{}/2.npy"], "--formats"),
         (["{}/2.npy", "--formats", "vti", "--pixel_size", "12"], "pixel_size must be"),
         (["{}/bad.npy", "--formats", "vti"], "bad.npy"),
+        (["{}/damaged", "--formats", "vti"], "sampling.json must be a record"),
+        (["{}/sizes", "--formats", "vti"], "pixel_size must have"),
     ],
 )
 def test_wrong_input_is_one_line(words: list[str], said: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "empty").mkdir()
     (folder / "bad.npy").write_bytes(b"junk")
+    for name, record in (("damaged", "{"), ("sizes", '{"pixel_size": 5}')):
+        (folder / name).mkdir()
+        np.save(folder / name / "0.npy", phases(3, 4))
+        (folder / name / "sampling.json").write_text(record)
     assert main(["convert", *(word.format(folder) for word in words)]) == 2
     error = capsys.readouterr().err
     assert said in error
@@ -91,7 +97,7 @@ def test_wrong_input_is_one_line(words: list[str], said: str, folder: Path, caps
 
 def test_the_recorded_pixel_size_is_used(tmp_path: Path) -> None:
     with Dataset.create_or_resume(
-        tmp_path / "data", {"n_phases": 3, "periodic": True}, {"pixel_size": PixelSize(5 * NM).to_dict()}
+        tmp_path / "data", {"n_phases": 3, "periodic": True}, source={"pixel_size": PixelSize(5 * NM).to_dict()}
     ) as dataset:
         dataset.append(0, phases(4, 3))
         dataset.finish()

@@ -9,8 +9,9 @@ from pathlib import Path
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.io.files import make_folder, write_if_absent
 from mcrpy_diffusion.io.npy_files import load_npy
+from mcrpy_diffusion.io.provenance import read_provenance
 from mcrpy_diffusion.io.structure_files import SUFFIXES, contents
-from mcrpy_diffusion.io.untrusted import read_json
+from mcrpy_diffusion.io.untrusted import reject_symlinks
 from mcrpy_diffusion.runtime.progress import Progress
 from mcrpy_diffusion.settings import PixelSize
 
@@ -72,20 +73,20 @@ def npy_files(path: Path) -> Iterator[Path]:
         yield path
         return
     is_dataset = (path / "dataset.json").exists()
-    found = sorted(
-        (path / "samples" if is_dataset else path).glob("*.npy"), key=lambda each: (len(each.name), each.name)
-    )
+    found = [*(path / "samples" if is_dataset else path).glob("*.npy")]
     if not found:
         raise InputError(f"{str(path)!r} must hold structures (.npy), got none")
-    yield from found
+    if is_dataset:  # it may come from a stranger
+        reject_symlinks(path / "samples", *found)
+    yield from sorted(found, key=lambda each: (len(each.name), each.name))
 
 
 def recorded_pixel_size(folder: Path) -> PixelSize | None:
     """Return the pixel size that the records of a folder hold, if they agree."""
     is_dataset = folder.name == "samples"
     records = [folder.parent / "dataset.json"] if is_dataset else [*folder.glob("*sampling*.json")]
-    values = [read_json(record) for record in records if record.is_file()]
-    sizes = [value["pixel_size"] for value in values if isinstance(value, dict) and "pixel_size" in value]
+    found = [read_provenance(record) for record in records if record.is_file()]
+    sizes = [record["pixel_size"] for record in found if "pixel_size" in record]
     if not sizes or any(size != sizes[0] for size in sizes):
         return None
     return PixelSize.from_dict(sizes[0])
