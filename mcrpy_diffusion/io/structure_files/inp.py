@@ -40,7 +40,7 @@ def contents(path: Path, structure: np.ndarray, pixel_size: float | None) -> dic
 
 def _parts(name: str, structure: np.ndarray, spacing: float) -> Iterator[str]:
     phases = np.unique(structure).tolist()
-    names = ", ".join(f"PHASE_{p}" for p in phases)
+    names = " ... ".join(f"PHASE_{p}" for p in sorted({phases[0], phases[-1]}))
     yield f"** Voxel mesh in metres. Define the materials {names}, then\n** *INCLUDE, INPUT={name}\n"
     yield "*NODE, NSET=NODES\n"
     yield from _nodes(structure.shape, spacing)
