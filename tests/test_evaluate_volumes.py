@@ -160,6 +160,16 @@ def test_three_phases_and_grey_values(true: np.ndarray) -> None:
     assert cut.phases == expected.phases
 
 
+def test_conductivity_of_columns() -> None:
+    """Columns along z conduct as much as their share, and nothing across."""
+    pytest.importorskip("taufactor")
+    volumes = np.zeros((1, N, N, N), dtype=np.uint8)
+    volumes[:, 2:6, 3:7] = 1
+    found = evaluate_volumes(volumes[:, 3], volumes, n_phases=2, periodic=True, properties=True)
+    along = found.phases["1"].space.conductivity
+    np.testing.assert_allclose([along[axis].generated for axis in AXES], [0, 0, 1 / 16], atol=1e-4)
+
+
 def test_one_volume_and_one_original_have_no_floor(true: np.ndarray) -> None:
     found = evaluate_volumes(true[:1, 0], true[1:2], n_phases=2, periodic=True)
     assert found.scatter_of == "none"

@@ -14,6 +14,7 @@ volumes take the place of the made ones. The same command continues a stopped ru
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import sys
 import time
@@ -26,7 +27,6 @@ from truth_table import tables
 
 from mcrpy_diffusion.commands.parser import Parser
 from mcrpy_diffusion.errors import InputError
-from mcrpy_diffusion.evaluation.volume_sets import fit_scalars
 from mcrpy_diffusion.evaluation.volumes import AXES
 from mcrpy_diffusion.io.files import make_folder, write_atomically, write_file, write_json
 from mcrpy_diffusion.materials.volumes import VOLUMES, VolumeKind
@@ -37,7 +37,6 @@ from mcrpy_diffusion.settings import PRESETS
 from mcrpy_diffusion.workflow.compare_volumes import measure_volumes
 
 SLICE_SEED, TRUE_SEED, FLOOR_SEED = 0, 1000, 2000
-CONTRAST = 10.0  # conductivity of phase 1 over that of phase 0
 HERE = Path(__file__).resolve().parent
 
 
@@ -103,6 +102,7 @@ def case(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
         periodic=options.slice_extent == n,  # as the model is: of crops, or of the whole slice
         true=true,
         isotropic=kind.axis is None,
+        properties=has_taufactor(),
     )
     result = {
         "name": name,
@@ -110,7 +110,6 @@ def case(name: str, options: argparse.Namespace, path: Path) -> dict[str, Any]:
         "is_floor": options.floor,
         "key": key,
         "evaluation": evaluation.to_dict(),
-        "conductivity": compare_conductivity(made, true),
         "seconds": {"volumes": seconds},
     }
     write_json(path, result)
@@ -154,29 +153,12 @@ def reconstruct(name: str, originals: Sequence[np.ndarray], options: argparse.Na
     return np.stack([np.load(plan.structure_path(i), allow_pickle=False) for i in range(options.n_samples)])
 
 
-def compare_conductivity(made: np.ndarray, true: np.ndarray) -> dict[str, Any] | None:
-    """Compare the effective conductivity along each axis; None without taufactor."""
-    try:
-        import taufactor  # noqa: F401
-    except ImportError:
+def has_taufactor() -> bool:
+    """Return whether the solver of the conductivity is installed, and say so where it is not."""
+    found = importlib.util.find_spec("taufactor") is not None
+    if not found:
         print("The effective conductivity needs the extra `conductivity` (taufactor): it is left out.")
-        return None
-    found, real = (np.stack([conductivity(volume) for volume in volumes]) for volumes in (made, true))
-    return {axis: fit_scalars(real[:, k], found[:, k], real[:, k]).to_dict() for k, axis in enumerate(AXES)}
-
-
-def conductivity(volume: np.ndarray) -> np.ndarray:
-    """Return the effective conductivity (3,) along each axis, phase 0 having 1 and phase 1 `CONTRAST`."""
-    import taufactor
-
-    along = []
-    for axis in range(3):
-        solver = taufactor.MultiPhaseSolver(
-            np.moveaxis(volume, axis, 0).astype(np.int64) + 1, cond={1: 1.0, 2: CONTRAST}, device="cpu"
-        )
-        solver.solve(verbose=False)
-        along.append(float(solver.D_eff[0]))
-    return np.array(along)
+    return found
 
 
 if __name__ == "__main__":

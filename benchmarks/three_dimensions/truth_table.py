@@ -45,13 +45,13 @@ def tables(results: Sequence[Mapping[str, Any]]) -> str:
         for result, phase, fit in _phases(results)
     ]
     parts += [markdown_table(head, rows), ""]
-    parts.append("Effective conductivity, phase 0 having 1 and phase 1 ten, by taufactor.\n")
+    parts.append("Effective conductivity if the phase has 1 and the other one insulates, by taufactor.\n")
     rows = [
-        [*_who(result), *(_scalar(found[axis], 3) if found else MISSING for axis in AXES)]
-        for result in results
-        for found in [result["conductivity"]]
+        [*_who(result), phase, *(_scalar(found[axis], 4) if found else MISSING for axis in AXES)]
+        for result, phase, fit in _phases(results)
+        for found in [fit["space"].get("conductivity")]
     ]
-    parts.append(markdown_table(["case", "volumes", *(f"conductivity {axis}" for axis in AXES)], rows))
+    parts.append(markdown_table(["case", "volumes", "phase", *(f"conductivity {axis}" for axis in AXES)], rows))
     return "\n".join(parts) + "\n"
 
 

@@ -106,6 +106,8 @@ class SpaceFit(Record):
         Share of the phase in clusters that connect both faces, and spread of the slices' volume fractions, by axis.
     diagonal_clusters, diagonal_isolated_pixels : ScalarFit
         In sections at 45 degrees to two axes, per 10,000 pixels.
+    conductivity : dict of ScalarFit or None
+        By axis, if the phase conducts and others insulate; None if it was not asked for.
     """
 
     volume_fraction: ScalarFit
@@ -119,6 +121,7 @@ class SpaceFit(Record):
     slice_fraction_std: dict[Axis, ScalarFit]
     diagonal_clusters: ScalarFit
     diagonal_isolated_pixels: ScalarFit
+    conductivity: dict[Axis, ScalarFit] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,6 +11,7 @@ from mcrpy_diffusion.evaluation.shapes import AREA_OF_COUNTS, pieces
 from mcrpy_diffusion.evaluation.statistics import CURVES, set_statistics
 from mcrpy_diffusion.metrics.chords import DIRECTIONS_13, chord_density, interface_density, specific_surface
 from mcrpy_diffusion.metrics.clusters import euler_number, isolated_share, number_of_clusters
+from mcrpy_diffusion.metrics.conductivity import effective_conductivity
 from mcrpy_diffusion.metrics.directions import curves_along, step_lengths
 from mcrpy_diffusion.metrics.percolation import percolating_share
 from mcrpy_diffusion.metrics.sections import DIAGONAL_PLANES, diagonal_sections, is_whole, slice_fractions
@@ -129,7 +130,7 @@ class SpaceStatistics:
     scalars : dict of (N,) float64
         Those of `SpaceFit`, under its names.
     by_axis : dict of (N, 3) float64
-        `percolating_share` and `slice_fraction_std`.
+        `percolating_share`, `slice_fraction_std` and, if asked for, `conductivity`.
     """
 
     radial: np.ndarray
@@ -138,9 +139,10 @@ class SpaceStatistics:
     by_axis: dict[str, np.ndarray]
 
 
-def space_statistics(volumes: np.ndarray, *, phase: int, periodic: bool) -> SpaceStatistics:
-    """Measure volumes (N, I, J, K) in three dimensions, one after the other."""
+def space_statistics(volumes: np.ndarray, *, phase: int, periodic: bool, properties: bool = False) -> SpaceStatistics:
+    """Measure volumes (N, I, J, K) in three dimensions, one after the other; with `properties` their conductivity."""
     measured = [_one_volume(volume, phase, periodic) for volume in volumes]
+    conductivity = {"conductivity": effective_conductivity(volumes, phase=phase)} if properties else {}
     return SpaceStatistics(
         radial=np.stack([each.radial for each in measured]),
         curves={
@@ -148,7 +150,8 @@ def space_statistics(volumes: np.ndarray, *, phase: int, periodic: bool) -> Spac
             for measure in CURVES
         },
         scalars={name: np.array([each.scalars[name] for each in measured]) for name in measured[0].scalars},
-        by_axis={name: np.stack([each.by_axis[name] for each in measured]) for name in measured[0].by_axis},
+        by_axis={name: np.stack([each.by_axis[name] for each in measured]) for name in measured[0].by_axis}
+        | conductivity,
     )
 
 

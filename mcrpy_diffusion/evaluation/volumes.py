@@ -50,6 +50,7 @@ def evaluate_volumes(
     periodic_original: bool | None = None,
     true: np.ndarray | None = None,
     isotropic: bool = False,
+    properties: bool = False,
 ) -> VolumeEvaluation:
     """Compare generated volumes with original structures in two dimensions, and with true volumes.
 
@@ -70,6 +71,8 @@ def evaluate_volumes(
         True volumes of the same material and extent.
     isotropic : bool
         Whether rows and columns of the original structures are alike, and their diagonals: both are then averaged.
+    properties : bool
+        Whether the conductivity is computed, which needs taufactor.
 
     Returns
     -------
@@ -79,7 +82,7 @@ def evaluate_volumes(
     Raises
     ------
     InputError
-        If a set is missing, has another number of dimensions, or true volumes another extent.
+        If a set is missing, has another number of dimensions, true volumes another extent, or taufactor is missing.
 
     Notes
     -----
@@ -99,7 +102,7 @@ def evaluate_volumes(
         made, real = _segment(made, threshold), None if real is None else _segment(real, threshold)
     periodic_slices = periodic and (periodic if periodic_original is None else periodic_original)
     phases = {
-        str(phase): _fit_phase(planes, made, real, phase, periodic, periodic_slices, isotropic)
+        str(phase): _fit_phase(planes, made, real, phase, periodic, periodic_slices, isotropic, properties)
         for phase in range(max(n_phases, 2))
     }
     scatter_of = "true volumes" if real is not None and len(real) > 1 else "generated volumes"
@@ -161,9 +164,13 @@ def _fit_phase(
     periodic: bool,
     periodic_slices: bool,
     isotropic: bool,
+    properties: bool,
 ) -> PhaseVolumeFit:
-    space = space_statistics(made, phase=phase, periodic=periodic)
-    true_space = None if real is None else space_statistics(real, phase=phase, periodic=periodic)
+    space, true_space = (
+        None if volumes is None else space_statistics(volumes, phase=phase, periodic=periodic, properties=properties)
+        for volumes in (made, real)
+    )
+    assert space is not None
     has_scatter = true_space is not None and real is not None and len(real) > 1
     fits, originals = {}, {}
     for k, axis in enumerate(AXES):
@@ -266,6 +273,7 @@ def _fit_space(true: SpaceStatistics | None, made: SpaceStatistics, scatter: Spa
     return SpaceFit(
         two_point_correlation=fit_curves(None if true is None else true.radial, made.radial, scatter.radial),
         directions=directions,
+        conductivity=by_axis.get("conductivity"),
         percolating_share=by_axis["percolating_share"],
         slice_fraction_std=by_axis["slice_fraction_std"],
         volume_fraction=scalars["volume_fraction"],

@@ -49,6 +49,7 @@ _SPACE_SCALARS = {
 _BY_AXIS = {
     "percolating_share": ("percolating share", 3, "Share of the phase in clusters that connect both faces."),
     "slice_fraction_std": ("spread of slice fractions", 4, "Standard deviation of the slices' volume fractions."),
+    "conductivity": ("conductivity", 4, "Effective conductivity if the phase has 1 and others insulate."),
 }
 
 
@@ -99,8 +100,9 @@ def space_rows(fit: PhaseVolumeFit, *, complement: bool = False) -> list[VolumeR
         if not (complement and measure in ("volume_fraction", "specific_surface")):
             rows.append(_space_scalar(getattr(space, measure), name, digits, meaning))
     for measure, (name, digits, meaning) in _BY_AXIS.items():
-        if not (complement and measure == "slice_fraction_std"):
-            fits = getattr(space, measure).items()
+        found = getattr(space, measure)
+        if found is not None and not (complement and measure == "slice_fraction_std"):
+            fits = found.items()
             rows += [_space_scalar(f, f"{name}, {axis}", digits, meaning) for axis, f in fits]
     return rows
 
@@ -234,6 +236,8 @@ def _deviations(fit: PhaseVolumeFit, of_phase: str) -> list[str]:
         measured[name.split(" /")[0]] = scalar.difference, scalar.floor
     for axis, scalar in fit.space.percolating_share.items():
         measured[f"percolating share along {axis}"] = scalar.difference, scalar.floor
+    for axis, scalar in (fit.space.conductivity or {}).items():
+        measured[f"conductivity along {axis}"] = scalar.difference, scalar.floor
     return _far(measured, of_phase)
 
 

@@ -88,7 +88,14 @@ def compare_folders(
         if features != "none" or boundary_phase is not None:
             raise InputError("features and boundary_phase are for structures in two dimensions, got volumes")
         return compare_volumes(
-            original, generated, out, periodic, held_out=held_out, isotropic=isotropic, images=settings_of_images
+            original,
+            generated,
+            out,
+            periodic,
+            held_out=held_out,
+            isotropic=isotropic,
+            properties=properties,
+            images=settings_of_images,
         )
     of_generated = replace(settings_of_images, crop=None, slices_along=())
     structures, of_original = read_structures(generated, of_generated), read_set(original, settings_of_images)

@@ -30,6 +30,7 @@ def compare_volumes(
     *,
     held_out: str | os.PathLike[str] | None = None,
     isotropic: bool = False,
+    properties: bool = False,
     images: ImageSettings | None = None,
 ) -> str:
     """Compare generated volumes with original structures, and with true volumes, and write the report.
@@ -50,6 +51,8 @@ def compare_volumes(
         Folder with true volumes of the same extent.
     isotropic : bool
         Whether rows and columns of the original structures are alike.
+    properties : bool
+        Whether the conductivity is computed, which needs taufactor.
     images : ImageSettings, optional
         How images of original structures are read.
 
@@ -81,6 +84,7 @@ def compare_volumes(
         periodic=periodic,
         true=true,
         isotropic=isotropic,
+        properties=properties,
     )
     if origin.is_of_crops and origin.split is None:
         text = "original structures are crops that overlap: the floors are too low"
@@ -110,6 +114,7 @@ def measure_volumes(
     periodic: bool,
     true: np.ndarray | None = None,
     isotropic: bool = False,
+    properties: bool = False,
 ) -> tuple[VolumeEvaluation, dict[str, np.ndarray]]:
     """Compare volumes with original structures of any extent.
 
@@ -118,7 +123,7 @@ def measure_volumes(
     originals : mapping
         Original structures of the planes x, y and z. Those larger than the slices are cut into pieces, which are not
         periodic.
-    generated, n_phases, periodic, true, isotropic
+    generated, n_phases, periodic, true, isotropic, properties
         As for `evaluate_volumes`.
 
     Returns
@@ -140,6 +145,7 @@ def measure_volumes(
         periodic_original=periodic and not are_cut,
         true=true,
         isotropic=isotropic,
+        properties=properties,
     )
     if are_cut:
         text = "original structures are pieces of larger ones: those of one micrograph are not independent"
