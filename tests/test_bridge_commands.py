@@ -138,8 +138,7 @@ def test_options_without_meaning_are_handed_on_to_be_named(received: list, capsy
 @pytest.mark.parametrize(
     ("command", "arguments", "message"),
     [
-        ("match", "--add_dimension 64", "3D is not supported"),
-        ("reconstruct", "--descriptor_filename c.pickle --extent_z 64", "3D is not supported"),
+        ("match", "--add_dimension much", "invalid int value: 'much'"),
         ("match", "--preset fast", "invalid choice: 'fast'"),
         ("match", "--n_samples many", "invalid int value: 'many'"),
         ("match", "--nonsense", "unrecognized arguments: --nonsense"),
@@ -165,9 +164,13 @@ def test_wrong_input_is_one_line_and_status_2(
     assert argparse.ArgumentParser.parse_args is PARSE_ARGS
 
 
-def test_extent_z_of_1_is_no_3d(received: list, capsys: pytest.CaptureFixture[str]) -> None:
-    assert commands.reconstruct("--method diffusion --descriptor_filename c.pickle --extent_z 1".split()) == 0
-    assert received == [("reconstruct", {"descriptor_filename": "c.pickle"})]
+def test_the_third_dimension_by_mcrpys_names(received: list, capsys: pytest.CaptureFixture[str]) -> None:
+    assert commands.reconstruct("--method diffusion --descriptor_filename c.pickle --extent_z 32".split()) == 0
+    assert commands.match("--method diffusion --microstructure_filenames a.npy --add_dimension 16".split()) == 0
+    assert received == [
+        ("reconstruct", {"descriptor_filename": "c.pickle", "extent_z": 32}),
+        ("match", {"microstructure_filenames": ["a.npy"], "add_dimension": 16}),
+    ]
     assert capsys.readouterr().err == ""
 
 
@@ -215,6 +218,7 @@ def test_help_of_diffusion_shows_what_counts_and_the_values_of_the_preset(capsys
         texts[preset] = " ".join(capsys.readouterr().out.split())
     for option in ("microstructure_filenames", "non_periodic", "limit_to", "n_samples", "dry_run"):
         assert f" --{option} " in texts["quick"].partition("options:")[2]
+    assert "--add_dimension" in texts["quick"]
     assert "--extent_z" not in texts["quick"]
     ignored = texts["quick"].partition("Accepted and ignored:")[2]
     assert "--greedy" in ignored

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +26,7 @@ from mcrpy_diffusion.mcrpy_bridge.environment import import_mcrpy
 from mcrpy_diffusion.mcrpy_bridge.mcrpy_arguments import mcrpy_arguments
 from mcrpy_diffusion.runtime.console import run
 from mcrpy_diffusion.settings import GenerationSettings
+from mcrpy_diffusion.settings.sampling import N_VOLUME_STEPS
 from mcrpy_diffusion.workflow import match_plan, pipeline, run_log
 from mcrpy_diffusion.workflow.match_plan import make_plan
 
@@ -66,7 +68,7 @@ def names_of(command: str) -> tuple[set[str], set[str]]:
     """Names of MCRpy's options that count with diffusion, and of those that are ignored."""
     names = {keywords["dest"] for keywords in mcrpy_arguments(command).values()}
     used = set(mcrpy_options.mcrpy_options_used(command))
-    return used, names - used - {*mcrpy_options.OPTIONS_3D}
+    return used, names - used
 
 
 def test_the_table_names_no_option_that_mcrpy_lacks() -> None:
@@ -265,29 +267,18 @@ def test_options_without_effect_in_this_run_are_named_too(
     assert json.dumps(str(folder)) in log
 
 
-@pytest.mark.parametrize(
-    ("command", "words"),
-    [
-        ("match", "--microstructure_filenames large.npy --add_dimension 16"),
-        ("reconstruct", "--descriptor_filename one_characterization.pickle --extent_z 16"),
-    ],
-)
-def test_3d_is_one_line(
-    command: str,
-    words: str,
-    files: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Through the whole command, without a stand-in: nothing is written."""
+def test_a_volume_is_planned(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """One volume where no number is given, by the defaults of volumes; through the whole command."""
     monkeypatch.chdir(files)
-    assert getattr(commands, command)(["--method", "diffusion", *words.split(), "--greedy"]) == 2
-    captured = capsys.readouterr()
-    name = "--add_dimension" if command == "match" else "--extent_z"
-    (line,) = captured.err.splitlines()
-    assert line.startswith("error: 3D is not supported")
-    assert name in line
-    assert captured.out == ""
+    words = "--method diffusion --microstructure_filenames large.npy --dry_run --add_dimension".split()
+    assert commands.match([*words, "16"]) == 0
+    said = capsys.readouterr().out
+    assert "1 volumes of 64 x 64 x 16 voxels" in said
+    assert re.search(rf"sampling +ddpm, {N_VOLUME_STEPS} steps", said)
+    for given, message in (("15", "extent must be a multiple"), ("0", "add_dimension must be at least 1, got 0")):
+        assert commands.match([*words, given]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert message in line
     assert not (files / "results").exists()
 
 

@@ -289,12 +289,19 @@ def test_what_is_wrong_is_named(mcrpy: ModuleType, path: Path, tmp_path: Path) -
     for file, settings, message in cases:
         with pytest.raises(InputError, match=message):
             reconstruct(mcrpy, file, **settings)
-    with pytest.raises(InputError, match="3D and orientations are not supported"):
-        reconstruct(mcrpy, path, shape=(SIZE, SIZE, SIZE))
     descriptor = characterize(mcrpy, grains(), use_multigrid_descriptor=True)
     levels = {"use_multigrid_descriptor": True, "use_multigrid_reconstruction": True}
     with pytest.raises(InputError, match="use_multigrid_reconstruction must be off"):
         mcrpy.reconstruct(descriptor, (SIZE, SIZE), settings_of(mcrpy, path, **levels))
+
+
+def test_a_volume_with_mcrpys_loss_at_every_step(mcrpy: ModuleType, path: Path, model: Model) -> None:
+    shape = (SIZE, SIZE, 8)
+    data, volume = reconstruct(mcrpy, path, shape=shape, n_sampling_steps=3, seed=2)
+    np.testing.assert_array_equal(volume, model.sample(1, shape, n_steps=3, seed=2)[0])
+    losses = np.asarray(data["line_data"])[:, 1]
+    assert len(losses) >= 3
+    assert np.isfinite(losses).all()
 
 
 def test_a_stop_leaves_the_last_estimate(mcrpy: ModuleType, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -113,7 +113,7 @@ def test_what_is_wrong_is_named(mcrpy: ModuleType, path: Path) -> None:  # noqa:
         ({}, {"n_samples": 0}, "n_samples must be .*, got 0"),
         ({}, {"n_samples": 2.5}, "n_samples must be .*, got 2.5"),
         ({"best_of": 2}, {}, "best_of must be 1.*, got 2"),
-        ({}, {"desired_shape": (SIZE, SIZE, SIZE)}, "does not support 3D"),
+        ({}, {"desired_shape": (SIZE,)}, "desired_shape must be"),
         ({}, {"desired_shape": (15, SIZE)}, "multiple of 2"),
         ({"use_multigrid_reconstruction": True}, {}, "use_multigrid_reconstruction must be False"),
         ({"descriptor_types": ["Variation"]}, {}, "MCRpy refuses the descriptor or the settings: KeyError"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 import torch
 from test_train import TINY
 
+from mcrpy_diffusion.commands import mcrpy_commands
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models import sampling_state
-from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network
+from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_model
 from mcrpy_diffusion.models.model import Model, load_model
 from mcrpy_diffusion.models.sampling_state import StateFiles
 from mcrpy_diffusion.models.structure_folder import sample_to_folder
@@ -127,6 +129,22 @@ def test_a_folder_of_volumes_is_completed(tmp_path):
     np.testing.assert_array_equal(np.load(folder / "0.npy"), first)
     with pytest.raises(InputError, match="extent"):
         sample_to_folder(model, settings, folder, (8, 8, 8))
+
+
+def test_the_whole_way_from_a_model_to_the_report(tmp_path, monkeypatch, capsys):
+    model = make_model()
+    save_model(tmp_path / "m.safetensors", model.network.state_dict(), model.info)
+    monkeypatch.setitem(sys.modules, "pyvista", None)  # the view in 3D is tested elsewhere
+    words = "--method diffusion --extent_x 16 --extent_y 8 --extent_z 12 --n_sampling_steps 3 --formats vti --model"
+    arguments = [*words.split(), str(tmp_path / "m.safetensors"), "--data_folder", str(tmp_path / "out")]
+    for _ in range(2):  # the second time everything is there
+        assert mcrpy_commands.reconstruct(arguments) == 0
+        assert "volume" in capsys.readouterr().out
+        volume = np.load(tmp_path / "out" / "m_reconstructed.npy")
+        np.testing.assert_array_equal(volume, model.sample(1, (16, 8, 12), n_steps=3)[0])
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text())["volume"]["extent"] == [16, 8, 12]
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names >= {"report.html", "m_reconstructed.vti", "m_convergence_data.pickle", "slices.png"}
 
 
 @pytest.mark.parametrize("shape", [(8, 8, 9), (8, 8, 8, 8), (8,)])
