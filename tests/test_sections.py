@@ -122,6 +122,7 @@ def test_diagonal_sections_hold_the_voxels_on_their_plane(first: int, second: in
     if periodic:
         assert set(found.ravel().tolist()) == set(range(216))
     at = np.stack(np.unravel_index(found, shape))
+    assert periodic or (np.abs(np.diff(at, axis=3)) <= 1).all()  # no section goes across an edge
     along, down = np.diff(at, axis=3) % 6, np.diff(at, axis=2)
     step = np.zeros(3, dtype=int)
     step[first], step[second] = 1, sign % 6
