@@ -270,10 +270,11 @@ def test_options_without_effect_in_this_run_are_named_too(
 def test_a_volume_is_planned(files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """One volume where no number is given, by the defaults of volumes; through the whole command."""
     monkeypatch.chdir(files)
-    words = "--method diffusion --microstructure_filenames large.npy --dry_run --add_dimension".split()
+    extent = "--extent_x 16 --extent_y 24"
+    words = f"--method diffusion --microstructure_filenames large.npy {extent} --dry_run --add_dimension".split()
     assert commands.match([*words, "16"]) == 0
     said = capsys.readouterr().out
-    assert "1 volumes of 64 x 64 x 16 voxels" in said
+    assert "1 volume of 16 x 24 x 16 voxels" in said
     assert re.search(rf"sampling +ddpm, {N_VOLUME_STEPS} steps", said)
     for given, message in (("15", "extent must be a multiple"), ("0", "add_dimension must be at least 1, got 0")):
         assert commands.match([*words, given]) == 2

@@ -90,8 +90,8 @@ class Plan(ModelPlan):
 
     def describe(self) -> str:
         generation, sampling = self.generation, self.sampling
-        kind = "structures" if self.n_slices == 1 else "volumes"
-        unit = "pixels" if self.n_slices == 1 else "voxels"
+        kind, unit = ("structure", "pixels") if self.n_slices == 1 else ("volume", "voxels")
+        kind += "" if sampling.n_samples == 1 else "s"
         lines = [f"MCRpy-diffusion: {sampling.n_samples} {kind} of {' x '.join(map(str, self.shape))} {unit}"]
         lines += [*self.reference_lines(), *self.model_lines()]
         if self.model is not None and self.reference.characterization is not None and self.reconstructs_to_compare:

@@ -31,7 +31,6 @@ from mcrpy_diffusion.runtime.console import say_error
 from mcrpy_diffusion.workflow.match_plan import Plan, make_plan
 from mcrpy_diffusion.workflow.mcrpy_files import write_mcrpy_files
 from mcrpy_diffusion.workflow.run_log import log, log_environment, log_file, read_timings, say, stage
-from mcrpy_diffusion.workflow.volume_evaluation import evaluate_volumes
 
 N_HELD_OUT = 1000
 DATASET_FOLDER = "training_data"
@@ -164,6 +163,8 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
 
     generation, reference = plan.generation, plan.reference
     if plan.n_slices > 1:
+        from mcrpy_diffusion.workflow.volume_evaluation import evaluate_volumes
+
         evaluate_volumes(plan, model_path, structures, reference.images or None)
         return
     training = micrographs = evaluation = None
