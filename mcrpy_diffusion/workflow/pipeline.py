@@ -66,7 +66,11 @@ def reconstruct(options: Mapping[str, Any]) -> None:
     name, model = options.get("descriptor_filename"), options.get("model")
     if not name and model is None:
         raise InputError("no characterization was given; name one with --descriptor_filename, or a model with --model")
-    reference = reference_from_characterization(str(name)) if name else reference_from_model(str(model))
+    if name:
+        names, limit_to = options.get("descriptor_types") or (), options.get("limit_to")
+        reference = reference_from_characterization(str(name), names=names, limit_to=limit_to)
+    else:
+        reference = reference_from_model(str(model))
     run(make_plan(options, reference), bool(options.get("dry_run")))
 
 
