@@ -158,3 +158,19 @@ def test_nothing_of_the_tests_is_left_in_the_root_logger(folder: Path) -> None:
     handlers = logging.getLogger().handlers[:]
     assert commands.smooth([str(folder / "2_1.npy")]) == 0
     assert logging.getLogger().handlers == handlers
+
+
+def test_characterize_takes_grey_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The phases of a PNG are those that the diffusion method reads, and are shown."""
+    monkeypatch.chdir(tmp_path)
+    stripes = np.tile(np.arange(16) // 4 % 2, (16, 1))
+    noise = np.random.default_rng(0).integers(0, 20, stripes.shape)
+    Image.fromarray((60 + 100 * stripes + noise).astype(np.uint8)).save("a.png")
+    arguments = "--microstructure_filenames a.png --data_folder out --descriptor_types VolumeFractions --limit_to 4"
+    assert commands.characterize([*arguments.split(), "--crop", "16", "12"]) == 0
+    assert "otsu" in capfd.readouterr().err
+    assert (tmp_path / "out" / "segmentation.png").is_file()
+    found = read_characterization("out/a_characterization.pickle")["VolumeFractions"]
+    assert sorted(found[:, 0].ravel()) == pytest.approx([1 / 3, 2 / 3])

@@ -14,6 +14,7 @@ from mcrpy_diffusion.benchmark.plan import Plan, make_plan
 from mcrpy_diffusion.benchmark.results import measure
 from mcrpy_diffusion.benchmark.tasks import locked, prepare, run_tasks
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.reports.segmentation import write_segmentation
 from mcrpy_diffusion.workflow.compare import feature_network
 
 
@@ -37,6 +38,7 @@ def benchmark(options: Mapping[str, Any]) -> None:
         return
     check_features(plan)
     prepare(plan)
+    write_segmentation(plan.folder, plan.reference.readings)
     with locked(plan.folder):
         failures = run_tasks(plan)
         results = measure(plan, failures)
