@@ -69,6 +69,8 @@ class NoiseSchedule:
         beta_tilde_t, the variance of q(x_{t-1} | x_t, x_0); 0 at t = 0.
     posterior_log_variance : Tensor, shape (T,), float64
         Its logarithm, where the entry at t = 0 (log 0) is that of t = 1, as in the published code; beta_0 where T = 1.
+    posterior_x_0 : Tensor, shape (T,), float64
+        Factor of x_0 in the mean of q(x_{t-1} | x_t, x_0).
     """
 
     def __init__(self, betas: Tensor) -> None:
@@ -82,7 +84,7 @@ class NoiseSchedule:
         self.posterior_variance = betas * (1 - previous) / (1 - self.alpha_bar)
         at_zero = self.posterior_variance[1:2] if len(betas) > 1 else betas
         self.posterior_log_variance = torch.cat([at_zero, self.posterior_variance[1:]]).log()
-        self._posterior_x_0 = betas * previous.sqrt() / (1 - self.alpha_bar)
+        self.posterior_x_0 = betas * previous.sqrt() / (1 - self.alpha_bar)
         self._posterior_x_t = (1 - previous) * (1 - betas).sqrt() / (1 - self.alpha_bar)
 
     @classmethod
@@ -157,7 +159,7 @@ class NoiseSchedule:
 
     def posterior(self, x_0: Tensor, x_t: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log variance of q(x_{t-1} | x_t, x_0), shapes (B, ...) and (B, 1, ..., 1)."""
-        mean = at(self._posterior_x_0, t, x_t) * x_0 + at(self._posterior_x_t, t, x_t) * x_t
+        mean = at(self.posterior_x_0, t, x_t) * x_0 + at(self._posterior_x_t, t, x_t) * x_t
         return mean, at(self.posterior_log_variance, t, x_t)
 
     def target(self, x_0: Tensor, noise: Tensor, t: Tensor, prediction: Prediction = "epsilon") -> Tensor:

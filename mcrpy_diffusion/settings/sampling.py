@@ -40,6 +40,7 @@ SAMPLERS = {
     "ddpm": Sampler("DDPM", "ancestral sampling", 50),
     # x_0 changes fast in log SNR near the clean image: there the steps shorten
     "dpm_solver": Sampler("DPM-Solver++", "DPM-Solver++(2M), fewest steps", 20, exponent=2.0),
+    "analytic_ddpm": Sampler("analytic DDPM", "ddpm with the variance of coarse steps, models of log odds", 50),
 }
 
 N_VOLUME_STEPS = 17
