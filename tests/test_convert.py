@@ -106,14 +106,17 @@ def test_the_recorded_pixel_size_is_used(tmp_path: Path) -> None:
     assert read_by_tifffile(file)[1] == pytest.approx(5 * NM)
 
 
-def test_sampled_structures_have_the_pixel_size_of_the_model(tmp_path: Path) -> None:
-    network, info = load_network(make_model(tmp_path / "m.safetensors"))
+@pytest.mark.parametrize("n_slices", [1, 8])
+def test_sampled_structures_have_the_pixel_size_of_the_model(n_slices: int, tmp_path: Path) -> None:
+    network, info = load_network(make_model(tmp_path / "m.safetensors", prediction="log_odds"))
     save_model(tmp_path / "m.safetensors", network.state_dict(), replace(info, pixel_size=PixelSize(5 * NM)))
     out, words = tmp_path / "out", ["--n_samples", "2", "--n_steps", "3", "--formats", "vti"]
+    words += ["--extent_x", "16", "--extent_z", str(n_slices)]
     assert main(["sample", "--model", str(tmp_path / "m.safetensors"), "--out", str(out), *words]) == 0
     for seed in range(2):
         found, size = read_by_vtk(out / f"{seed}.vti")
-        np.testing.assert_array_equal(found[..., 0], np.load(out / f"{seed}.npy"))
+        assert found.shape == (16, 8, n_slices)
+        np.testing.assert_array_equal(found.reshape(np.load(out / f"{seed}.npy").shape), np.load(out / f"{seed}.npy"))
         assert size == pytest.approx(5 * NM)
     assert json.loads((out / "sampling.json").read_text())["pixel_size"] == {"value": 5e-9, "unit": "m"}
     assert "formats" not in json.loads((out / "sampling.json").read_text())

@@ -17,6 +17,7 @@ from mcrpy_diffusion.io.files import Write
 from mcrpy_diffusion.io.structure_files.slabs import slabs
 
 _IDS_PER_LINE = 16  # Abaqus allows no more
+_LINES_AT_ONCE = 2**14  # of text that is made in memory
 _CORNERS = ((0, 0), (1, 0), (1, 1), (0, 1))  # of a pixel, counter-clockwise
 
 
@@ -75,12 +76,12 @@ def _elements(structure: np.ndarray, phase: int) -> Iterator[str]:
     line = ", ".join(["%d"] * (1 + len(corners))) + "\n"
     first = 0
     for slab in slabs(structure, structure.dtype.str):
-        pixels = first + np.flatnonzero(slab == phase)
+        found = first + np.flatnonzero(slab == phase)
         first += len(slab)
-        i, j, k = pixels % n_i, pixels // n_i % n_j, pixels // (n_i * n_j)
-        table = 1 + np.stack([pixels, *(i * di + j * dj + k * dk + corner for corner in corners)], axis=1)
-        for part in np.array_split(table, max(1, len(table) // 2**16)):
-            yield (line * len(part)) % tuple(part.ravel().tolist())
+        for pixels in np.array_split(found, len(found) // _LINES_AT_ONCE + 1):
+            i, j, k = pixels % n_i, pixels // n_i % n_j, pixels // (n_i * n_j)
+            table = 1 + np.stack([pixels, *(i * di + j * dj + k * dk + corner for corner in corners)], axis=1)
+            yield (line * len(table)) % tuple(table.ravel().tolist())
 
 
 def _face(shape: tuple[int, ...], axis: int, index: int) -> np.ndarray:
