@@ -144,6 +144,8 @@ def reconstruct(name: str, originals: Sequence[np.ndarray], options: argparse.Na
         "data_folder": str(folder / f"{name}_results"),
         "preset": options.preset,
         "n_samples": options.n_samples,
+        "extent_x": options.extent,
+        "extent_y": options.extent,
         "add_dimension": options.extent,
         "isotropic": len(files) == 1,
     }
