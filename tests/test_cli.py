@@ -142,7 +142,7 @@ def test_all_options_of_the_commands_are_documented_options(capsys):
             if action.help != argparse.SUPPRESS:
                 assert action.help, (name, action.dest)
                 assert all(flag in shown for flag in action.option_strings)
-                assert option_of(action) or action.dest in ("help", "name"), (name, action.dest)
+                assert option_of(action) or action.dest in ("help", "name", "paths"), (name, action.dest)
 
 
 @pytest.mark.parametrize("stage", ["train", "benchmark"])
