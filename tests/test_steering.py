@@ -173,7 +173,11 @@ def test_samples_come_closer_to_the_micrograph(tmp_path: Path) -> None:
         ((_, structures),) = model.batches(range(4), settings, request=request)
         assert (structures.sum((1, 2)) == phases.sum()).all()
         found = torch.stack([one_hot(each) for each in structures])
-        deviations.append([float(target.deviation(found).mean()) for target in targets])
+        per_structure = [target.deviation(found).tolist() for target in targets]
+        deviations.append([float(np.mean(each)) for each in per_structure])
+    figures = request.figures(structures, 2, structures)
+    found_by_hand = [phases.mean(), *(100 * sorted(each)[1] for each in per_structure)]  # torch's median is the lower
+    assert [each.reached for each in figures] == pytest.approx(found_by_hand)
     (s2, lineal), (steered_s2, steered_lineal) = deviations
     assert steered_s2 < 0.98 * s2
     assert steered_lineal < 0.85 * lineal

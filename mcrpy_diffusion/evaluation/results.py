@@ -533,6 +533,25 @@ class Curves(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class RequestedFigure(Record):
+    """What was asked for, beside what the structures have; medians of single structures.
+
+    Attributes
+    ----------
+    name : str
+    asked : float
+        A volume fraction; 0 for the distance from a descriptor, in percent.
+    reached, unsteered : float or None
+        Of the structures, and of some with the same seeds that were not steered.
+    """
+
+    name: str
+    asked: Number
+    reached: Number
+    unsteered: Number | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluation(PhaseComparison, FeatureMeasures, Mapping[str, Any]):
     """All results of `evaluate`; the names are those of metrics.json, which docs/evaluation.md explains.
 
@@ -557,6 +576,7 @@ class Evaluation(PhaseComparison, FeatureMeasures, Mapping[str, Any]):
     grains: Grains | None
     properties: dict[Phase, PhaseProperties] | None = None
     curves: Curves
+    requested: tuple[RequestedFigure, ...] | None = None
     seconds: dict[str, Number] | None = None
 
     def __getitem__(self, key: str) -> Any:

@@ -13,11 +13,14 @@ import numpy as np
 
 from mcrpy_diffusion.data.micrograph import read_micrograph
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluation.results import RequestedFigure
 from mcrpy_diffusion.models.checkpoint import ModelInfo
 from mcrpy_diffusion.models.known import check_volume_fractions, read_known_pixels
 from mcrpy_diffusion.settings import RequestSettings, SamplingSettings
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from mcrpy_diffusion.diffusion.descriptors import Target
     from mcrpy_diffusion.diffusion.known_pixels import KnownPixels
     from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule
@@ -108,6 +111,29 @@ class Request:
         if self.known is not None:
             lines.append(f"  known          {int(self.known.mask.sum())} of {self.known.mask.numel()} pixels")
         return lines
+
+    def figures(
+        self, structures: np.ndarray, n_phases: int, unsteered: np.ndarray | None = None
+    ) -> tuple[RequestedFigure, ...]:
+        """Compare structures (N, ...) with what was asked for; `unsteered` are some that were not steered."""
+        import torch
+
+        def one_hot(phases: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.stack([phases == phase for phase in range(n_phases)], axis=1)).double()
+
+        found = []
+        for phase, asked in enumerate(np.mean(self.volume_fractions, axis=0), 1) if self.volume_fractions else ():
+            reached = float((structures == phase).mean())
+            found.append(RequestedFigure(name=f"volume fraction of phase {phase}", asked=float(asked), reached=reached))
+        for target in self.targets:
+            own, plain = (
+                None if each is None else 100 * float(target.deviation(one_hot(each)).median())
+                for each in (structures, unsteered)
+            )
+            assert own is not None
+            name = f"distance from the {target.title}, percent"
+            found.append(RequestedFigure(name=name, asked=0.0, reached=own, unsteered=plain))
+        return tuple(found)
 
     def to_dict(self) -> dict[str, Any]:
         """Return what was asked for as JSON values, for records; empty where nothing was."""

@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 
 from mcrpy_diffusion.evaluation.results import Evaluation
-from mcrpy_diffusion.reports.rows import BASIC_GROUP, COPY_GROUP, FEATURE_GROUP, groups
+from mcrpy_diffusion.reports.rows import BASIC_GROUP, COPY_GROUP, FEATURE_GROUP, REQUEST_GROUP, groups
 from mcrpy_diffusion.reports.sentences import counts, notes, star, verdict, warnings
 from mcrpy_diffusion.runtime.tables import text_table
 
@@ -32,7 +32,7 @@ def console_table(evaluation: Evaluation, seconds: Mapping[str, float], *, full:
     """
     found = groups(evaluation)
     features = found.get(FEATURE_GROUP, [])
-    important = [*found[BASIC_GROUP], *features, found[COPY_GROUP][0]]
+    important = [*found.get(REQUEST_GROUP, []), *found[BASIC_GROUP], *features, found[COPY_GROUP][0]]
     rows = [row for each in found.values() for row in each] if full else important
     # the floor of a measure by features says less than its interval
     cells = [(r.name, r.with_interval if r in features else r.marked, r.held_out, r.floor) for r in rows]

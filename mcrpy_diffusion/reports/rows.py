@@ -22,6 +22,7 @@ from mcrpy_diffusion.evaluation.results import (
 from mcrpy_diffusion.runtime.tables import MISSING, number
 
 BASIC_GROUP = "Volume fraction and spatial statistics"
+REQUEST_GROUP = "What was asked for"
 FEATURE_GROUP = "Features of a trained network"
 COPY_GROUP = "Copies of the training data"
 
@@ -93,6 +94,7 @@ def groups(evaluation: Evaluation) -> dict[str, list[Row]]:
     """Return the rows of everything that was measured, by group."""
     by_group = {
         BASIC_GROUP: [_fraction_row(evaluation), *_curve_rows(evaluation)],
+        REQUEST_GROUP: [*_request_rows(evaluation)],
         FEATURE_GROUP: [_feature_row(found, MEANINGS[name]) for name, found in feature_measures(evaluation).items()],
         "Interfaces and connectivity": [*_shape_rows(evaluation)],
         "Directions": [*_direction_rows(evaluation)],
@@ -101,6 +103,15 @@ def groups(evaluation: Evaluation) -> dict[str, list[Row]]:
         COPY_GROUP: [_nearest_row(evaluation.nearest_training_image), _copying_row(evaluation.data_copying)],
     }
     return {name: rows for name, rows in by_group.items() if rows}
+
+
+def _request_rows(evaluation: Evaluation) -> Iterator[Row]:
+    for each in evaluation.requested or ():
+        other = f"asked {each.asked:.4f}" if each.unsteered is None else f"unsteered {each.unsteered:.1f}"
+        reached = f"{each.reached:.4f}" if each.unsteered is None else f"{each.reached:.1f}"
+        yield Row(
+            each.name, f"{reached} ({other})", MISSING, f"Asked for: {each.asked:.4g}. Median of single structures."
+        )
 
 
 def feature_measures(evaluation: Evaluation) -> dict[str, FeatureMeasure]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from mcrpy_diffusion.data.dataset import Dataset
 from mcrpy_diffusion.errors import InputError
+from mcrpy_diffusion.evaluation.results import RequestedFigure
 from mcrpy_diffusion.io.files import make_folder
 from mcrpy_diffusion.io.provenance import check_same
 from mcrpy_diffusion.io.structure_files import Exports
@@ -33,6 +35,7 @@ from mcrpy_diffusion.workflow.mcrpy_files import write_mcrpy_files
 from mcrpy_diffusion.workflow.run_log import log, log_environment, log_file, read_timings, say, stage
 
 N_HELD_OUT = 1000
+N_UNSTEERED = 16  # structures that show what steering changes
 DATASET_FOLDER = "training_data"
 COMPARED_FOLDER = "reconstructions"
 
@@ -194,8 +197,11 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
             evaluation = evaluate_against_statistics(
                 structures, card.figures, card.statistics, n_phases=reference.n_phases
             )
+    requested = requested_figures(plan, model_path, structures)
     with stage(plan, "MCRpy files"):
         write_mcrpy_files(plan, model_path)
+    if evaluation is not None:
+        evaluation = replace(evaluation, requested=requested or None)
     if evaluation is None:
         sheet = write_structures(plan.folder, structures, suffix=plan.suffix)
         write_segmentation(plan.folder, reference.readings, suffix=plan.suffix)
@@ -223,6 +229,20 @@ def evaluate(plan: Plan, model_path: Path, structures: np.ndarray) -> None:
     print(console_table(evaluation, seconds))
     for path in [plan.structure_path(0), model_path, *written]:
         print(f"  {path}")
+
+
+def requested_figures(plan: Plan, model_path: Path, structures: np.ndarray) -> tuple[RequestedFigure, ...]:
+    """What was asked for, and what the structures and some of the same seeds without steering have."""
+    from mcrpy_diffusion.models.model import load_model
+
+    unsteered = None
+    if plan.request.targets:
+        with stage(plan, "structures without steering"):
+            seeds = range(plan.sampling.seed, plan.sampling.seed + min(len(structures), N_UNSTEERED))
+            plain = replace(plan.request, targets=())
+            batches = load_model(model_path).batches(seeds, plan.sampling, plan.generation.extent, request=plain)
+            unsteered = np.concatenate([each for _, each in batches])
+    return plan.request.figures(structures, plan.reference.n_phases, unsteered)
 
 
 def original_structures(plan: Plan, training: np.ndarray | None) -> np.ndarray | None:
