@@ -324,3 +324,22 @@ def test_changed_files_are_read_or_refused(tmp_path):
         path.write_bytes(bytes(changed))
         found = outcome(path)
         assert found is None or set(np.unique(found)) <= {0, 1}
+
+
+def test_a_circular_chain_of_pages_ends(tmp_path):
+    """The second page's directory names the first one, or itself, as the next."""
+    stream = io.BytesIO()
+    with tifffile.TiffWriter(stream) as file:
+        for seed in range(3):
+            file.write(blob(seed), metadata=None)
+    stream.seek(0)
+    with tifffile.TiffFile(stream) as file:
+        offsets = [page.offset for page in file.pages]
+        n_tags = len(file.pages[1].tags)
+    for target in offsets[:2]:
+        data = bytearray(stream.getvalue())
+        place = offsets[1] + 2 + 12 * n_tags
+        data[place : place + 4] = target.to_bytes(4, "little")
+        (tmp_path / "a.tif").write_bytes(bytes(data))
+        with pytest.raises(InputError, match="circular"):
+            read(tmp_path / "a.tif")

@@ -26,6 +26,7 @@ from mcrpy_diffusion.settings import PixelSize
 Take = Callable[[tuple[int, ...], int], None]
 """Called with the shape and the bytes of an image before it is decoded; raises InputError if it cannot be used."""
 
+MAX_PAGES = 2**16
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE = range(4)
 _FAX = (2, 3, 4)  # compressions of 1-bit images
 _LOSSY = (6, 7, 33003, 33004, 33005, 33007, 34712, 34892, 34933, 34934, 50001, 50002)  # JPEG, JPEG 2000, WebP, JPEG XL
@@ -78,9 +79,7 @@ def read_tiff(stream: io.BufferedReader, shown: str, take: Take, *, several: boo
 
     with _quiet(), tifffile.TiffFile(stream, is_ome=False) as file:
         size = os.fstat(stream.fileno()).st_size
-        numbered: list[tuple[int, Any]] = list(enumerate(file.pages))
-        if not numbered:
-            raise ValueError("it has no page")
+        numbered = list(enumerate(_directories(file)))
         pages = [(k, page) for k, page in numbered if not int(page.subfiletype) & (_REDUCED | _MASK)]
         n_images = _number_of_images(file, len(pages), shown)
         if n_images > 1 and not several:
@@ -114,6 +113,18 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(before)
+
+
+def _directories(file: Any) -> Iterator[Any]:
+    """Yield the pages; raise ValueError where the chain of directories comes back to one of them, or has none."""
+    seen: set[int] = set()
+    for page in file.pages:
+        if page.offset in seen or len(seen) >= MAX_PAGES:
+            raise ValueError(f"its directories are circular, or more than {MAX_PAGES}")
+        seen.add(page.offset)
+        yield page
+    if not seen:
+        raise ValueError("it has no page")
 
 
 def _number_of_images(file: Any, n_pages: int, shown: str) -> int:
