@@ -85,6 +85,19 @@ def test_copies_of_crops_are_named() -> None:
     assert "30 of 30 exactly" in verdict.text
 
 
+def test_near_copies_of_crops_are_named_though_their_windows_are_few() -> None:
+    micrograph, held_out = noise(1, seed=4, extent=(60, 60))[0], noise(1, seed=5, extent=(14, 60))[0]
+    original, generated = random_crops([micrograph], 100, extent=(12, 12), seed=0), noise(30, seed=6)
+    generated[:10] = random_crops([micrograph], 10, extent=(12, 12), seed=1)
+    generated[:10, 3, 5] ^= 1
+    unseen = random_crops([held_out], 64, extent=(12, 12), seed=2)
+    more = {"micrographs": [micrograph], "held_out": unseen, "held_out_micrographs": [held_out]}
+    found = compared(original, generated, **more)
+    assert found.data_copying.n_near_copies == 10
+    assert found.verdict.copies
+    assert not compared(original, noise(30, seed=7), **more).verdict.copies
+
+
 def test_a_difference_of_less_than_a_pixel_does_not_count() -> None:
     found = compared(noise(60, seed=0), noise(40, seed=1))
     tiny = replace(found.volume_fraction, difference=0.9 / 144, floor=1e-6, p_value=1e-3)

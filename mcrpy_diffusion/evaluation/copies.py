@@ -277,6 +277,7 @@ def _test(generated: np.ndarray, real: np.ndarray, against: str, *, n_windows: f
         n_nearer_than_any_real=n_nearer,
         expected_nearer=len(generated) / (n_real + 1) if n_real else None,
         nearer_p_value=chance_of_nearer(n_nearer, len(generated), n_real) if n_real else None,
+        n_near_copies=int(np.count_nonzero(generated < 0.5 * real.min())),
         histogram=DistanceHistogram(
             edges=tuple(compared.edges.tolist()),
             generated=tuple(compared.first.tolist()),

@@ -367,6 +367,8 @@ class DataCopying(CopyingFigures):
         Their expected number without copies.
     nearer_p_value : float or None
         Probability that as many are nearer without copies.
+    n_near_copies : int or None
+        Generated structures at less than half the distance of the nearest unseen real one.
     """
 
     overlapping: bool | None
@@ -377,6 +379,7 @@ class DataCopying(CopyingFigures):
     n_nearer_than_any_real: Index | None
     expected_nearer: Number | None
     nearer_p_value: Share | None = None
+    n_near_copies: Index | None = None
     histogram: DistanceHistogram | None
     reason: str | None
 
