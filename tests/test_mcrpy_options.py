@@ -123,12 +123,14 @@ HONOURED = {
         "max_iter": "--max_iter 7",
         "isotropic": "--isotropic",
         "use_multiphase": "--use_multiphase",
+        "add_dimension": "--add_dimension 16",
     },
     "reconstruct": {
         "descriptor_filename": "--descriptor_filename two_characterization.pickle",
         "descriptor_types": "--descriptor_types Variation",
         "extent_x": "--extent_x 24",
         "extent_y": "--extent_y 24",
+        "extent_z": "--extent_z 16",
     },
 }
 SHARED = {
@@ -261,6 +263,7 @@ def test_options_without_effect_in_this_run_are_named_too(
         compared = make_plan({**few, **characterization, **model, "preset": preset}, reference)
         assert compared.generation.n_training_samples == match_plan.N_COMPARED
     assert not make_plan(slow, reference).reconstructs_to_compare
+    assert not make_plan({**slow, "descriptor_types": ["Variation"]}, reference).request.targets  # it has no gradient
     assert make_plan({**slow, "n_training_samples": 4}, reference).reconstructs_to_compare
     log = (folder / "logfile.log").read_text()
     assert "settings: " in log

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 S2_NAMES = ("FFTCorrelations", "Correlations")
 L_NAME = "LinealPathFunction"
 FRACTION_NAME = "VolumeFractions"
-DEFAULT_NAMES = (S2_NAMES[0], L_NAME)
+STEERABLE = (*S2_NAMES, L_NAME, FRACTION_NAME)
 
 
 def targets_of_micrograph(
@@ -80,8 +80,7 @@ def targets_of_characterization(
         If a descriptor is missing, of another number of phases, or more than the extent can hold.
     """
     there = [name for name in characterization if name != "settings"]
-    known = (*S2_NAMES, L_NAME, FRACTION_NAME)
-    chosen = [*(names or (name for name in there if name in known))]
+    chosen = [*(names or (name for name in there if name in STEERABLE))]
     missing = [name for name in chosen if name not in there]
     if missing:
         raise InputError(f"the characterization must hold {', '.join(missing)}, got {', '.join(there)}")
@@ -103,7 +102,7 @@ def targets_of_characterization(
         elif name == FRACTION_NAME:
             fractions = values.reshape(len(values))
         else:
-            raise InputError(f"descriptor_types must be among {', '.join(known)} to steer to, got {name!r}")
+            raise InputError(f"descriptor_types must be among {', '.join(STEERABLE)} to steer to, got {name!r}")
     if fractions is None:
         return tuple(targets), None
     return tuple(targets), tuple(float(f) for f in (fractions[1:] if len(fractions) > 1 else fractions))

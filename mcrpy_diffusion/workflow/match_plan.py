@@ -16,6 +16,7 @@ from mcrpy_diffusion.materials.resolve import resolve
 from mcrpy_diffusion.models import pretrained
 from mcrpy_diffusion.models.checkpoint import ModelInfo, read_info
 from mcrpy_diffusion.models.request import Request, make_request, micrograph_table
+from mcrpy_diffusion.models.targets import STEERABLE
 from mcrpy_diffusion.settings import (
     GenerationSettings,
     RequestSettings,
@@ -206,8 +207,11 @@ def request_of(options: Mapping[str, Any], plan: Plan, info: ModelInfo | None) -
     predicts_phases = will_have.settings.prediction == "log_odds"
     steers = predicts_phases and wanted.target_image is None and plan.sampling.hold_volume_fraction
     if info is not None and reference.characterization is not None and steers:
-        names = ("descriptor_filename", "descriptor_types", "limit_to")
-        wanted = wanted.replace(**{name: options[name] for name in names if name in options})
+        there = [name for name in options.get("descriptor_types") or reference.characterization if name in STEERABLE]
+        given = tuple(name for name in there if name in reference.characterization)
+        if given:  # others serve the reconstructions that are compared
+            wanted = wanted.replace(descriptor_filename=options["descriptor_filename"], descriptor_types=given)
+            wanted = wanted.replace(limit_to=options.get("limit_to"))
     request = make_request(wanted, will_have, plan.sampling, plan.shape)
     if info is None or not info.conditions or not reference.micrographs or request.volume_fractions:
         return request
