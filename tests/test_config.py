@@ -63,7 +63,7 @@ def test_the_likelihoods_loss_stays_with_log_odds(prediction):
         (SamplingSettings, {"n_samples": 0}, "n_samples must be at least 1, got 0"),
         (SamplingSettings, {"eta": 1.5}, "eta must be between 0 and 1, got 1.5"),
         (SamplingSettings, {"eta": float("nan")}, "eta must be a number, got nan"),
-        (SamplingSettings, {"sampler": "euler"}, "sampler must be one of ddim, ddpm, dpm_solver, got 'euler'"),
+        (SamplingSettings, {"sampler": "euler"}, "sampler must be one of ddim, .*got 'euler'"),
         (TrainingSettings, {"schedule": "sigmoid"}, "schedule must be one of linear, cosine"),
         (
             TrainingSettings,

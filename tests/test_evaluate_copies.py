@@ -98,7 +98,7 @@ def test_score_of_held_out_structures_is_that_of_the_distances() -> None:
 def test_real_structures_score_near_0_and_copies_far_below() -> None:
     """Scores of independent structures are standard normal: all of 20 within 4, their mean within 4 / sqrt(20)."""
     of_pixels: dict[str, Any] = {"n_phases": 2, "periodic": False, "micrographs": None}
-    of_pixels |= {"overlapping": False, "isotropic": False}
+    of_pixels |= {"held_out_windows": None, "overlapping": False, "isotropic": False}
 
     def score(k: int) -> float:
         given = {"original": noise(30, seed=100), "generated": noise(40, seed=10 + k)}

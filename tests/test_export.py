@@ -196,7 +196,8 @@ def test_the_usual_steps_are_those_of_default_sampling() -> None:
         default_sampling(TrainingSettings(prediction=p, learned_variance=False)) for p in ("log_odds", "v", "epsilon")
     ]
     found = {each.sampler: each.n_sampling_steps for each in usual}
-    assert found == {k: s.n_sampling_steps for k, s in SAMPLERS.items()} == {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
+    assert found == {"ddpm": 50, "dpm_solver": 20, "ddim": 150}
+    assert found.items() <= {k: s.n_sampling_steps for k, s in SAMPLERS.items()}.items()
 
 
 def test_the_commands_in_the_card_make_the_same_data_and_settings(work: Path, exported: Path) -> None:

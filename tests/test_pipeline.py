@@ -224,7 +224,7 @@ def test_a_grey_image_is_thresholded_and_the_threshold_is_named(tmp_path, capsys
     grey = (blobs() * 120 + 60 + np.random.default_rng(0).integers(0, 20, (64, 48))).astype(np.uint8)
     Image.fromarray(grey).save(tmp_path / "grey.png")
     pipeline.match(options(tmp_path / "grey.png", tmp_path / "out", dry_run=True))
-    assert "(Otsu)" in capsys.readouterr().out
+    assert "threshold 129" in capsys.readouterr().out
     given = options(tmp_path / "grey.png", tmp_path / "out", dry_run=True, grey_values=True)
     pipeline.match({k: v for k, v in given.items() if k != "n_sampling_steps"})
     shown = capsys.readouterr().out
