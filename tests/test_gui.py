@@ -334,7 +334,7 @@ def test_the_method_of_match_goes_both_ways(tmp_path: Path) -> None:
     assert "--n_samples: used with --method diffusion" in done.stderr
     (structure,) = (p for p in (tmp_path / "re sults").glob("*_b.npy"))
     assert np.load(structure).shape == blobs().shape
-    done = start(*match, "--method", "diffusion", "--add_dimension", 15, cwd=tmp_path)
+    done = start(*match, *small, "--method", "diffusion", "--add_dimension", 15, cwd=tmp_path)
     assert done.returncode == 2
     assert "extent must be a multiple" in done.stderr
 

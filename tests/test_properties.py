@@ -70,7 +70,7 @@ def test_sets_are_compared_by_both_properties(tmp_path) -> None:
     assert Evaluation.from_dict(found.to_dict()) == found
     assert "conductivity, phase 1" in console_table(found, {}, full=True)
     files = write_report(tmp_path, name="bars", metrics=found, original=original, generated=generated)
-    assert "Tortuosity factor, phase 1" in files[0].read_text(encoding="utf-8")
+    assert "tortuosity factor, phase 1" in files[0].read_text(encoding="utf-8")
 
 
 def test_the_number_of_structures_for_a_mean() -> None:

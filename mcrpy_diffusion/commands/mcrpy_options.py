@@ -168,7 +168,7 @@ def add_diffusion_options(parser: argparse.ArgumentParser, command: str, chosen:
     for stage, names in OPTIONS_OF_SETTINGS.items():
         add_settings(parser, getattr(chosen, stage), only=set(names) - there, group=group)
     for settings in (RequestSettings(), FileSettings()):
-        add_settings(parser, settings, leave_out=there, group=group)
+        add_settings(parser, settings, leave_out={*there, *DESCRIPTOR_OPTIONS}, group=group)
     return [action.dest for action in group._group_actions]
 
 
