@@ -17,7 +17,8 @@ import mcrpy_diffusion
 
 MCRPY = {"mcrpy", "tensorflow", "tf_keras", "keras"}
 FRAMEWORKS = MCRPY | {"torch", "matplotlib"}
-TORCH_ROOMS = ("diffusion.", "models.model", "training.run", "training.train")  # importing them imports torch
+TORCH_ROOMS = ("diffusion.", "models.model", "models.sampling_state", "training.run", "training.train")
+"""Importing them imports torch."""
 
 
 def loaded_by(code: str) -> set[str]:
