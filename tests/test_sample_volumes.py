@@ -18,6 +18,7 @@ from mcrpy_diffusion.models.checkpoint import ModelInfo, build_network, save_mod
 from mcrpy_diffusion.models.model import Model, load_model
 from mcrpy_diffusion.models.sampling_state import StateFiles
 from mcrpy_diffusion.models.structure_folder import sample_to_folder
+from mcrpy_diffusion.settings import SAMPLERS
 
 SHAPE = (8, 12, 16)
 FRACTIONS = {0: [[0.4]], 2: [[0.3]], 3: [[0.2, 0.5]]}
@@ -36,7 +37,7 @@ def make_model(n_phases: int = 2, periodic: bool = True, **changes) -> Model:
 
 
 @pytest.mark.parametrize("n_phases", [2, 3])
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpm_solver"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_volume_has_its_fractions_and_depends_on_its_seed_alone(n_phases, sampler):
     model = make_model(n_phases)
     two = model.sample(2, SHAPE, n_steps=4, sampler=sampler, seed=5)
@@ -75,7 +76,7 @@ def test_without_conditions_the_prior_is_what_the_network_says_of_noise():
     assert volume.mean() == pytest.approx(1 / (1 + np.exp(-1.4)), abs=0.02)
 
 
-@pytest.mark.parametrize(("sampler", "eta"), [("ddpm", 0.0), ("ddim", 0.5), ("dpm_solver", 0.0)])
+@pytest.mark.parametrize(("sampler", "eta"), [(name, 0.5 if name == "ddim" else 0.0) for name in SAMPLERS])
 @pytest.mark.parametrize("prediction", ["log_odds", "v"])
 def test_a_stopped_volume_goes_on_bit_by_bit(tmp_path, monkeypatch, sampler, eta, prediction):
     model = make_model(prediction=prediction)

@@ -14,7 +14,7 @@ from torch import Tensor
 from mcrpy_diffusion.diffusion.denoiser import Denoiser
 from mcrpy_diffusion.diffusion.noise_schedule import NoiseSchedule, at
 from mcrpy_diffusion.diffusion.reverse_process import reverse_distribution
-from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, batch_of, noise_like
+from mcrpy_diffusion.diffusion.timesteps import Callback, Generators, Step, batch_of, noise_like, remaining
 
 
 @torch.no_grad()
@@ -26,6 +26,7 @@ def sample(
     *,
     generator: Generators = None,
     callback: Callback | None = None,
+    after: Step | None = None,
 ) -> Tensor:
     """Sample images from noise: as `ddpm.sample`, with the variance of x_0 added to that of each step.
 
@@ -36,7 +37,7 @@ def sample(
 
     Parameters
     ----------
-    denoise, x_T, schedule, pairs, generator, callback
+    denoise, x_T, schedule, pairs, generator, callback, after
         As in `ddim.sample`. Without log odds it is `ddpm.sample`.
 
     Returns
@@ -44,8 +45,8 @@ def sample(
     Tensor, shape (B, C, ...)
     """
     process = schedule.subset([t for t, _ in reversed(pairs)])
-    x = x_T
-    for i, (t, t_next) in enumerate(pairs):
+    x = x_T if after is None else after["x"]
+    for i, (t, t_next) in remaining(pairs, after):
         denoised, step = denoise(x, batch_of(t, x)), batch_of(len(pairs) - 1 - i, x)
         mean, log_variance = reverse_distribution(denoised, x, step, process)
         variance = log_variance.exp()
@@ -53,5 +54,5 @@ def sample(
             variance = variance + at(process.posterior_x_0, step, x) ** 2 * (1 - denoised.x_0**2)
         x = mean if t_next < 0 else mean + variance.sqrt() * noise_like(x, generator)
         if callback is not None:
-            callback({"i": i, "t": t, "x": x, "x_0": denoised.x_0})
+            callback({"i": i, "t": t, "x": x, "x_0": denoised.x_0, "denoised": denoised})
     return x
