@@ -193,6 +193,8 @@ class Model:
                 if is_volume and state_files is not None:
                     state = SamplingState(state_files, chosen[0], generators[0], memory, self.device)
                     callbacks.append(state)
+                step = None if state is None else state.load()
+                start_after = {} if step is None else {"after": step}  # a sampler that reports no step needs no `after`
                 with advice_when_out_of_memory(lambda: f"try a batch_size below {settings.batch_size}"):
                     x = sampler(settings.sampler)(
                         self.denoiser(
@@ -208,7 +210,7 @@ class Model:
                         kept,
                         generator=generators,
                         callback=all_of(callbacks),
-                        after=None if state is None else state.load(),
+                        **start_after,
                         **options,
                     )
                 yield chosen, self.phases(x, kept_to)
